@@ -1,7 +1,9 @@
 """The editor: a mask that is drawn, named, or given by numbers or a file, and what is repainted with it."""
 
+import base64
 import io
 import shutil
+from dataclasses import asdict
 
 import numpy
 import pytest
@@ -9,10 +11,12 @@ import pytest_asyncio
 from PIL import Image, ImageDraw
 from playwright.async_api import Route, expect
 
+from bot.commands.canvas import DIRECTIONS, plan_canvas
 from bot.jobs import Media
 from bot.models import IMAGE_SEGMENTATION, ModelSpec
 from bot.models import IMAGE_TEXT_TO_IMAGE as INSTRUCTION
 from bot.ports import RenderedImage, TaskOutput
+from inference.images.mask_reading import read_mask
 from tests.web import conftest as web
 from tests.web.fake_pool import TestPool
 from tests.web.page.conftest import find_violations
@@ -420,4 +424,130 @@ async def test_touch_paints_and_two_fingers_enlarge(server, phone_editor):
     assert small == []
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
     assert await find_violations(page) == []
+    assert editor.tab.errors == []
+
+
+async def test_a_pen_draws_wider_where_it_is_pressed(server, editor):
+    await editor.open(photo(11, (400, 200)))
+    await editor.harden_edges()
+    await editor.page.get_by_role("slider", name="Size").fill("200")
+    pen = await editor.page.context.new_cdp_session(editor.page)
+    stroke = [("mousePressed", 0.2, 0.1), ("mouseMoved", 0.4, 0.1), ("mouseMoved", 0.7, 1), ("mouseMoved", 0.8, 1)]
+
+    for kind, x, force in [*stroke, ("mouseReleased", 0.8, 1)]:
+        place = dict(zip("xy", await editor.find(x, 0.5), strict=True))
+        button = {"button": "left", "buttons": 1, "clickCount": 1}
+        event = {"type": kind, **place, **button, "pointerType": "pen", "force": force}
+        await pen.send("Input.dispatchMouseEvent", event)
+
+    mask = await editor.read_mask(await editor.run("a road"))
+    thin, wide = (int((mask[:, x] > 128).sum()) for x in (120, 300))
+    assert 20 < thin < 45
+    assert 75 < wide < 85
+
+
+async def test_a_result_waits_while_somebody_paints_on(server, editor):
+    await editor.open(photo(12, (200, 100)))
+    page = editor.page
+    await editor.choose("Rectangle")
+    await editor.drag((0, 0), (0.5, 1))
+    await editor.run("slow stones")
+    await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    await editor.drag((0.5, 0), (0.6, 1))
+
+    server.pool.go_on.set()
+    await expect(page.get_by_role("button", name="Result 1")).to_be_visible()
+    server.pool.go_on.clear()
+
+    await editor.expect_share(60)
+    await expect(page.get_by_role("slider", name="Before and after")).to_have_count(0)
+    await page.get_by_role("button", name="Result 1").press("Enter")
+    await expect(page.get_by_role("slider", name="Before and after")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_alt_text("The picture that is edited")).to_be_visible()
+    assert editor.tab.errors == []
+
+
+SIZE = (640, 427)
+EXTENSIONS = [("zoom", {"factor": 1.5}), ("zoom", {"factor": 2}), ("square", {})]
+BOXES = {
+    (0, 0, 128, 86): ((10, 20, 60, 50), SIZE, (512, 344)),
+    (0, -2, 640, 428): ((0, 0, *SIZE), SIZE, (512, 344)),
+    (0, -107, 640, 533): ((300, 5, 310, 420), SIZE, (64, 64)),
+    (44, 0, 556, 512): ((200, 100, 400, 300), (2000, 1500), (512, 512)),
+}
+"""Of `inference.diffusion.inpainting.crop_box`, which cannot be imported without torch, with its arguments."""
+
+
+def mask_files() -> list[bytes]:
+    """Strokes on a clear ground, a picture with a hole, white on black."""
+    noise = numpy.random.default_rng(1).integers(0, 256, (20, 40, 3), numpy.uint8)
+    strokes, holes, light = (
+        Image.new("RGBA", (40, 20)),
+        Image.fromarray(noise).convert("RGBA"),
+        Image.new("L", (40, 20)),
+    )
+    strokes.paste((20, 200, 40, 255), (0, 0, 10, 20))
+    holes.paste((0, 0, 0, 0), (0, 0, 10, 20))
+    light.paste(255, (0, 0, 10, 20))
+    return [encode(image) for image in (strokes, holes, light)]
+
+
+async def test_the_page_plans_and_reads_masks_as_the_server_does(server, editor):
+    await editor.open(photo(13))
+    extensions = [*EXTENSIONS, *(("pan", {"direction": one}) for one in DIRECTIONS)]
+    files = mask_files()
+    urls = [f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in files]
+
+    plans, boxes, masks = await editor.page.evaluate(
+        """async ([[width, height], extensions, boxes, urls]) => {
+          const edit = await import(`${document.documentElement.dataset.static}edit.js`);
+          const read = async (src) => {
+            const image = Object.assign(new Image(), { src });
+            await image.decode();
+            const mask = edit.readMask(image, 40, 20, "black").getContext("2d").getImageData(0, 0, 40, 20).data;
+            return [...mask].filter((_value, index) => index % 4 === 3);
+          };
+          const plan = ([command, options]) => edit.planCanvas({ command, options }, { width, height });
+          const find = (box) => edit.findComputedBox(...box);
+          return [extensions.map(plan), boxes.map(find), await Promise.all(urls.map(read))];
+        }""",
+        [SIZE, extensions, list(BOXES.values()), urls],
+    )
+
+    for plan, (command, options) in zip(plans, extensions, strict=True):
+        expected = asdict(plan_canvas(command, options, SIZE))
+        assert [*plan.pop("picture")] == pytest.approx(expected.pop("picture"), abs=1)
+        assert plan == pytest.approx(expected, abs=1)
+    for (left, top, width, height), box in zip(boxes, BOXES, strict=True):
+        assert (left, top, left + width, top + height) == pytest.approx(box, abs=1)
+    for mask, data in zip(masks, files, strict=True):
+        assert numpy.array(mask).reshape(20, 40) == pytest.approx(numpy.asarray(read_mask(data)), abs=2)
+
+
+DROP = """([names, data]) => {
+  const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+  const dropped = new DataTransfer();
+  for (const name of names) dropped.items.add(new File([bytes], name, { type: "image/png" }));
+  const event = { dataTransfer: dropped, bubbles: true, cancelable: true };
+  return document.body.dispatchEvent(new DragEvent("drop", event));
+}"""
+
+
+async def test_a_dropped_picture_is_edited_next_and_thirty_are_not_taken(server, editor):
+    await editor.open(photo(14))
+    await editor.choose("Rectangle")
+    await editor.drag((0, 0), (0.5, 1))
+    await editor.expect_share(50)
+    data = base64.b64encode(photo(15)).decode()
+
+    await editor.page.evaluate(DROP, [[f"{n}.png" for n in range(30)], data])
+    await expect(editor.page.locator(".toast")).to_contain_text("30 files at the same time")
+    await editor.expect_share(50)
+    await editor.page.evaluate(DROP, [["one.png"], data])
+
+    await expect(editor.status).to_contain_text("Nothing is selected")
+    assert not editor.page.url.endswith(editor.id)
+    await editor.page.go_back()
+    await editor.expect_share(50)
     assert editor.tab.errors == []

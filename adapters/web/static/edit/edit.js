@@ -6,6 +6,7 @@ import { registerShortcuts } from "../core/shortcuts.js";
 import { errorView, loadingView, stateView } from "../core/states.js";
 import { t } from "../core/text.js";
 import { closeDraft, openDraft } from "./draft.js";
+import { isReceiving, listenForPictures } from "./drop.js";
 import { startMask } from "./mask.js";
 import { closePicture, maskSize, openPicture, picture, pictureProblem } from "./picture.js";
 import { panelView } from "./panel.js";
@@ -35,7 +36,9 @@ function startRoute() {
     const problem = pictureProblem.value;
     if (connection.value === "online" && problem?.error.code === "offline") untracked(() => void open(opened));
   });
+  const stopListening = listenForPictures();
   return () => {
+    stopListening();
     stopShortcuts();
     stopRetrying();
   };
@@ -77,7 +80,7 @@ function problemView({ isMissing, error }) {
 
 function contentView() {
   if (pictureProblem.value) return html`<div class="page"><h1 tabindex="-1">${t("Edit")}</h1>${problemView(pictureProblem.value)}</div>`;
-  if (!picture.value) return html`<div class="page"><h1 tabindex="-1">${t("Edit")}</h1>${loadingView(t("Opening the picture…"))}</div>`;
+  if (!picture.value || isReceiving.value) return html`<div class="page"><h1 tabindex="-1">${t("Edit")}</h1>${loadingView(t("Opening the picture…"))}</div>`;
   return html`
     <div class="edit">
       <section class="edit-work" aria-label=${t("Picture")}>

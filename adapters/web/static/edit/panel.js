@@ -17,6 +17,7 @@ import { setExtension } from "./stage.js";
 
 const MAX_SEED = 4294967295;
 const MAX_WORDS = 2000;
+const [EXTENDING_STRENGTH, DEMO_STRENGTH] = [0.8, 0.5];
 const COUNTS = [1, 2, 3, 4];
 
 /** What will be repainted, in words. */
@@ -51,7 +52,7 @@ const extensionsView = () => html`
 
 function wordsLabel() {
   if (choices.value.mode === "extend") return t("What the whole picture shows (optional)");
-  return followsInstructions.value ? t("What to change") : t("What is to be seen there");
+  return followsInstructions.value ? t("What to change") : t("What is to be seen");
 }
 
 function wordsHint() {
@@ -59,7 +60,7 @@ function wordsHint() {
   if (choices.value.mode === "extend") return t("Without words, the picture is described first.");
   return followsInstructions.value
     ? t("{model} follows instructions: “make the sky red”.", { model })
-    : t("{model} follows no instructions: describe what is to be seen in the part, such as “a red sky”.", { model });
+    : t("{model} follows no instructions: describe the finished picture, such as “a house under a red sky”.", { model });
 }
 
 const wordsView = () => html`
@@ -72,7 +73,8 @@ const wordsView = () => html`
 
 function strengthView() {
   if (followsInstructions.value) return nothing;
-  const value = choices.value.strength ?? (choices.value.mode === "extend" ? 0.8 : 1);
+  const usual = choices.value.mode === "repaint" ? 1 : chosenModel.value?.demo ? DEMO_STRENGTH : EXTENDING_STRENGTH;
+  const value = choices.value.strength ?? usual;
   return html`
     <div class="field">
       <label for="edit-strength">${t("Strength: how much it changes")}</label>

@@ -33,7 +33,7 @@ export const missing = computed(() => {
   if (mode === "extend") return extend ? null : { message: t("Choose first how the picture is to grow."), option: "extend" };
   if (!share.value && !followsInstructions.value) return { message: t("Paint over what is to change first."), option: "mask" };
   if (words.value.trim()) return null;
-  return { message: followsInstructions.value ? t("Type first what is to change.") : t("Type first what is to be seen there."), option: "prompt" };
+  return { message: followsInstructions.value ? t("Type first what is to change.") : t("Type first what is to be seen."), option: "prompt" };
 });
 
 const commandName = () => (choices.value.mode === "extend" ? (choices.value.extend?.command ?? "zoom") : followsInstructions.value ? "edit" : "imagine");

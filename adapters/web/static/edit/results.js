@@ -19,6 +19,8 @@ const chains = storedSignal(`edit.chains.${person.peek()?.name ?? ""}`, []);
 /** Where the slider divides the picture: 0 shows only the result, 100 only the picture before. */
 export const divider = signal(50);
 
+/** Whether the mask was changed since the request that is running. */
+export const isAhead = signal(false);
 const revealed = signal(new Set());
 /** Whether a result is hidden until somebody asks to see it. @param {object} result */
 export const isBlurred = (result) => result.spoiler && !revealed.value.has(result.id);
@@ -47,6 +49,7 @@ export function startResults() {
     const isRunning = Boolean(runningJob.value);
     if (request !== lastIds.value) [request, sent] = [lastIds.value, operations.peek()];
     if (operations.value !== drawn || !results.value.some((one) => one.id === shownResult.peek()?.id)) shownResult.value = null;
+    isAhead.value = isRunning && operations.value !== sent;
     if (made.length && !isRunning && !isDrawing.value) {
       made.forEach((one) => shown.add(one.job));
       if (operations.peek() === sent) showResult(made[0]);
@@ -72,7 +75,7 @@ export function showResult(result) {
 }
 
 /** On a phone the stage may be above what is in view. */
-export const showStage = () => requestAnimationFrame(() => document.querySelector(".edit-stage")?.scrollIntoView({ block: "nearest" }));
+export const showStage = () => requestAnimationFrame(() => document.querySelector(".edit-work")?.scrollIntoView({ block: "start" }));
 
 export async function cancelRun() {
   for (const job of runJobs.peek().filter((one) => !isFinished(one))) {

@@ -8,9 +8,9 @@ import { EXTENSIONS, findComputedBox, findExtension, isPossible, planCanvas } fr
 import { choices, choose } from "./draft.js";
 import { bounds, feather, maskCanvas } from "./mask.js";
 import { picture } from "./picture.js";
-import { divider, isBlurred, reveal, runningJob } from "./results.js";
+import { divider, isAhead, isBlurred, reveal, runningJob } from "./results.js";
 import { boxOf, hover, maskOpacity, movesPicture, observeStage, outline, ringSize, stageHandlers, tool } from "./tools.js";
-import { canvasPlan, frame, shownResult } from "./viewport.js";
+import { canvasPlan, frame, isDrawing, shownResult } from "./viewport.js";
 
 const DRAG_FROM = 24;
 const PREVIEW_SIDE = 512;
@@ -64,10 +64,10 @@ function outlineView() {
 
 function maskView(plan) {
   const { mode } = choices.value;
-  const isHidden = mode === "extend" || Boolean(runningJob.value?.preview);
+  const isHidden = mode === "extend" || (Boolean(runningJob.value?.preview) && !isAhead.value && !isDrawing.value);
   const soft = (feather.value * frame.value.width) / maskCanvas.width;
   return html`
-    <div class="edit-mask-place" .style=${join({ ...placeIn(plan, plan), opacity: String(maskOpacity.value) })} ?hidden=${isHidden}>
+    <div class="edit-mask-place" .style=${join({ ...placeIn(plan, plan), opacity: isHidden ? "0" : String(maskOpacity.value) })}>
       <div class="edit-whole" .style=${soft > 0.5 ? `filter: blur(${soft / 2}px)` : ""}>${maskCanvas}</div></div>
     ${mode === "extend" ? nothing : outlineView()}`;
 }

@@ -1,0 +1,43 @@
+// A picture that is dropped or pasted is edited next; the draft of the present one is kept.
+
+import { upload } from "../core/api.js";
+import { navigate } from "../core/router.js";
+import { signal } from "../core/render.js";
+import { uploadLimits } from "../core/store.js";
+import { t } from "../core/text.js";
+import { announce, showToast } from "../core/toast.js";
+
+/** Whether a picture is being sent. */
+export const isReceiving = signal(false);
+
+const hasFiles = (data) => [...(data?.types ?? [])].includes("Files");
+
+/** Takes pictures from now on. @returns {() => void} ends it */
+export function listenForPictures() {
+  const over = (event) => hasFiles(event.dataTransfer) && event.preventDefault();
+  const handlers = { dragover: over, drop: (event) => take(event, event.dataTransfer), paste: (event) => take(event, event.clipboardData) };
+  for (const [name, handler] of Object.entries(handlers)) window.addEventListener(name, handler);
+  return () => Object.entries(handlers).forEach(([name, handler]) => window.removeEventListener(name, handler));
+}
+
+function take(event, data) {
+  const files = [...(data?.files ?? [])];
+  if (!files.length) return;
+  event.preventDefault();
+  if (files.length > 1) return void showToast(t("{n} files at the same time: here one picture is edited, so drop one of them.", { n: files.length }), { kind: "error" });
+  if (!isReceiving.peek()) void receive(files[0]);
+}
+
+async function receive(file) {
+  isReceiving.value = true;
+  announce(t("Sending {name}…", { name: file.name }));
+  try {
+    if (file.size > uploadLimits.maxMb * 2 ** 20 && !/hei[cf]/i.test(file.type + file.name)) throw new Error(uploadLimits.tooLarge);
+    const { id } = await upload(file);
+    await navigate(`/edit/${id}`);
+  } catch (error) {
+    showToast(error.message, { kind: "error" });
+  } finally {
+    isReceiving.value = false;
+  }
+}
