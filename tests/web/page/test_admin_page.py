@@ -236,6 +236,7 @@ async def test_reports_are_read_dismissed_and_deleted(server, tab, keys, ann):
     assert await find_violations(tab.page) == []
     await reports.first.get_by_role("button", name="Dismiss").click()
     await expect(reports).to_have_count(1)
+    await expect(reports.first.get_by_role("button", name="Show the picture")).to_be_focused()
     await tab.page.keyboard.press("z")
     await expect(reports).to_have_count(2)
     await reports.first.get_by_role("button", name="Dismiss").click()

@@ -53,6 +53,7 @@ async def test_a_model_is_installed_by_keys_after_its_terms(server, tab):
     assert await find_violations(tab.page) == []
     await terms.get_by_role("button", name="Accept and install").press("Enter")
     await expect(card(tab, "fox").get_by_role("progressbar")).to_be_visible()
+    await expect(tab.page.get_by_role("button", name="Cancel installing Fox XL")).to_be_focused()
     await expect(card(tab, "fox")).to_contain_text("Downloading, 40 %")
     assert await find_violations(tab.page) == []
     await tab.page.get_by_role("button", name="Cancel installing Fox XL").click()
@@ -69,7 +70,7 @@ async def test_a_model_is_installed_by_keys_after_its_terms(server, tab):
     await expect(card(tab, "paint")).to_contain_text("In use", timeout=8000)
     await tab.page.get_by_role("button", name="Remove Fox XL").click()
     await tab.page.get_by_role("dialog").get_by_role("button", name="Remove").click()
-    await expect(card(tab, "fox").get_by_role("button", name="Use it: Fox XL")).to_be_visible()
+    await expect(card(tab, "fox").get_by_role("button", name="Use it: Fox XL")).to_be_focused()
     assert [error for error in tab.errors if "installation/picture" not in error] == []
 
 

@@ -2,6 +2,7 @@
 
 import { get, post, remove, request } from "../core/api.js";
 import { confirmDialog, openDialog } from "../core/dialog.js";
+import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat, signal } from "../core/render.js";
 import { errorView, fieldError, loadingView } from "../core/states.js";
@@ -64,6 +65,7 @@ async function unlink(one) {
   try {
     accounts.value = (await remove(`/link/${one.platform}?account=${encodeURIComponent(one.account)}`)).accounts;
     showToast(t("{name} on {platform} is unlinked.", { name: one.name, platform }));
+    await restoreFocus("dialog[open] .account-part button");
   } catch (error) {
     showToast(error.message, { kind: "error" });
   }
@@ -174,6 +176,7 @@ async function confirmLink(code, sides) {
     step.value = { name: "" };
     await Promise.all([loadAccounts(), refreshQuota(), loadUnfinished()]);
     showToast(t("The accounts are linked."));
+    await restoreFocus("dialog[open] .account-part button");
   } catch (error) {
     step.value = { name: "preview", code, sides, error: error.message };
   }

@@ -2,6 +2,7 @@
 
 import { remove } from "../core/api.js";
 import { confirmDialog } from "../core/dialog.js";
+import { restoreFocus } from "../core/focus.js";
 import { html, nothing, repeat } from "../core/render.js";
 import { stateView } from "../core/states.js";
 import { formatSeconds, t, tn } from "../core/text.js";
@@ -53,4 +54,5 @@ async function cancel(job) {
   if (!(await confirmDialog({ title: t("Cancel this job of {name}?", { name: job.person.name }), text, confirm: t("Cancel the job"), isDangerous: true }))) return;
   if (await tryTo(() => remove(`/admin/jobs/${job.id}`))) showToast(t("The job of {name} is cancelled.", { name: job.person.name }));
   await queue.reload();
+  await restoreFocus(".admin-job button");
 }

@@ -2,6 +2,7 @@
 
 import { put, remove } from "../core/api.js";
 import { confirmDialog, openDialog } from "../core/dialog.js";
+import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat, signal } from "../core/render.js";
 import { updateQuery } from "../core/router.js";
@@ -93,6 +94,7 @@ async function revoke(key, person) {
   if (!(await confirmDialog({ title: t("Revoke the key {prefix}?", { prefix: key.prefix }), text, confirm: t("Revoke"), isDangerous: true }))) return;
   if (await tryTo(() => remove(`/admin/keys/${key.prefix}`))) showToast(t("The key {prefix} is revoked.", { prefix: key.prefix }));
   await people.reload();
+  await restoreFocus(`[data-person="${person.id}"] button`);
 }
 
 async function openQuota(person) {

@@ -96,7 +96,7 @@ function hoursView(from, to) {
   const first = new Date(from);
   first.setMinutes(0, 0, 0);
   const marks = [];
-  for (let time = first.getTime() + HOUR_MS; time < to; time += HOUR_MS) if (new Date(time).getHours() % HOURS_STEP === 0) marks.push(time);
+  for (let time = first.getTime() + HOUR_MS; time < to; time += HOUR_MS) if (new Date(time).getHours() % HOURS_STEP === 0 && to - time > (HOURS_STEP / 3) * HOUR_MS) marks.push(time);
   return marks.map((time) => svg`<text x=${LEFT + ((time - from) / (to - from)) * INNER_WIDTH} y=${HEIGHT - 6} text-anchor="middle">${new Date(time).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" })}</text>`);
 }
 

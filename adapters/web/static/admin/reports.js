@@ -2,6 +2,7 @@
 
 import { remove } from "../core/api.js";
 import { confirmDialog } from "../core/dialog.js";
+import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat, signal } from "../core/render.js";
 import { stateView } from "../core/states.js";
@@ -62,17 +63,23 @@ function picturesView(report) {
   if (!revealed.value.has(report.id)) {
     return html`
       <div class="row">
-        <button type="button" @click=${() => (revealed.value = new Set(revealed.peek()).add(report.id))}>${icon("image")}${tn(report.pictures.length, "Show the picture", "Show {n} pictures")}</button>
+        <button type="button" @click=${() => reveal(report)}>${icon("image")}${tn(report.pictures.length, "Show the picture", "Show {n} pictures")}</button>
         <p class="hint">${t("Looking at it is logged.")}</p>
       </div>`;
   }
   return html`<div class="row admin-pictures">${report.pictures.map((picture) => html`<img src=${picture.url} alt=${picture.alt || t("Picture {n}", { n: picture.n })} width=${picture.width} height=${picture.height}>`)}</div>`;
 }
 
+function reveal(report) {
+  revealed.value = new Set(revealed.peek()).add(report.id);
+  void restoreFocus(`[data-report="${report.id}"] button`);
+}
+
 const close = (report, action, options) => remove(`/admin/reports/${report.id}?action=${action}`, options);
 
 function dismiss(report) {
   reports.drop((one) => one.id === report.id);
+  void restoreFocus("[data-report] button");
   showUndo(t("The report is dismissed."), {
     undo: () => reports.reload(),
     commit: (options) => tryTo(() => close(report, "dismiss", options)).then(() => reports.reload()),
@@ -85,4 +92,5 @@ async function deleteReported(report) {
   if (!(await confirmDialog({ title: t("Delete what was reported?"), text, confirm: t("Delete"), isDangerous: true }))) return;
   if (await tryTo(() => close(report, "delete"))) showToast(t("What was reported is deleted."));
   await reports.reload();
+  await restoreFocus("[data-report] button");
 }

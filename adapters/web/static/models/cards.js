@@ -1,6 +1,7 @@
 // A model as a card, and LoRAs and textual inversions as a list.
 
 import { confirmDialog } from "../core/dialog.js";
+import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing } from "../core/render.js";
 import { isAdmin } from "../core/store.js";
@@ -8,7 +9,7 @@ import { formatBytes, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { describeAbilities, listTasks, mainGroup } from "./abilities.js";
 import { cancelInstall, examples, isInstalled, removeModel } from "./catalogue.js";
-import { fitOf, installText, useModel } from "./installing.js";
+import { cardButton, fitOf, installText, useModel } from "./installing.js";
 
 /** @param {object} row */
 export const cardView = (row) => html`
@@ -70,7 +71,7 @@ function progressView({ install_progress: progress, title }) {
 }
 
 function actionsView(row) {
-  if (row.install_progress) return html`<div class="row models-actions"><button type="button" aria-label=${t("Cancel installing {title}", { title: row.title })} @click=${() => cancelInstall(row)}>${t("Cancel")}</button></div>`;
+  if (row.install_progress) return html`<div class="row models-actions"><button type="button" aria-label=${t("Cancel installing {title}", { title: row.title })} @click=${() => cancelInstall(row).then(() => restoreFocus(cardButton(row)))}>${t("Cancel")}</button></div>`;
   const isThere = isInstalled(row);
   const isDefault = isThere && row.tasks.every((task) => row.default_for.includes(task));
   const use = isThere ? t("Make it the default: {title}", { title: row.title }) : t("Use it: {title}", { title: row.title });
@@ -85,6 +86,7 @@ async function askToRemove(row) {
   const text = row.disk_bytes ? t("This deletes its {size} from the disk, unless another model needs them. It can be downloaded again.", { size: formatBytes(row.disk_bytes) }) : t("It can be added again.");
   if (!(await confirmDialog({ title: t("Remove {title}?", { title: row.title }), text, confirm: t("Remove"), isDangerous: true }))) return;
   const result = await removeModel(row);
+  void restoreFocus(cardButton(row));
   if (result) showToast(t("Removed {title} and freed {size}.", { title: row.title, size: formatBytes(result.freed_bytes) }));
 }
 

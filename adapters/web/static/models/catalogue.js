@@ -55,10 +55,11 @@ async function loadListed() {
   void poll();
 }
 
-/** Reports the end of an installation, whatever view is open then. @param {{name: string, title: string}} model */
+/** Resolves when it is listed; its end is reported, whatever view is open then. @param {{name: string, title: string}} model */
 export async function followInstall({ name, title }) {
   followed.set(name, title);
-  await Promise.all([loadListed().catch(() => null), poll()]);
+  await loadListed().catch(() => null);
+  void poll();
 }
 
 async function poll() {

@@ -2,6 +2,7 @@
 
 import { get, post } from "../core/api.js";
 import { openDialog } from "../core/dialog.js";
+import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, signal } from "../core/render.js";
 import { errorView, loadingView } from "../core/states.js";
@@ -32,6 +33,9 @@ export function installText({ stage, done, total, rate, eta_s: left }) {
   return [...parts, formatSeconds(left)].filter(Boolean).join(", ");
 }
 
+/** @param {{name: string}} row */
+export const cardButton = ({ name }) => `[data-model="${CSS.escape(name)}"] button`;
+
 /** Asks what has to be asked, then installs the model or makes it the default. @param {object} row */
 export async function useModel(row) {
   const state = signal({ terms: null, error: null, isSending: false });
@@ -44,7 +48,10 @@ export async function useModel(row) {
     },
   });
   void loadTerms(work);
-  if (await dialog) announce(t("Installing {title}", { title: row.title }));
+  if (!(await dialog)) return;
+  announce(t("Installing {title}", { title: row.title }));
+  await followInstall(row);
+  await restoreFocus(cardButton(row));
 }
 
 async function loadTerms(work) {
@@ -92,7 +99,6 @@ async function install(work) {
   work.state.value = { terms, error: null, isSending: true };
   try {
     await post(`/admin/models/${terms.name}/use`, { accept_licence: true, force: terms.fits.place === "no" });
-    void followInstall(terms);
     work.close(true);
     if (!isQuestion(terms)) showToast(t("Preparing {title}…", { title: terms.title }));
   } catch (error) {

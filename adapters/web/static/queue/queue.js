@@ -2,6 +2,7 @@
 
 import { mediaUrl } from "../core/api.js";
 import { onJobEvent } from "../core/events.js";
+import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat, signal, SignalView } from "../core/render.js";
 import { stateView } from "../core/states.js";
@@ -109,13 +110,7 @@ function cancelRow(event, job) {
   const next = buttons[buttons.indexOf(event.currentTarget) + 1] ?? buttons[buttons.indexOf(event.currentTarget) - 1];
   cancelJobs([job]);
   if (next) next.focus();
-  else focusHeading();
-}
-
-function focusHeading() {
-  const heading = document.querySelector(".queue h1");
-  heading.tabIndex = -1;
-  heading.focus();
+  else void restoreFocus();
 }
 
 /** Arrow keys go through the jobs, Delete cancels the one that has the focus. */
