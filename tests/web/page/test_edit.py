@@ -270,7 +270,7 @@ async def test_a_result_is_compared_and_edited_on(server, editor):
     await editor.drag((0, 0), (0.5, 1))
     await editor.words.fill("slow grass")
     await expect(page.locator(".edit-price")).to_contain_text("device-seconds")
-    await editor.run("slow grass")
+    made = await editor.run("slow grass")
     await expect(page.get_by_text("Step 2 of 5")).to_be_visible()
     preview = page.locator(".edit-preview")
     await expect(preview).to_be_visible()
@@ -290,6 +290,9 @@ async def test_a_result_is_compared_and_edited_on(server, editor):
     await expect(page.get_by_role("navigation", name="Steps").get_by_role("link")).to_have_count(2)
     await expect(editor.status).to_contain_text("Nothing is selected")
     assert not page.url.endswith(first)
+    await editor.drag((0, 0), (0.5, 1))
+    assert (await editor.run("more grass"))["parent"] == made["id"]
+    await expect(slider).to_be_visible()
     await page.get_by_role("button", name="Back to the picture before").click()
     await page.wait_for_url(f"**/edit/{first}")
     await editor.expect_share(50)

@@ -5,7 +5,7 @@ import { connection } from "../core/connection.js";
 import { confirmDialog } from "../core/dialog.js";
 import { fetchJob } from "../core/events.js";
 import { computed, runOnSignals, signal } from "../core/render.js";
-import { refreshQuota } from "../core/store.js";
+import { jobs, refreshQuota } from "../core/store.js";
 import { formatNumber, formatSeconds, t, tn } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { chosenModel, fittingModels, followsInstructions, isKnown } from "./ability.js";
@@ -52,10 +52,14 @@ function collectOptions(hasMask) {
   };
 }
 
+/** The job that made the picture, if the page knows it. */
+const findParent = () => [...jobs.peek().values()].map((one) => one.peek()).find((job) => job.result?.media.some((media) => media?.id === picture.value.id))?.id;
+
 /** The body of POST /jobs. @param {string | null} maskId */
 function buildBody(maskId) {
   const init = { id: picture.value.id, role: "init" };
-  return { command: commandName(), options: collectOptions(Boolean(maskId)), images: maskId ? [init, { id: maskId, role: "mask" }] : [init] };
+  const parent = findParent();
+  return { ...(parent && { parent }), command: commandName(), options: collectOptions(Boolean(maskId)), images: maskId ? [init, { id: maskId, role: "mask" }] : [init] };
 }
 
 /** The same price without a mask, which is not stored before it is needed: what is repainted starts from noise. */

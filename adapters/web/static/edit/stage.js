@@ -159,7 +159,7 @@ function compareView(result) {
 export const stageView = () => html`
   <div class="edit-stage ${movesPicture.value ? "edit-moves" : ""}" ${ref(followStage)} tabindex="0" .style=${`--edit-ratio: ${picture.value.height / picture.value.width}`} role="application" aria-roledescription=${t("painting area")}
     aria-label=${t("Picture and mask")} aria-describedby="edit-stage-keys"
-    @pointerdown=${stageHandlers.down} @pointermove=${stageHandlers.move} @pointerup=${stageHandlers.up} @pointercancel=${stageHandlers.cancel}
+    @pointerdown=${stageHandlers.down} @pointermove=${stageHandlers.move} @pointerup=${stageHandlers.up} @pointercancel=${stageHandlers.cancel} @lostpointercapture=${stageHandlers.cancel}
     @pointerleave=${stageHandlers.leave} @wheel=${stageHandlers.wheel} @keydown=${stageHandlers.keyDown} @keyup=${stageHandlers.keyUp} @blur=${stageHandlers.blur}>
     ${shownResult.value ? compareView(shownResult.value) : paintView()}
   </div>

@@ -56,7 +56,8 @@ function toStage(event) {
 }
 
 function down(event) {
-  if (event.target.closest("button, input, a") || event.button > 1) return;
+  const isPalm = event.pointerType === "touch" && stroke?.isPen;
+  if (event.target.closest("button, input, a") || event.button > 1 || isPalm) return;
   event.currentTarget.focus({ preventScroll: true });
   event.currentTarget.setPointerCapture(event.pointerId);
   event.preventDefault();
@@ -69,8 +70,9 @@ function down(event) {
 function start(event) {
   const erase = tool.peek() === "eraser" || event.altKey || Boolean(event.buttons & ERASER_BUTTON);
   const kind = tool.peek() === "eraser" ? "brush" : tool.peek();
-  const hasPressure = event.pointerType === "pen" && event.pressure > 0;
-  stroke = { kind, pointerId: event.pointerId, erase, points: toMask(event), pressures: hasPressure ? [event.pressure] : null, size: strokeSize() };
+  const isPen = event.pointerType === "pen";
+  const pressures = isPen && event.pressure > 0 ? [event.pressure] : null;
+  stroke = { kind, pointerId: event.pointerId, isPen, erase, points: toMask(event), pressures, size: strokeSize() };
   isDrawing.value = true;
   if (kind === "brush") drawStroke(openStroke(erase), stroke, 0);
   else outline.value = { kind, points: [...stroke.points] };
@@ -150,7 +152,7 @@ function giveUp() {
 function cancel(event) {
   pointers.delete(event.pointerId);
   isMoving.value = false;
-  giveUp();
+  if (stroke?.pointerId === event.pointerId) giveUp();
 }
 
 function wheel(event) {
