@@ -30,6 +30,7 @@ NAMES = (
     "first_picture",
     "help_time",
     "loop_lag",
+    "page",
     "png_out",
     "second_question",
     "two_model_mix",

@@ -7,19 +7,21 @@ import hashlib
 import io
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from sqlalchemy import insert, select
 
+from bot.usecases.thumbnails import WIDTHS
 from storage.schema import job, job_media, media, media_owner, utcnow
 from tests.web.api_client import imagine, make
 from tests.web.conftest import ServedEasel, open_client
 
 SIDE = 1024
 PER_DAY = 40
-TITLES = ("a red fox in the snow", "a lighthouse at dusk", "two cats on a sofa", "a bowl of lemons", "an old tram in Lisbon")
-_SAMPLES = 8
+TITLES = ("a red fox in the snow", "a lighthouse at dusk", "two cats on a sofa", "a bowl of lemons", "an old tram")
+_SAMPLES = 4
 
 
 async def fill_gallery(easel: ServedEasel, count: int, *, large: int = 24) -> None:
@@ -32,21 +34,31 @@ async def fill_gallery(easel: ServedEasel, count: int, *, large: int = 24) -> No
 
 
 def _write_pictures(easel: ServedEasel, count: int, large: int) -> list[tuple[str, int]]:
-    thumbnails = {width: [_sample(width, number) for number in range(_SAMPLES)] for width in (256, 512, 1024)}
+    folder = easel.data_dir / "media"
+    samples = {width: [_write_sample(folder, width, number) for number in range(_SAMPLES)] for width in WIDTHS}
     small = _encode(Image.new("L", (SIDE, SIDE), 128), "PNG")
     files = []
     for number in range(count):
         is_large = number >= count - large
-        noise = Image.frombytes("L", (SIDE, SIDE), os.urandom(SIDE * SIDE)) if is_large else None
-        data = _encode(noise, "PNG", compress_level=0) if noise else small + number.to_bytes(4)
+        data = _encode(_noise(), "PNG", compress_level=0) if is_large else small + number.to_bytes(4)
         media_id = hashlib.sha256(data).hexdigest()
-        path = easel.data_dir / "media" / media_id[:2] / media_id[2:4]
+        path = folder / media_id[:2] / media_id[2:4]
         path.mkdir(parents=True, exist_ok=True)
         (path / f"{media_id}.png").write_bytes(data)
-        for width, samples in thumbnails.items():
-            (path / f"{media_id}.w{width}.webp").write_bytes(samples[number % _SAMPLES])
+        for width in WIDTHS:
+            (path / f"{media_id}.w{width}.webp").hardlink_to(samples[width][number % _SAMPLES])
         files.append((media_id, len(data)))
     return files
+
+
+def _noise() -> Image.Image:
+    return Image.frombytes("L", (SIDE, SIDE), os.urandom(SIDE * SIDE))
+
+
+def _write_sample(folder: Path, width: int, number: int) -> Path:
+    path = folder / f"sample-{width}-{number}.webp"
+    path.write_bytes(_sample(width, number))
+    return path
 
 
 def _sample(width: int, number: int) -> bytes:
@@ -72,7 +84,12 @@ def _add_rows(dialect: Any, tx: Any, pattern_id: str, files: list[tuple[str, int
         name = base64.b32encode(hashlib.sha256(b"%d" % number).digest()[:10]).decode().lower()
         when = now - timedelta(days=(len(files) - number) // PER_DAY, seconds=len(files) - number)
         shown = {**pattern["result"]["media"][0], "id": media_id, "width": SIDE, "height": SIDE, "size": size}
-        options = {**pattern["options"], "prompt": f"{TITLES[number % len(TITLES)]} {number}", "width": SIDE, "height": SIDE}
+        options = {
+            **pattern["options"],
+            "prompt": f"{TITLES[number % len(TITLES)]} {number}",
+            "width": SIDE,
+            "height": SIDE,
+        }
         rows.append(
             pattern
             | {"seq": pattern["seq"] + number, "id": name, "options": options, "changed": pattern["changed"] + number}

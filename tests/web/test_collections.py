@@ -207,3 +207,19 @@ async def test_every_filter_narrows_the_list_and_its_total(server):
 @pytest.mark.parametrize("text", ["x", "2026-13-01", "0001-01-01T00:00:00+23:59", "9" * 400, "\u0660", "\0"])
 async def test_a_time_that_is_none_is_refused(client, name, text):
     problem(await client.get("/api/v1/jobs", params={name: text}), 422, "invalid_option")
+
+
+async def test_jobs_are_found_by_their_image_their_parent_and_whether_they_have_a_result(client):
+    first = await make(client, imagine())
+    image = first["result"]["media"][0]["id"]
+    asked = await make(client, {"command": "ask", "options": {"question": "what?"}, "images": [image]})
+    child = await make(client, imagine("a blue fox") | {"parent": first["id"]})
+    failed = await wait_for(client, (await ask(client, imagine("fail")))["id"])
+
+    assert await ids(client, image=image) == [asked["id"]]
+    assert await ids(client, parent=first["id"]) == [child["id"]]
+    assert await ids(client, image="0" * 64) == await ids(client, parent="a" * 16) == []
+    assert failed["id"] in await ids(client)
+    assert failed["id"] not in await ids(client, results="true")
+    assert {first["id"], asked["id"], child["id"]} <= set(await ids(client, results="true"))
+    problem(await client.get("/api/v1/jobs?results=maybe"), 422, "invalid_option")

@@ -7,7 +7,7 @@ import { errorView, loadingView, stateView } from "../core/states.js";
 import { t, tn } from "../core/text.js";
 import { deletePictures, downloadZip, toggleFavourite } from "./actions.js";
 import { loadCollections } from "./collections.js";
-import { activeKey, focusTile, gridView } from "./grid.js";
+import { activeKey, focusTile, gridView, scrollPage } from "./grid.js";
 import { arrivals, entries, filter, hasFilter, isComplete, list, listingState, loadMore, order, pageError, readFilter, showArrivals } from "./listing.js";
 import { clearSelection, isSelectMode, selectAll, selectedEntries } from "./selection.js";
 import { barView, clearFilters } from "./toolbar.js";
@@ -98,7 +98,7 @@ function newerView() {
   const count = arrivals.value.length;
   if (!count) return nothing;
   const show = () => {
-    window.scrollTo(0, 0);
+    scrollPage(0);
     showArrivals();
   };
   return html`<button type="button" class="gallery-newer chip" @click=${show}>${tn(count, "{n} new", "{n} new")}</button>`;

@@ -74,8 +74,12 @@ function rowsView() {
 
 let element = null;
 let top = 0;
+/** What the tabs of a phone cover. */
+let coveredBelow = 0;
 /** What is at the upper edge: it stays there when the layout changes. */
 let anchor = null;
+/** Where the layout has scrolled to itself. */
+let ownScroll = -1;
 let stops = [];
 
 /** Space that sticks above the grid. */
@@ -84,6 +88,7 @@ const coveredHeight = () => document.querySelector(".gallery-bar")?.getBoundingC
 function measure() {
   if (!element || background.peek()) return;
   top = element.getBoundingClientRect().top + window.scrollY;
+  coveredBelow = Number.parseFloat(getComputedStyle(document.getElementById("main")).paddingBottom) || 0;
   if (element.clientWidth !== width.peek()) width.value = element.clientWidth;
   look();
 }
@@ -91,10 +96,23 @@ function measure() {
 function look() {
   if (!element || background.peek()) return;
   const upper = window.scrollY - top;
-  sight.value = { top: upper, bottom: upper + window.innerHeight };
+  sight.value = { top: upper, bottom: upper + window.innerHeight - coveredBelow };
+}
+
+/** Remembers what is at the upper edge, whenever somebody has scrolled. */
+function setAnchor() {
+  const upper = window.scrollY - top;
   const { rows } = layout.peek();
   const row = rows[findRow(rows, upper + coveredHeight())];
   anchor = row && window.scrollY > 4 ? { keys: row.items.map((item) => item.entry.key), offset: row.top - upper } : null;
+}
+
+/** Scrolls now, and means it: the new place is the one that is kept. @param {number} y */
+export function scrollPage(y) {
+  window.scrollTo(0, y);
+  hasMoved.value = true;
+  look();
+  setAnchor();
 }
 
 /** Applies a new layout before it is painted: its height, then the place of the anchor. */
@@ -104,7 +122,10 @@ function applyLayout() {
   const kept = anchor?.keys.map((key) => findItem(rows, key)).find(Boolean);
   if (kept) {
     const wanted = Math.round(top + rows[kept.row].top - anchor.offset);
-    if (Math.abs(wanted - window.scrollY) > 1 && !background.peek()) window.scrollTo(0, wanted);
+    if (Math.abs(wanted - window.scrollY) > 1 && !background.peek()) {
+      window.scrollTo(0, wanted);
+      ownScroll = window.scrollY;
+    }
   }
   look();
 }
@@ -120,6 +141,7 @@ const isInUse = () => Boolean(element) && (window.scrollY > 4 || element.matches
 function onScroll() {
   hasMoved.value = true;
   look();
+  if (Math.abs(window.scrollY - ownScroll) > 1) setAnchor();
   if (window.scrollY <= 4 && arrivals.peek().length) showArrivals();
 }
 
@@ -154,15 +176,12 @@ export function focusTile(key, { preventFocus = false } = {}) {
   hasMoved.value = true;
   const row = rows[found.row];
   const upper = top + row.top - (row.day ? HEAD_HEIGHT : 0) - coveredHeight() - 8;
-  const lower = top + row.top + row.height + 8 - window.innerHeight + bottomSpace();
-  if (window.scrollY > upper) window.scrollTo(0, Math.max(0, upper));
-  else if (window.scrollY < lower) window.scrollTo(0, lower);
-  look();
+  const lower = top + row.top + row.height + 8 - window.innerHeight + coveredBelow;
+  if (window.scrollY > upper) scrollPage(Math.max(0, upper));
+  else if (window.scrollY < lower) scrollPage(lower);
   if (!preventFocus) requestAnimationFrame(() => element?.querySelector(`[data-key="${key}"] a`)?.focus({ preventScroll: true }));
   return true;
 }
-
-const bottomSpace = () => Number.parseFloat(getComputedStyle(document.getElementById("main")).paddingBottom) || 0;
 
 /** The entry that an arrow key leads to. */
 function neighbour(key, direction) {

@@ -4,8 +4,8 @@ import { t } from "../core/text.js";
 
 const SHORT = 60;
 
-/** Of a job in the store: what was asked, as it was typed, else its command. @param {object} job */
-export const wordsOf = (job) => job.options.prompt || job.options.question || job.options.texts || labelOfCommand(job.command);
+/** What was asked, as it was typed, else the command. @param {object} job */
+export const wordsOf = (job) => job.options.asked?.prompt || job.options.prompt || job.options.question || job.options.texts || labelOfCommand(job.command);
 
 /** The name of a command as a label. @param {string} name */
 export const labelOfCommand = (name) => name.charAt(0).toUpperCase() + name.slice(1);

@@ -8,7 +8,7 @@ import { commands, models } from "../core/store.js";
 import { t, tn } from "../core/text.js";
 import { deletePictures, downloadZip, isFavourite, toggleFavourite } from "./actions.js";
 import { collect, collections, loadCollections, manageCollections, removeFrom } from "./collections.js";
-import { DENSITIES, density, shownDensity } from "./grid.js";
+import { DENSITIES, density, scrollPage, shownDensity } from "./grid.js";
 import { entries, filter, hasFilter, listingState, total } from "./listing.js";
 import { clearSelection, isSelecting, isSelectMode, selectAll, selectedEntries } from "./selection.js";
 import { labelOfCommand } from "./titles.js";
@@ -27,7 +27,7 @@ function search(event) {
 
 export function setFilter(changes) {
   clearSelection();
-  window.scrollTo(0, 0);
+  scrollPage(0);
   return updateQuery(changes);
 }
 
@@ -105,7 +105,7 @@ const withSelection = (work) => () => {
 };
 
 const actionView = (name, label, run, { isDisabled = false, kind = "" } = {}) => html`
-  <button type="button" class="gallery-action ${kind}" ?disabled=${isDisabled} @click=${run}>${icon(name)}<span>${label}</span></button>`;
+  <button type="button" class="gallery-action ${kind}" aria-label=${label} title=${label} ?disabled=${isDisabled} @click=${run}>${icon(name)}<span>${label}</span></button>`;
 
 export function selectionView() {
   const chosen = selectedEntries.value;
@@ -118,7 +118,7 @@ export function selectionView() {
       <h1 class="visually-hidden">${t("Gallery")}</h1>
       <button type="button" class="icon-button" aria-label=${t("End the selection")} @click=${clearSelection}>${icon("close")}</button>
       <p class="number gallery-selected" role="status">${tn(chosen.length, "{n} selected", "{n} selected")}</p>
-      <button type="button" class="subtle" @click=${selectAll}>${t("Select all")}</button>
+      <button type="button" class="subtle" aria-label=${t("Select all")} @click=${selectAll}>${t("All")}</button>
       <span class="spacer"></span>
       ${actionView("heart", areFavourites ? t("No favourite") : t("Favourite"), () => toggleFavourite(selectedEntries.peek()), { isDisabled: !pictures.length })}
       ${actionView("collection", t("Collect"), withSelection(collect), { isDisabled: !pictures.length })}

@@ -16,8 +16,9 @@ export function candidatesOf(job, number) {
   const sources = job.images.filter((image) => image.role !== "mask").map((image) => [image.id, t("What it was made from")]);
   const others = (job.result?.media ?? []).map((media, index) => [media?.id, t("Picture {n}", { n: index + 1 })]);
   const earlier = (parent?.result?.media ?? []).map((media, index) => [media?.id, t("Earlier picture {n}", { n: index + 1 })]);
-  const unique = new Map([...sources, ...earlier, ...others].filter(([id]) => id && id !== mine).toReversed());
-  return [...unique].toReversed();
+  const unique = new Map();
+  for (const [id, label] of [...sources, ...earlier, ...others]) if (id && id !== mine && !unique.has(id)) unique.set(id, label);
+  return [...unique];
 }
 
 export function toggleCompare(job, number) {
@@ -26,6 +27,9 @@ export function toggleCompare(job, number) {
   share.value = 50;
   return candidates.length > 0;
 }
+
+/** Arrow keys on the slider move it, and show no other picture. */
+const keepKeys = (event) => /^Arrow|^(Home|End)$/.test(event.key) && event.stopPropagation();
 
 /** @param {object} job @param {number} number @param {object} media @param {string} alt */
 export function compareView(job, number, media, alt) {
@@ -36,7 +40,7 @@ export function compareView(job, number, media, alt) {
         <img src=${mediaUrl(media.id, 1024)} alt=${alt} draggable="false">
         <img class="viewer-left" src=${mediaUrl(compared.value, 1024)} alt=${candidates.find(([id]) => id === compared.value)?.[1] ?? ""} draggable="false">
         <span class="viewer-divider" aria-hidden="true"></span>
-        <input type="range" min="0" max="100" step="1" .value=${String(share.value)} aria-label=${t("Position between the two pictures")} @input=${(event) => (share.value = Number(event.target.value))}>
+        <input type="range" min="0" max="100" step="1" .value=${String(share.value)} aria-label=${t("Position between the two pictures")} @keydown=${keepKeys} @input=${(event) => (share.value = Number(event.target.value))}>
       </div>
       <div class="row viewer-compare-tools">
         ${candidates.length > 1 ? html`

@@ -1,13 +1,13 @@
 // Everything that is known of how a picture was made, to read and to copy.
 
 import { icon } from "../core/icons.js";
-import { html, nothing } from "../core/render.js";
+import { html } from "../core/render.js";
 import { formatNumber, formatTime, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { labelOfCommand, wordsOf } from "../gallery/titles.js";
 
 const PLATFORMS = { web: () => t("The page or the API"), cli: () => t("The command line"), discord: () => "Discord", telegram: () => "Telegram" };
-const SHOWN_ELSEWHERE = ["prompt", "question", "negative_prompt", "style", "seed", "steps", "guidance_scale", "sampler", "schedule", "strength", "width", "height", "model", "count", "loras"];
+const SHOWN_ELSEWHERE = ["asked", "prompts", "prompt", "question", "negative_prompt", "style", "seed", "steps", "guidance_scale", "sampler", "schedule", "strength", "width", "height", "model", "count", "loras"];
 
 /** Copies a text, also where the browser's clipboard needs HTTPS. @param {string} text */
 export async function copyText(text) {
@@ -37,7 +37,7 @@ export function listFacts(job, media, sourceText) {
   const { facts, options, result } = job;
   const rows = [
     [t("Command"), labelOfCommand(job.command)],
-    [t("Negative prompt"), options.negative_prompt],
+    [t("Negative prompt"), options.asked?.negative_prompt ?? options.negative_prompt],
     [t("Style"), facts.style],
     [t("Model"), result?.model || options.model],
     [t("Seed"), media?.seed ?? result?.seed],
@@ -81,6 +81,5 @@ export function factsView(job, media, sourceText) {
 }
 
 /** The words as they were typed. @param {object} job */
-export const wordsView = (job) => (job.options.prompt || job.options.question ? html`
-  <div class="viewer-words"><p>${wordsOf(job)}</p>${copyButton(t("words"), wordsOf(job))}</div>` : nothing);
+export const wordsView = (job) => html`<div class="viewer-words"><p>${wordsOf(job)}</p>${copyButton(t("words"), wordsOf(job))}</div>`;
 

@@ -173,7 +173,7 @@ function panelView(job) {
   const subject = media?.id ?? (job.result?.media.length ? null : job.images[0]?.id);
   return html`
     <div class="viewer-panel">
-      <h1 tabindex="-1">${nameOf(job, number)}</h1>
+      <h1 class="visually-hidden" tabindex="-1">${nameOf(job, number)}</h1>
       ${wordsView(job)}
       ${deedsView()}
       ${subject ? threadView(subject) : nothing}
