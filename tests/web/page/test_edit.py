@@ -19,7 +19,7 @@ from bot.ports import RenderedImage, TaskOutput
 from inference.images.mask_reading import read_mask
 from tests.web import conftest as web
 from tests.web.fake_pool import TestPool
-from tests.web.page.conftest import find_violations
+from tests.web.page.conftest import find_violations, measure_layout_shift
 
 pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
 
@@ -143,6 +143,7 @@ async def phone_editor(server, phone, api):
 
 async def test_what_is_painted_is_what_is_repainted(server, editor):
     await editor.open(photo(1))
+    assert await measure_layout_shift(editor.page) < 0.02
     await editor.harden_edges()
     await editor.choose("Rectangle")
     await editor.drag((0.25, 0.25), (0.75, 0.5))
@@ -381,6 +382,16 @@ async def test_a_dead_link_says_what_to_do(server, tab, media):
     assert all("404" in error for error in tab.errors)
 
 
+async def test_a_picture_that_could_not_be_read_is_opened_when_the_server_is_back(server, editor, api):
+    media = await store(api, photo(16))
+    await editor.page.route(f"**/api/v1/media/{media}", lambda route: route.abort(), times=1)
+
+    await editor.page.goto(f"{server.url}/edit/{media}")
+
+    await expect(editor.page.get_by_text("The server does not respond. Trying again…")).to_be_attached()
+    await expect(editor.status).to_contain_text("Nothing is selected")
+
+
 async def test_of_a_huge_picture_neither_the_view_nor_the_mask_is_huge(server, editor):
     requests = []
     editor.page.on("request", lambda request: requests.append(request.url))
@@ -399,6 +410,7 @@ async def test_of_a_huge_picture_neither_the_view_nor_the_mask_is_huge(server, e
 async def test_touch_paints_and_two_fingers_enlarge(server, phone_editor):
     editor, page = phone_editor, phone_editor.page
     await editor.open(photo(9, (100, 100)))
+    assert await measure_layout_shift(page) < 0.02
     touch = await page.context.new_cdp_session(page)
 
     async def send(kind: str, *places: tuple[float, float]) -> None:

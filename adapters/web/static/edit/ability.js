@@ -25,4 +25,5 @@ export const chosenModel = computed(() => {
 /** Whether the words are an instruction; otherwise they describe what is to be seen. */
 export const followsInstructions = computed(() => choices.value.mode === "repaint" && Boolean(chosenModel.value?.tasks.includes(INSTRUCTION)));
 export const canFindRegions = computed(() => models.value.some((model) => model.tasks.includes(SEGMENTATION)));
-export const isKnown = computed(() => models.value.length > 0 && commands.value.length > 0);
+/** Whether the models and commands are known. */
+export const isKnown = computed(() => commands.value.length > 0);

@@ -4,7 +4,9 @@ import { html, runOnSignals, SignalView, untracked } from "../core/render.js";
 import { connection } from "../core/connection.js";
 import { registerShortcuts } from "../core/shortcuts.js";
 import { errorView, loadingView, stateView } from "../core/states.js";
+import { storeError } from "../core/store.js";
 import { t } from "../core/text.js";
+import { isKnown } from "./ability.js";
 import { closeDraft, openDraft } from "./draft.js";
 import { isReceiving, listenForPictures } from "./drop.js";
 import { startMask } from "./mask.js";
@@ -78,9 +80,20 @@ function problemView({ isMissing, error }) {
   return stateView({ icon: "image", title: t("This picture is not here"), text: t("It was deleted, or it belongs to somebody else, or the link is incomplete."), actions: links });
 }
 
+/** In the layout of the editor, so that nothing moves when it is there. */
+const openingView = () => html`
+  <div class="edit">
+    <section class="edit-work" aria-label=${t("Picture")}>
+      <h1 class="visually-hidden" tabindex="-1">${t("Edit")}</h1>
+      <div class="edit-toolbar"></div>
+      <div class="edit-stage">${loadingView(t("Opening the picture…"))}</div>
+    </section>
+    <section class="edit-side-panel" aria-label=${t("Panel")}></section>
+  </div>`;
+
 function contentView() {
   if (pictureProblem.value) return html`<div class="page"><h1 tabindex="-1">${t("Edit")}</h1>${problemView(pictureProblem.value)}</div>`;
-  if (!picture.value || isReceiving.value) return html`<div class="page"><h1 tabindex="-1">${t("Edit")}</h1>${loadingView(t("Opening the picture…"))}</div>`;
+  if (!picture.value || isReceiving.value || !(isKnown.value || storeError.value)) return openingView();
   return html`
     <div class="edit">
       <section class="edit-work" aria-label=${t("Picture")}>

@@ -89,7 +89,7 @@ function regionView() {
     <div class="field">
       <label for="edit-region">${t("Select by words")}</label>
       <div class="edit-region">
-        <input id="edit-region" type="text" maxlength="200" autocomplete="off" placeholder=${t("the sky")} .value=${live(regionWords.value)}
+        <input id="edit-region" type="text" maxlength="200" autocomplete="off" placeholder=${t("for example: the sky")} .value=${live(regionWords.value)}
           @input=${(event) => (regionWords.value = event.target.value)} @keydown=${onEnter(() => void findRegion())}>
         ${isSearching
           ? html`<button type="button" ?disabled=${!searching.value} @click=${cancelSearch}><span class="spinner" aria-hidden="true"></span>${t("Cancel")}</button>`

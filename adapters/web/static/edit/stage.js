@@ -10,7 +10,7 @@ import { bounds, feather, maskCanvas } from "./mask.js";
 import { picture } from "./picture.js";
 import { divider, isAhead, isBlurred, reveal, runningJob } from "./results.js";
 import { boxOf, hover, maskOpacity, movesPicture, observeStage, outline, ringSize, stageHandlers, tool } from "./tools.js";
-import { canvasPlan, frame, isDrawing, shownResult } from "./viewport.js";
+import { canvasPlan, frame, isDrawing, shownResult, stageSize } from "./viewport.js";
 
 const DRAG_FROM = 24;
 const PREVIEW_SIDE = 512;
@@ -161,6 +161,6 @@ export const stageView = () => html`
     aria-label=${t("Picture and mask")} aria-describedby="edit-stage-keys"
     @pointerdown=${stageHandlers.down} @pointermove=${stageHandlers.move} @pointerup=${stageHandlers.up} @pointercancel=${stageHandlers.cancel} @lostpointercapture=${stageHandlers.cancel}
     @pointerleave=${stageHandlers.leave} @wheel=${stageHandlers.wheel} @keydown=${stageHandlers.keyDown} @keyup=${stageHandlers.keyUp} @blur=${stageHandlers.blur}>
-    ${shownResult.value ? compareView(shownResult.value) : paintView()}
+    ${!stageSize.value.width ? nothing : shownResult.value ? compareView(shownResult.value) : paintView()}
   </div>
   <p id="edit-stage-keys" class="visually-hidden">${t("The arrow keys move the picture, plus and minus enlarge it. Without a pointer, select a part by numbers, by words or with a mask file, in the panel.")}</p>`;
