@@ -29,7 +29,6 @@ DROP = """async ([name, types, count]) => {
     : new DragEvent(name, { dataTransfer: transfer, ...general });
   document.body.dispatchEvent(event);
 }"""
-HAS_EXTRAS = "performance.getEntriesByType('resource').some((one) => one.name.endsWith('/extras.js'))"
 COUNT_VISIBLE = """(bottom) => [...document.querySelectorAll(".create-tile")]
   .filter((one) => one.getBoundingClientRect().top + 40 < bottom).length"""
 
@@ -54,6 +53,16 @@ async def send(page: Page, words: str) -> None:
 
 def tile(page: Page, state: str = "delivered"):
     return page.locator(f'.create-tile[data-state="{state}"]')
+
+
+async def drag_photos_over(page: Page) -> None:
+    """Until the page has noticed: it listens soon after its first view."""
+    for _ in range(100):
+        await page.evaluate(DROP, ["dragover", "image/png", 1])
+        if await page.locator(".extras-drop").count():
+            return
+        await page.wait_for_timeout(20)
+    pytest.fail("nothing listens for photos")
 
 
 async def open_more(page: Page) -> None:
