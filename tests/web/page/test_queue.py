@@ -1,6 +1,7 @@
 """The queue: order, waiting times, previews, cancelling with undo, what has just finished."""
 
 import asyncio
+import re
 
 import pytest
 import pytest_asyncio
@@ -153,3 +154,15 @@ async def test_an_empty_queue_and_a_failed_job_say_what_to_do(server, phone, sub
     assert width <= 390
     assert await find_violations(phone.page) == []
     assert phone.errors == []
+
+
+async def test_the_queue_is_not_called_empty_before_it_is_known(server, tab, submit):
+    await wait_for_state(server, await submit("slow fox"), "running")
+    await tab.page.route(re.compile(r"/healthz|/jobs\?|/events"), lambda route: route.abort())
+    await tab.open(server.url, "/queue")
+    await expect(tab.page.get_by_role("heading", name="The queue is not known yet")).to_be_visible()
+    assert await find_violations(tab.page) == []
+
+    await tab.page.unroute_all()
+
+    await expect(tab.page.get_by_role("heading", name="slow fox")).to_be_visible()

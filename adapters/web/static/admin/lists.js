@@ -22,13 +22,13 @@ export class Resource {
     return this.state.value.body;
   }
 
-  /** Shows what is known meanwhile, unless the question is another one. @param {Record<string, string>} [query] */
+  /** Shows what is known meanwhile. @param {Record<string, string>} [query] */
   async load(query = {}) {
     const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString();
     const isSame = text === this.query && this.state.peek().body;
     this.query = text;
     const turn = ++this.count;
-    if (!isSame) this.state.value = { body: null, error: null };
+    if (this.state.peek().error) this.state.value = { body: null, error: null };
     try {
       const body = await get(`${this.path}${text && `?${text}`}`);
       if (turn === this.count) this.state.value = { body, error: null };

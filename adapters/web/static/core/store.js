@@ -21,6 +21,8 @@ export const models = signal([]);
 export const storeError = signal(null);
 /** Signals of jobs by id. The map is replaced when jobs come or go; a job's signal when the job changes. */
 export const jobs = signal(new Map());
+/** Whether the person's unfinished jobs were loaded once. */
+export const hasJobs = signal(false);
 /** Limits of uploads: `maxMb` and the sentence for larger files. */
 export const uploadLimits = { maxMb: Number(maxUploadMb), tooLarge };
 /** Whether a key was given, so one can sign out. */
@@ -94,6 +96,7 @@ export async function loadUnfinished() {
   try {
     const pages = await Promise.all(["queued", "running"].map((state) => get(`/jobs?state=${state}&limit=100`)));
     putJobs(...pages.flatMap((page) => page.jobs));
+    hasJobs.value = true;
   } catch {
     // the stream of events brings them
   }

@@ -77,7 +77,7 @@ function actionsView(row) {
   const use = isThere ? t("Make it the default: {title}", { title: row.title }) : t("Use it: {title}", { title: row.title });
   return html`
     <div class="row models-actions">
-      ${isDefault ? html`<span class="hint models-chosen">${icon("check")}${t("In use")}</span>` : html`<button type="button" class=${isThere ? "" : "primary"} aria-label=${use} @click=${() => useModel(row)}>${isThere ? t("Make it the default") : t("Use it")}</button>`}
+      ${isDefault ? html`<span class="hint models-chosen">${icon("check")}${t("In use")}</span>` : html`<button type="button" aria-label=${use} @click=${() => useModel(row)}>${isThere ? t("Make it the default") : t("Use it")}</button>`}
       ${isThere && !row.demo ? html`<button type="button" class="subtle" aria-label=${t("Remove {title}", { title: row.title })} @click=${() => askToRemove(row)}>${t("Remove")}</button>` : nothing}
     </div>`;
 }

@@ -2,7 +2,7 @@
 
 import { get, remove } from "../core/api.js";
 import { batch, computed, signal } from "../core/render.js";
-import { isAdmin, models, refreshModels } from "../core/store.js";
+import { commands, isAdmin, models, refreshModels } from "../core/store.js";
 import { t } from "../core/text.js";
 import { announce, showToast } from "../core/toast.js";
 
@@ -23,6 +23,7 @@ let isPolling = false;
 /** All models and presets, null while they load. */
 export const rows = computed(() => {
   if (isAdmin.value) return listed.value?.map((row) => ({ ...row, loaded: models.value.some((one) => one.name === row.name && one.loaded) })) ?? null;
+  if (!commands.value.length) return null;
   return models.value.map((one) => ({ ...one, title: one.name, enabled: true, licences: one.licence ? [one.licence] : [], fits: null, isPublic: true }));
 });
 

@@ -1,12 +1,13 @@
 // The person's running and queued jobs, in their order.
 
 import { mediaUrl } from "../core/api.js";
+import { connection } from "../core/connection.js";
 import { onJobEvent } from "../core/events.js";
 import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat, signal, SignalView } from "../core/render.js";
-import { stateView } from "../core/states.js";
-import { isAdmin, jobSignal, session, storeError } from "../core/store.js";
+import { loadingView, stateView } from "../core/states.js";
+import { hasJobs, isAdmin, jobSignal } from "../core/store.js";
 import { formatSeconds, t, tn } from "../core/text.js";
 import { cancelJobs, followWithdrawn, shownJobs } from "./cancelling.js";
 import { leftText, secondsLeft, shareDone, startClock, stateText } from "./waiting.js";
@@ -125,7 +126,7 @@ function moveInList(event) {
 }
 
 function emptyView() {
-  if (session.value === "ready" && storeError.value) return stateView({ icon: "alert", title: t("The queue could not be loaded"), text: storeError.value.message });
+  if (!hasJobs.value) return connection.value === "online" ? loadingView() : stateView({ icon: "alert", title: t("The queue is not known yet"), text: t("It is shown when the server responds again. What waits there goes on waiting.") });
   return stateView({
     icon: "queue",
     title: t("Nothing is waiting"),
