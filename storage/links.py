@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from bot.errors import NotFound
+from bot.jobs import JobState
 from bot.ports import LinkedAccount, LinkResult, LinkSide
 from bot.problem_texts.link_problems import LinkRefused
 from storage import audit
@@ -132,8 +133,9 @@ def _check_state(tx: Connection, *rows: JobRow) -> None:
     if tx.scalar(select(exists().where(job.c.owner.in_(ids), IS_QUEUED | IS_RUNNING))):
         raise LinkRefused("open_jobs")
     owned = job.c.owner.in_(ids) & (job.c.id == outbox.c.job)
-    is_shown = outbox.c.kind != "retract"  # that deletes messages, whosever they are, and may wait for a platform
-    if tx.scalar(select(exists().where(IS_PENDING, is_shown, owned))):
+    # Messages that are only deleted or edited need no owner, and may wait long for a platform that is off.
+    is_first = (outbox.c.kind != "retract") & (job.c.state != JobState.DELIVERED)
+    if tx.scalar(select(exists().where(IS_PENDING, is_first, owned))):
         raise LinkRefused("deliveries")
 
 

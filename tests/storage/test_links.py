@@ -429,6 +429,24 @@ async def test_messages_that_wait_to_be_deleted_do_not_keep_accounts_apart(stora
     assert (waiting.kind, waiting.refs) == ("retract", ("9:3",))
 
 
+async def test_messages_that_wait_to_be_edited_do_not_keep_accounts_apart(storage, ann, anna):
+    """Such as those of a platform that is off."""
+    [one] = await accept(storage, ann, wants_delivery=True)
+    await storage.outbox.mark_sent((await storage.outbox.due_deliveries())[0], "7:1")
+    running = await claim(storage)
+    made = [make_picture(await storage.media.write_file(make_media(b"fox %d" % n))) for n in range(2)]
+    await render(storage, running, media=tuple(made))
+    await storage.outbox.mark_sent((await storage.outbox.due_deliveries())[0], "7:1")
+    await storage.privacy.erase_picture(one.id, ann.id, 1)
+
+    await link(storage, ann, anna)
+
+    [waiting] = await storage.outbox.due_deliveries()
+    assert (waiting.kind, waiting.job.id) == ("result", one.id)
+    await storage.outbox.mark_sent(waiting, "7:1")
+    await assert_sound(storage)
+
+
 @pytest.mark.parametrize("kind", ["wrong", "expired", "used", "own", "linked", "replaced", "revoked", "no_quota"])
 async def test_each_refusal_has_its_reason_and_changes_nothing(storage, ann, anna, ben, kind):
     code = await code_of(storage, ann, minutes=-1 if kind == "expired" else 10)
