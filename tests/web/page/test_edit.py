@@ -516,7 +516,7 @@ async def test_the_page_plans_and_reads_masks_as_the_server_does(server, editor)
 
     plans, boxes, masks = await editor.page.evaluate(
         """async ([[width, height], extensions, boxes, urls]) => {
-          const edit = await import(`${document.documentElement.dataset.static}edit.js`);
+          const edit = await import(`${document.documentElement.dataset.static}editor.js`);
           const read = async (src) => {
             const image = Object.assign(new Image(), { src });
             await image.decode();

@@ -1,27 +1,19 @@
-// The route "/edit/{media}": repaints a part of a picture, or extends it.
+// The route "/edit/{media}": repaints a part of a picture, or extends it. Opens the picture while the editor is loaded.
 
-import { html, runOnSignals, SignalView, untracked } from "../core/render.js";
+import { html, runOnSignals, signal, SignalView, untracked } from "../core/render.js";
 import { connection } from "../core/connection.js";
-import { registerShortcuts } from "../core/shortcuts.js";
 import { errorView, loadingView, stateView } from "../core/states.js";
 import { storeError } from "../core/store.js";
 import { t } from "../core/text.js";
-import { isKnown } from "./ability.js";
-import { closeDraft, openDraft } from "./draft.js";
 import { isReceiving, listenForPictures } from "./drop.js";
-import { startMask } from "./mask.js";
-import { closePicture, maskSize, openPicture, picture, pictureProblem } from "./picture.js";
-import { panelView } from "./panel.js";
-import { refusal, sendDraft, startPricing } from "./request.js";
-import { resetRegions } from "./regions.js";
-import { startResults } from "./results.js";
-import { stageView, startPreview } from "./stage.js";
-import { toolbarView, stripsView, toolShortcuts } from "./toolbar.js";
-import { resetTools } from "./tools.js";
-import { shownResult } from "./viewport.js";
+import { closePicture, openPicture, picture, pictureProblem } from "./picture.js";
 
+/** The module of the editor, or null until it is loaded. */
+const editor = signal(null);
+/** Ends the editing of the picture; null: it has not begun. */
+const stopEditing = signal(null);
+let loading = null;
 let opened = null;
-let stops = [];
 let stopRoute = null;
 
 /** @param {import("../core/router.js").Place} place */
@@ -31,39 +23,36 @@ export async function load({ params }) {
 }
 
 function startRoute() {
-  const stopShortcuts = registerShortcuts(t("Edit"), [
-    ...toolShortcuts(), { keys: "Ctrl+Enter", label: t("Start it"), inFields: true, run: () => void sendDraft() },
-  ]);
+  const stopListening = listenForPictures();
   const stopRetrying = runOnSignals(() => {
     const problem = pictureProblem.value;
     if (connection.value === "online" && problem?.error.code === "offline") untracked(() => void open(opened));
   });
-  const stopListening = listenForPictures();
   return () => {
     stopListening();
-    stopShortcuts();
     stopRetrying();
   };
+}
+
+function loadEditor() {
+  loading ??= import("../editor/editor.js").then((module) => (editor.value = module));
+  return loading.catch(() => {
+    loading = null;
+    opened = null;
+    throw new Error(t("A part of the page could not be loaded. Try again, or reload the page."));
+  });
 }
 
 async function open(id) {
   close();
   opened = id;
-  const found = await openPicture(id);
-  if (!found || opened !== id) return;
-  const size = maskSize(found);
-  openDraft(id, size);
-  stops = [startMask(size), startPricing(), startResults(), startPreview()];
+  const [found] = await Promise.all([openPicture(id), loadEditor()]);
+  if (found && opened === id) stopEditing.value = editor.peek().startEditing(found);
 }
 
 function close() {
-  closeDraft();
-  stops.forEach((stop) => stop());
-  stops = [];
-  resetTools();
-  resetRegions();
-  shownResult.value = null;
-  refusal.value = null;
+  stopEditing.peek()?.();
+  stopEditing.value = null;
 }
 
 export function leave() {
@@ -93,17 +82,8 @@ const openingView = () => html`
 
 function contentView() {
   if (pictureProblem.value) return html`<div class="page"><h1 tabindex="-1">${t("Edit")}</h1>${problemView(pictureProblem.value)}</div>`;
-  if (!picture.value || isReceiving.value || !(isKnown.value || storeError.value)) return openingView();
-  return html`
-    <div class="edit">
-      <section class="edit-work" aria-label=${t("Picture")}>
-        <h1 class="visually-hidden" tabindex="-1">${t("Edit")}</h1>
-        ${SignalView(toolbarView)}
-        ${SignalView(stageView)}
-        ${SignalView(stripsView)}
-      </section>
-      <section class="edit-side-panel" aria-label=${t("Panel")}>${panelView()}</section>
-    </div>`;
+  const isReady = picture.value && stopEditing.value && (editor.value.isKnown.value || storeError.value);
+  return isReady && !isReceiving.value ? editor.value.editorView() : openingView();
 }
 
 export const view = () => SignalView(contentView);

@@ -7,7 +7,7 @@ import { announce } from "../core/toast.js";
 import { EXTENSIONS, findComputedBox, findExtension, isPossible, planCanvas } from "./canvas-plan.js";
 import { choices, choose } from "./draft.js";
 import { bounds, feather, maskCanvas } from "./mask.js";
-import { picture } from "./picture.js";
+import { picture } from "../edit/picture.js";
 import { divider, isAhead, isBlurred, reveal, runningJob } from "./results.js";
 import { boxOf, hover, maskOpacity, movesPicture, observeStage, outline, ringSize, stageHandlers, tool } from "./tools.js";
 import { canvasPlan, frame, isDrawing, shownResult, stageSize } from "./viewport.js";

@@ -6,7 +6,7 @@ import { icon } from "../core/icons.js";
 import { formatNumber, t } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { choices, addOperation, future, operations, past, undo } from "./draft.js";
-import { editIcon } from "./edit-icons.js";
+import { editIcon } from "./editor-icons.js";
 import { chain, chainIndex, editResult, isBlurred, results, showResult, stepInChain } from "./results.js";
 import { brushSize, changeSize, maskOpacity, tool, zoomPercent } from "./tools.js";
 import { shownResult, showWhole, zoomBy } from "./viewport.js";

@@ -10,7 +10,7 @@ import { EXTENSIONS, findExtension, isPossible } from "./canvas-plan.js";
 import { choices, choose, words } from "./draft.js";
 import { share } from "./mask.js";
 import { maskPanel } from "./mask-panel.js";
-import { picture } from "./picture.js";
+import { picture } from "../edit/picture.js";
 import { cancelRun, failedJobs, lastJobs, runJobs, runningJob, showResult } from "./results.js";
 import { isSending, missing, priceText, quote, quoteProblem, refusal, sendDraft } from "./request.js";
 import { setExtension } from "./stage.js";

@@ -8,7 +8,7 @@ import { isFinished, jobSignal, person } from "../core/store.js";
 import { t, tn } from "../core/text.js";
 import { announce, showToast } from "../core/toast.js";
 import { jobIds, lastIds, operations } from "./draft.js";
-import { picture } from "./picture.js";
+import { picture } from "../edit/picture.js";
 import { isDrawing, shownResult } from "./viewport.js";
 
 const MAX_CHAINS = 8;

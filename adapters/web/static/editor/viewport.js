@@ -3,7 +3,7 @@
 import { computed, signal } from "../core/render.js";
 import { choices } from "./draft.js";
 import { planCanvas } from "./canvas-plan.js";
-import { picture } from "./picture.js";
+import { picture } from "../edit/picture.js";
 
 const MARGIN = 24;
 const MAX_ZOOM = 16;

@@ -7,7 +7,7 @@ import { isFinished, jobSignal, uploadLimits } from "../core/store.js";
 import { t } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { addOperation } from "./draft.js";
-import { picture } from "./picture.js";
+import { picture } from "../edit/picture.js";
 
 const MAX_SHAPE_DIFFERENCE = 0.1;
 

@@ -8,7 +8,7 @@ import { announce } from "../core/toast.js";
 import { canFindRegions } from "./ability.js";
 import { choices, choose, operations, removeOperation } from "./draft.js";
 import { feather, lostMasks, maskCanvas } from "./mask.js";
-import { picture } from "./picture.js";
+import { picture } from "../edit/picture.js";
 import { addMaskFile, cancelSearch, findRegion, regionNote, regionWords, searching } from "./regions.js";
 import { addRectangle } from "./tools.js";
 

@@ -11,7 +11,7 @@ import { announce } from "../core/toast.js";
 import { chosenModel, fittingModels, followsInstructions, isKnown } from "./ability.js";
 import { addJobs, choices, operations, words } from "./draft.js";
 import { measureNow, share, uploadMask } from "./mask.js";
-import { picture } from "./picture.js";
+import { picture } from "../edit/picture.js";
 import { showStage } from "./results.js";
 
 const PAUSE_MS = 400;

@@ -4,7 +4,7 @@ import { mediaUrl, upload } from "../core/api.js";
 import { computed, runOnSignals, signal } from "../core/render.js";
 import { t } from "../core/text.js";
 import { choices, operations } from "./draft.js";
-import { maskSize, picture } from "./picture.js";
+import { maskSize, picture } from "../edit/picture.js";
 import { blur, drawOperation, drawOperations, readMask } from "./strokes.js";
 
 const PAUSE_MS = 120;
