@@ -98,7 +98,7 @@ async def test_questions_stay_with_the_picture(server, client, tab):
 
 async def test_a_variation_and_an_earlier_picture_are_linked_and_compared(server, client, tab):
     first = await make(client, imagine("a red fox", seed=7))
-    body = imagine("a blue fox") | {"images": [first["result"]["media"][0]["id"]], "parent": first["id"]}
+    body = imagine("a blue fox", seed=8) | {"images": [first["result"]["media"][0]["id"]], "parent": first["id"]}
     second = await make(client, body)
     await tab.open(server.url, f"/p/{second['id']}/1")
     related = tab.page.get_by_role("region", name="Related pictures")

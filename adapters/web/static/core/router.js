@@ -78,12 +78,6 @@ export function updateQuery(changes) {
   return callLoad(place.peek());
 }
 
-/** Loads a view's code and style before it is needed. @param {string} name of a route */
-export function preloadRoute(name) {
-  const found = routes.find((route) => route.name === name);
-  void Promise.all([found?.load(), found && loadStyle(found.folder)]).catch(() => null); // tried again when it is needed
-}
-
 /** Loads the present view again, after it has failed. */
 export const retry = () => enter(place.peek().url, { key: history.state?.key });
 

@@ -1,7 +1,7 @@
 // The route "/gallery": everything one has made, by days.
 
 import { html, nothing, runOnSignals, SignalView } from "../core/render.js";
-import { background, preloadRoute } from "../core/router.js";
+import { background, loadStyle } from "../core/router.js";
 import { registerShortcuts } from "../core/shortcuts.js";
 import { errorView, loadingView, stateView } from "../core/states.js";
 import { t, tn } from "../core/text.js";
@@ -13,6 +13,7 @@ import { clearSelection, isSelectMode, selectAll, selectedEntries } from "./sele
 import { barView, clearFilters } from "./toolbar.js";
 
 let stops = null;
+let isPrepared = null;
 
 /** What an action by key is about: the selection, else the tile with the focus. */
 function chosenEntries() {
@@ -92,7 +93,9 @@ function contentView() {
 }
 
 /** The viewer is loaded before it is needed: opening a picture then waits for nothing. */
-const prepareViewer = () => preloadRoute("viewer");
+function prepareViewer() {
+  isPrepared ??= Promise.all([import("../viewer/viewer.js"), loadStyle("viewer")]).catch(() => (isPrepared = null)); // tried again when it is needed
+}
 
 function newerView() {
   const count = arrivals.value.length;
