@@ -1,7 +1,7 @@
 // The stage: the picture with the mask over it, the handles that extend it, or the result beside it.
 
 import { mediaUrl } from "../core/api.js";
-import { html, nothing, ref, runOnSignals, svg } from "../core/render.js";
+import { html, nothing, ref, runOnSignals, signal, svg } from "../core/render.js";
 import { t } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { EXTENSIONS, findComputedBox, findExtension, isPossible, planCanvas } from "./canvas-plan.js";
@@ -18,6 +18,8 @@ const PREVIEW_SIDE = 512;
 const previewCanvas = document.createElement("canvas");
 previewCanvas.className = "edit-preview";
 
+/** The id of the result whose picture has arrived; until then, the picture before is seen. */
+const loadedResult = signal(null);
 let stopObserving = null;
 const followStage = (element) => {
   stopObserving?.();
@@ -142,14 +144,15 @@ function beforePlace(result) {
 function compareView(result) {
   const { plan, place } = beforePlace(result);
   const shown = (divider.value / 100) * plan.width;
-  const cut = Math.min(100, Math.max(0, (100 * (shown - plan.left)) / plan.picture[0]));
+  const isLoaded = loadedResult.value === result.id;
+  const cut = !isLoaded ? 100 : Math.min(100, Math.max(0, (100 * (shown - plan.left)) / plan.picture[0]));
   return html`
     <div class="edit-frame" .style=${join(pixels(frame.value))}>
-      <img class="edit-picture edit-whole ${isBlurred(result) ? "edit-blurred" : ""}" src=${mediaUrl(result.id, 1024)} alt=${result.alt || t("The result")} draggable="false">
+      <img class="edit-picture edit-whole ${isBlurred(result) ? "edit-blurred" : ""}" src=${mediaUrl(result.id, 1024)} alt=${result.alt || t("The result")} draggable="false" @load=${() => (loadedResult.value = result.id)}>
       <img class="edit-picture" .style=${join({ ...place, "clip-path": `inset(0 ${100 - cut}% 0 0)` })} src=${mediaUrl(picture.value.id, 1024)} alt=${t("The picture before")} draggable="false">
       <input type="range" class="edit-divider" min="0" max="100" step="1" .value=${String(divider.value)} aria-label=${t("Before and after")}
         aria-valuetext=${t("{n} % before, {rest} % after", { n: divider.value, rest: 100 - divider.value })} @input=${(event) => (divider.value = Number(event.target.value))}>
-      <div class="edit-divider-line" .style=${join({ left: `${divider.value}%` })} aria-hidden="true"></div>
+      <div class="edit-divider-line" ?hidden=${!isLoaded} .style=${join({ left: `${divider.value}%` })} aria-hidden="true"></div>
       ${isBlurred(result) ? html`<button type="button" class="edit-reveal" @click=${() => reveal(result)}>${t("Show this picture")}</button>` : nothing}
       <span class="edit-side edit-side-before" aria-hidden="true" ?hidden=${divider.value < 12}>${t("Before")}</span>
       <span class="edit-side edit-side-after" aria-hidden="true" ?hidden=${divider.value > 88}>${t("After")}</span>
