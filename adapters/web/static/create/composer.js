@@ -3,26 +3,24 @@
 import { html, nothing, SignalView, signal } from "../core/render.js";
 import { icon } from "../core/icons.js";
 import { loadStyle } from "../core/router.js";
-import { quota } from "../core/store.js";
-import { formatNumber, formatSeconds, t, tn } from "../core/text.js";
-import { countingOptions, mainOption, takenOptions } from "./capabilities.js";
+import { t } from "../core/text.js";
+import { countingOptions, takenOptions } from "./capabilities.js";
 import { chipsView } from "./chips.js";
-import { mode, photos, prompt } from "./draft.js";
+import { mode, photos } from "./draft.js";
 import { lazyPart } from "./parts.js";
 import { addFiles, isDropping, photoNote, uploads } from "./photos.js";
 import { promptField } from "./prompt-field.js";
-import { isPricing, quote } from "./quote.js";
 import { isSending, pendingQuote, refusal, sendDraft } from "./request.js";
 
 const MODES = [
   ["imagine", "create", () => t("Imagine")], ["edit", "edit", () => t("Edit")], ["ask", "ask", () => t("Ask")],
 ];
-const COUNT_FROM = 0.8;
 const ON_CHIPS = ["aspect", "count", "steps", "model", "style"];
 const ACCEPT = "image/png,image/jpeg,image/webp,image/avif,image/heic,image/heif,image/gif,image/tiff,image/bmp";
 
 const photoRow = lazyPart("attach", () => import("../attach/photo-row.js"));
 
+const facts = lazyPart("extras", () => import("../extras/facts.js"));
 const notes = lazyPart("extras", () => import("../extras/notes.js"));
 const refused = lazyPart("extras", () => import("../extras/refused.js"));
 const confirmation = lazyPart("extras", () => import("../extras/confirm.js"));
@@ -76,45 +74,6 @@ function moreView() {
     </button>`;
 }
 
-/** Price and waiting time in one line. @param {object} quote */
-export function costText({ cost, jobs, eta_s: eta }) {
-  const round = (value) => formatNumber(value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
-  return [
-    jobs > 1 ? tn(jobs, "{n} combination", "{n} combinations") : "",
-    formatSeconds(eta),
-    cost ? tn(cost, "{n} device-second", "{n} device-seconds", { n: round(cost) }) : t("free"),
-  ].filter(Boolean).join(" · ");
-}
-
-function tokensText({ tokens, limit, chunks, unread }) {
-  if (unread) return tn(unread, "The model does not read the last {n} token", "The model does not read the last {n} tokens");
-  if (chunks > 1) return t("{n} tokens in {chunks} chunks", { n: tokens, chunks });
-  return limit ? t("{n} of {limit} tokens", { n: tokens, limit }) : tn(tokens, "{n} token", "{n} tokens");
-}
-
-function charactersText() {
-  const limit = mainOption.value?.max_length;
-  const count = [...prompt.value].length;
-  return limit && count >= COUNT_FROM * limit ? t("{n} of {limit} characters", { n: formatNumber(count), limit: formatNumber(limit) }) : "";
-}
-
-/** Price, waiting time, tokens: one line that is always there. */
-function factsView() {
-  const known = quote.value;
-  const tokens = known?.tokens?.prompt;
-  const left = quota.value?.limit === null || !quota.value ? Infinity : quota.value.limit - quota.value.used - quota.value.reserved;
-  const isTooMuch = known && known.cost > left;
-  const parts = [known ? costText(known) : isPricing.value ? "…" : "", tokens ? tokensText(tokens) : "", charactersText()].filter(Boolean);
-  const isOver = tokens?.unread > 0 || [...prompt.value].length > (mainOption.value?.max_length ?? Infinity);
-  const keys = t("Enter sends, Shift+Enter starts a line");
-  return html`
-    <p class="hint create-facts number" id="create-facts">
-      <span class=${isOver ? "create-over" : ""}>${parts.join(" · ")}</span>
-      ${isTooMuch ? html`<span class="create-over">${t("More than is left of today's quota")}</span>` : nothing}
-      ${parts.length || !mainOption.value ? nothing : html`<span class="create-keys">${keys}</span>`}
-    </p>`;
-}
-
 const sendView = () => html`
   <button type="submit" class="primary create-send" aria-disabled=${uploads.value.length || isSending.value ? "true" : "false"}>
     ${isSending.value ? html`<span class="spinner" aria-hidden="true"></span>` : nothing}${sendLabel()}
@@ -136,7 +95,7 @@ export const composerView = () => html`
     ${SignalView(noteView)}
     <div class="create-choices">
       <div class="create-chips">${SignalView(chipsView)}${SignalView(moreView)}</div>
-      ${SignalView(factsView)}
+      <p class="hint create-facts number" id="create-facts">${SignalView(() => facts()?.factsView())}</p>
     </div>
     ${SignalView(() => notes()?.lackView())}
     ${SignalView(() => (refusal.value ? refused()?.refusalView() : nothing))}

@@ -2,9 +2,9 @@
 
 import { html } from "../core/render.js";
 import { t } from "../core/text.js";
-import { costText } from "../create/composer.js";
 import { focusPrompt } from "../create/prompt-field.js";
 import { pendingQuote, send } from "../create/request.js";
+import { costText } from "./facts.js";
 
 async function confirmQuote() {
   const { body: wanted, quote } = pendingQuote.peek();
