@@ -100,7 +100,7 @@ async def test_a_queued_job_is_cancelled_with_undo(server, tab, submit):
     assert tab.errors == []
 
 
-async def test_a_withdrawn_job_uses_no_device_and_is_cancelled_when_the_page_closes(server, tab, submit):
+async def test_a_withdrawn_job_is_cancelled_when_its_turn_comes_or_the_page_closes(server, tab, submit):
     running = await submit("slow fox")
     await wait_for_state(server, running, "running")
     starts, leaves = await submit("slow owl"), await submit("a boat")
@@ -108,6 +108,10 @@ async def test_a_withdrawn_job_uses_no_device_and_is_cancelled_when_the_page_clo
     await row(tab, starts).get_by_role("button", name="Cancel").click()
     await row(tab, running).get_by_role("button", name="Cancel").click()
     await wait_for_state(server, starts, "cancelled")
+    await tab.page.keyboard.press("z")
+    again = tab.page.locator(".queue-row").filter(has_text="slow owl")
+    await expect(again).to_be_visible()
+    assert await again.get_attribute("data-job") != starts
     await row(tab, leaves).get_by_role("button", name="Cancel").click()
 
     await tab.page.goto("about:blank")
@@ -133,8 +137,10 @@ async def test_all_are_cancelled_and_the_keyboard_reaches_each(server, tab, subm
 
     await wait_for_state(server, running, "cancelled")
     await expect(tab.page.get_by_role("heading", name="Nothing is waiting")).to_be_visible()
-    for button in await tab.page.get_by_role("button", name="Close this message").all():
-        await button.click()
+    close = tab.page.get_by_role("button", name="Close this message")
+    for left in reversed(range(await close.count())):
+        await close.first.click()
+        await expect(close).to_have_count(left)
     for job_id in waiting:
         await wait_for_state(server, job_id, "cancelled")
     assert tab.errors == []

@@ -1,16 +1,20 @@
-// Cancelling: a running job ends now; a queued one can be taken back for ten seconds, until it would have begun.
+// Cancelling: a running job ends now; of a queued one that can be undone for ten seconds. If its turn comes meanwhile, it
+// is cancelled, and undoing submits it again.
 
-import { remove } from "../core/api.js";
-import { takeJob } from "../core/events.js";
+import { post, remove } from "../core/api.js";
+import { fetchJob, onJobEvent, takeJob } from "../core/events.js";
 import { batch, signal } from "../core/render.js";
-import { jobSignal, unfinishedJobs } from "../core/store.js";
+import { unfinishedJobs } from "../core/store.js";
 import { t, tn } from "../core/text.js";
 import { showToast, showUndo } from "../core/toast.js";
 
 /** Ids of queued jobs that are cancelled unless that is undone. */
 export const withdrawn = signal(new Set());
 
-const pending = new Map();
+/** What can be undone: `{waiting, cancelled}`, ids that are cancelled later, and jobs whose turn came before that. */
+const withdrawals = new Set();
+
+onJobEvent(followWithdrawn);
 
 function setWithdrawn(ids, isWithdrawn) {
   const next = new Set(withdrawn.peek());
@@ -22,27 +26,48 @@ async function cancelNow(id, options = {}) {
   try {
     takeJob(await remove(`/jobs/${id}`, options));
   } catch (error) {
-    const job = jobSignal(id)?.peek();
-    if (error.code !== "not_cancellable" && error.code !== "not_found") showToast(error.message, { kind: "error" });
-    else if (job) showToast(t("It was done already."));
+    const isOver = ["not_cancellable", "not_found"].includes(error.code);
+    showToast(isOver ? t("It was done already.") : error.message, { kind: isOver ? "info" : "error" });
   }
 }
 
 function withdraw(ids) {
+  const withdrawal = { waiting: new Set(ids), cancelled: [] };
+  withdrawals.add(withdrawal);
   setWithdrawn(ids, true);
-  const forget = () => ids.forEach((id) => pending.delete(id));
-  const toast = showUndo(tn(ids.length, "{n} waiting job cancelled.", "{n} waiting jobs cancelled."), {
+  showUndo(tn(ids.length, "{n} waiting job cancelled.", "{n} waiting jobs cancelled."), {
     undo() {
-      forget();
-      setWithdrawn(ids, false);
+      withdrawals.delete(withdrawal);
+      setWithdrawn([...withdrawal.waiting], false);
+      void Promise.all(withdrawal.cancelled.map(submitAgain));
     },
     async commit(options) {
-      forget();
-      await Promise.all(ids.map((id) => cancelNow(id, options)));
+      withdrawals.delete(withdrawal);
+      await Promise.all([...withdrawal.waiting].map((id) => cancelNow(id, options)));
       setWithdrawn(ids, false);
     },
   });
-  ids.forEach((id) => pending.set(id, toast));
+}
+
+/** A withdrawn job whose turn comes is cancelled now, so that it takes nobody's time. */
+function followWithdrawn(name, job) {
+  const withdrawal = [...withdrawals].find((one) => one.waiting.has(job.id));
+  if (!withdrawal || job.state !== "running") return;
+  withdrawal.waiting.delete(job.id);
+  withdrawal.cancelled.push(job);
+  void cancelNow(job.id);
+}
+
+const IMAGE_FIELDS = { control: ["kind", "weight", "start", "end", "ready"], reference: ["kind", "weight"] };
+const imageOf = (image) => Object.fromEntries(["id", "role", ...(IMAGE_FIELDS[image.role] ?? [])].map((name) => [name, image[name]]));
+
+async function submitAgain({ command, options, images }) {
+  try {
+    const { id } = await post("/jobs", { command, options, images: images.map(imageOf) });
+    await fetchJob(id);
+  } catch (error) {
+    showToast(error.message, { kind: "error" });
+  }
 }
 
 /** @param {object[]} jobs */
@@ -52,11 +77,6 @@ export function cancelJobs(jobs) {
     for (const job of jobs) if (job.state === "running" && !job.cancel_requested) void cancelNow(job.id);
     if (waiting.length) withdraw(waiting);
   });
-}
-
-/** A withdrawn job that is about to use a device is cancelled now. @param {string} name @param {object} job */
-export function followWithdrawn(name, job) {
-  if (name === "changed" && job.state === "running") pending.get(job.id)?.close();
 }
 
 /** The jobs to show: those that were withdrawn are gone already. */

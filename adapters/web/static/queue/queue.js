@@ -9,7 +9,7 @@ import { html, nothing, repeat, signal, SignalView } from "../core/render.js";
 import { loadingView, stateView } from "../core/states.js";
 import { hasJobs, isAdmin, jobSignal } from "../core/store.js";
 import { formatSeconds, t, tn } from "../core/text.js";
-import { cancelJobs, followWithdrawn, shownJobs } from "./cancelling.js";
+import { cancelJobs, shownJobs } from "./cancelling.js";
 import { leftText, secondsLeft, shareDone, startClock, stateText } from "./waiting.js";
 
 const MAX_FINISHED = 6;
@@ -29,7 +29,6 @@ export function leave() {
 }
 
 function take(name, job) {
-  followWithdrawn(name, job);
   if (name === "erased") finished.value = finished.peek().filter((id) => id !== job.id);
   if (name === "finished" && job.state !== "cancelled") finished.value = [job.id, ...finished.peek().filter((id) => id !== job.id)].slice(0, MAX_FINISHED);
 }
