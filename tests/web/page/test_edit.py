@@ -566,3 +566,24 @@ async def test_a_dropped_picture_is_edited_next_and_thirty_are_not_taken(server,
     await editor.page.go_back()
     await editor.expect_share(50)
     assert editor.tab.errors == []
+
+
+async def test_a_mask_that_was_deleted_meanwhile_is_named(server, editor, api):
+    await editor.open(photo(17, (200, 100)))
+    page = editor.page
+    await editor.choose("Rectangle")
+    await editor.drag((0, 0), (0.1, 1))
+    await page.get_by_label("Select by words").fill("the wall")
+    await page.get_by_label("Select by words").press("Enter")
+    await expect(page.get_by_text("Parts of the mask (2)")).to_be_visible()
+    (job,) = (await api.get("/api/v1/jobs", params={"command": "preview", "limit": 1})).json()["jobs"]
+    mask = job["result"]["media"][0]["id"]
+    await page.route(f"**/api/v1/media/{mask}", lambda route: route.fulfill(status=404))
+
+    await page.reload()
+
+    await expect(page.get_by_role("alert")).to_contain_text("A mask of this draft no longer exists: the wall.")
+    await editor.expect_share(10)
+    await page.get_by_text("Parts of the mask (2)").click()
+    await page.get_by_role("button", name="Remove part 2: the wall").click()
+    await expect(page.get_by_role("alert")).to_have_count(0)

@@ -155,7 +155,10 @@ const partsView = () => html`
     </ol>
   </details>`;
 
-const lostView = () => (lostMasks.value.length ? fieldError(t("A mask of this draft no longer exists: {names}. Remove it from the parts, and add it again.", { names: lostMasks.value.join(", ") })) : nothing);
+function lostView() {
+  const names = lostMasks.value.filter((label) => operations.value.some((operation) => operation.label === label));
+  return names.length ? fieldError(t("A mask of this draft no longer exists: {names}. Remove it from the parts, and add it again.", { names: names.join(", ") })) : nothing;
+}
 
 export const maskPanel = () => html`
   ${SignalView(regionView)}
