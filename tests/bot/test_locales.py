@@ -22,7 +22,7 @@ from bot.jobs import JobError, JobState, Result, StoredImage
 from bot.models import TASKS, ModelRegistry
 from bot.ports import Progress
 from bot.usecases import Quota, Ticket
-from scripts.locales import TEMPLATE, collect_messages
+from scripts.locales import TEMPLATE, collect_messages, extract_page_messages
 from tests.bot.test_error_texts import KINDS, make_error
 from tests.fakes import make_job, make_model
 
@@ -172,14 +172,17 @@ def test_every_sentence_that_is_said_is_in_the_template(monkeypatch):
 LETTER = re.compile(r"\{[^}]*\}|[A-Za-z]")
 
 
+def in_xx(sentence):
+    return LETTER.sub(lambda part: part[0] if part[0][0] == "{" else "\u0436", sentence)
+
+
 @pytest.fixture
 def xx(tmp_path, monkeypatch):
     """A made-up language whose letters are all the same, so that any English left over is seen."""
     catalog = Catalog(locale="eo")
-    for sentence in in_template():
-        catalog.add(
-            sentence, re.sub(r"\{[^}]*\}|[A-Za-z]", lambda part: part[0] if part[0][0] == "{" else "\u0436", sentence)
-        )
+    for message in in_template():
+        plural = isinstance(message, tuple)
+        catalog.add(message, tuple(map(in_xx, message)) if plural else in_xx(message))
     folder = tmp_path / "xx" / "LC_MESSAGES"
     folder.mkdir(parents=True)
     with (folder / "easel.mo").open("wb") as file:
@@ -221,3 +224,19 @@ def test_a_locale_never_becomes_a_path(xx, locale):
 
 def test_gettext_is_what_reads_them(xx):
     assert isinstance(gettext.translation("easel", i18n.LOCALES, ["xx"]), gettext.GNUTranslations)
+
+
+@pytest.mark.parametrize(
+    ("script", "messages"),
+    [
+        ('t("One")', ["One"]),
+        ('t("{n} of {total}", { n, total: f(1, 2) })', ["{n} of {total}"]),
+        ('tn(list(1, [2, 3]).length, "{n} job", "{n} jobs", { name: t("Name") })', [("{n} job", "{n} jobs"), "Name"]),
+        ('html`<p>${isShown ? html`<b title=${t("Inner")}>${t("Deep", { a: `${t("Deepest")}` })}</b>` : t("Or")}</p>`',
+         ["Inner", "Deep", "Deepest", "Or"]),
+        ('t("She said \\"no\\"\\u00a0twice.")', ['She said "no"\u00a0twice.']),
+        ('// t("A comment")\n/** t("Another") */\nt(name); set("x"); list.t("method")', []),
+    ],
+)  # fmt: skip
+def test_messages_of_the_page_are_found_wherever_they_are(script, messages):
+    assert list(extract_page_messages(script)) == messages
