@@ -48,14 +48,17 @@ class Traffic:
     @classmethod
     async def follow(cls, page: Page) -> "Traffic":
         traffic, session = cls(), await page.context.new_cdp_session(page)
-        session.on("Network.requestWillBeSent", lambda event: traffic._add(event["requestId"], event["request"]["url"]))
-        session.on("Network.requestServedFromCache", lambda event: traffic.sent.pop(event["requestId"], None))
+        session.on("Network.requestWillBeSent", traffic._add)
+        session.on("Network.requestServedFromCache", traffic._drop)
         session.on("Network.dataReceived", traffic._count)
         await session.send("Network.enable")
         return traffic
 
-    def _add(self, request_id: str, url: str) -> None:
-        self.sent[request_id] = url
+    def _add(self, event: dict[str, Any]) -> None:
+        self.sent[event["requestId"]] = event["request"]["url"]
+
+    def _drop(self, event: dict[str, Any]) -> None:
+        self.sent.pop(event["requestId"], None)
 
     def _count(self, event: dict[str, Any]) -> None:
         self.size += event["encodedDataLength"] or event["dataLength"]

@@ -292,7 +292,9 @@ async def test_the_density_changes_the_rows_and_is_kept(server, client, tab):
 
 async def first_width(page: Page) -> float:
     await expect(page.locator(".gallery-tile").first).to_be_visible()
-    return (await page.locator(".gallery-tile").first.bounding_box())["width"]
+    box = await page.locator(".gallery-tile").first.bounding_box()
+    assert box is not None
+    return box["width"]
 
 
 async def test_on_a_phone_a_long_touch_selects_and_filters_are_in_a_sheet(server, client, phone):
@@ -321,3 +323,23 @@ async def test_on_a_phone_a_long_touch_selects_and_filters_are_in_a_sheet(server
     await expect(phone.page.get_by_text("Nothing matches")).to_be_visible()
     assert await find_violations(phone.page) == []
     assert phone.errors == []
+
+
+async def test_going_back_shows_the_same_place(server, client, tab):
+    await make_some(client, [f"an owl {number}" for number in range(12)])
+    await tab.page.set_viewport_size({"width": 500, "height": 400})
+    await tab.open(server.url, "/gallery")
+    await expect(link(tab.page, "an owl 11")).to_be_visible()
+    await tab.page.evaluate("window.scrollTo(0, 700)")
+    await expect(link(tab.page, "an owl 11")).not_to_be_in_viewport()
+    place = await tab.page.evaluate("window.scrollY")
+    await tab.page.get_by_role("link", name="Models").click()
+    await expect(tab.page.get_by_role("heading", name="Models")).to_be_visible()
+
+    await tab.page.go_back()
+
+    assert place > 300
+    await tab.page.wait_for_function("(place) => window.scrollY === place", arg=place)
+    await expect(tab.page.locator(".gallery-count")).to_have_text("12 results")
+    await tab.page.set_viewport_size({"width": 1440, "height": 900})
+    assert tab.errors == []

@@ -12,7 +12,7 @@ import { focusTile } from "../gallery/grid.js";
 import { isComplete, total, entries } from "../gallery/listing.js";
 import { nameOf } from "../gallery/titles.js";
 import { compared, compareView } from "./compare.js";
-import { close, compare, deedsView, download, edit, erase, favourite, show, vary } from "./deeds.js";
+import { close, compare, actionsView, download, edit, erase, favourite, show, vary } from "./picture-actions.js";
 import { factsView, wordsView } from "./facts.js";
 import { ancestryView, findPicture, followRelated, stopRelated, stripView } from "./related.js";
 import { loadAhead, next, position, previous, problem, sequence, shown, shownEntry, shownJob, shownKey, shownMedia } from "./shown.js";
@@ -175,7 +175,7 @@ function panelView(job) {
     <div class="viewer-panel">
       <h1 class="visually-hidden" tabindex="-1">${nameOf(job, number)}</h1>
       ${wordsView(job)}
-      ${deedsView()}
+      ${actionsView()}
       ${subject ? threadView(subject) : nothing}
       ${ancestryView(job)}
       ${factsView(job, media, sourceText(job))}

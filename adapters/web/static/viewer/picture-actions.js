@@ -116,20 +116,20 @@ function changesOf() {
 }
 
 const buttonView = (name, label, run, { isPressed = null, key = "" } = {}) => html`
-  <button type="button" class="viewer-deed" title=${key ? t("{label} ({key})", { label, key }) : label} aria-pressed=${isPressed === null ? nothing : String(isPressed)} aria-keyshortcuts=${key || nothing} @click=${run}>${icon(name)}<span>${label}</span></button>`;
+  <button type="button" class="viewer-action" title=${key ? t("{label} ({key})", { label, key }) : label} aria-pressed=${isPressed === null ? nothing : String(isPressed)} aria-keyshortcuts=${key || nothing} @click=${run}>${icon(name)}<span>${label}</span></button>`;
 
 const reuseMenu = () => menuView("reuse", t("Reuse"), [[t("The words"), reuse("words")], [t("Everything but the seed"), reuse("all_but_seed")], [t("Everything"), reuse("all")]]);
 
 /** For an answer: only what one can do with words. */
-const textDeeds = () => html`<div class="viewer-deeds">${reuseMenu()}${buttonView("trash", t("Delete"), erase, { key: "Delete" })}</div>`;
+const textActions = () => html`<div class="viewer-actions">${reuseMenu()}${buttonView("trash", t("Delete"), erase, { key: "Delete" })}</div>`;
 
-export function deedsView() {
+export function actionsView() {
   const [job, entry] = [shownJob.value, shownEntry.value];
   if (!job || !entry) return nothing;
-  if (entry.kind !== "picture") return textDeeds();
+  if (entry.kind !== "picture") return textActions();
   const changes = changesOf();
   return html`
-    <div class="viewer-deeds" data-key-of=${shownKey.value}>
+    <div class="viewer-actions" data-key-of=${shownKey.value}>
       ${buttonView("vary", t("Vary"), vary, { key: "V" })}
       ${buttonView("photo", t("Start from it"), startFromIt)}
       ${buttonView("edit", t("Edit"), edit, { key: "E" })}
