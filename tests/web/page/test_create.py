@@ -42,7 +42,7 @@ async def choose_mode(page: Page, name: str) -> None:
 
 
 async def add_photo(page: Page, **given: object) -> None:
-    await page.locator("#create-file").set_input_files(files=[file(**given)])  # type: ignore[list-item,arg-type]
+    await page.locator("#create-file").set_input_files(files=[file(**given)])  # type: ignore[arg-type]
     await expect(page.locator(".attach-photo img")).to_be_visible()
 
 
@@ -245,6 +245,9 @@ async def test_an_edit_asks_for_the_part_where_no_model_follows_instructions(ser
 async def test_a_photo_is_started_from_and_can_become_a_control(server, client, tab):
     await tab.open(server.url)
     await add_photo(tab.page)
+    await tab.page.get_by_role("link", name="Paint a mask").click()
+    await expect(tab.page).to_have_url(re.compile("/edit/[0-9a-f]{64}$"))
+    await tab.page.go_back()
     await send(tab.page, "a boat at night")
     await expect(tile(tab.page)).to_have_count(1)
     first = await newest_job(client)

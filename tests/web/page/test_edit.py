@@ -4,6 +4,7 @@ import base64
 import io
 import shutil
 from dataclasses import asdict
+from typing import Any
 
 import numpy
 import pytest
@@ -516,7 +517,7 @@ def mask_files() -> list[bytes]:
 
 async def test_the_page_plans_and_reads_masks_as_the_server_does(server, editor):
     await editor.open(photo(13))
-    extensions = [*EXTENSIONS, *(("pan", {"direction": one}) for one in DIRECTIONS)]
+    extensions: list[tuple[str, dict[str, Any]]] = [*EXTENSIONS, *(("pan", {"direction": one}) for one in DIRECTIONS)]
     files = mask_files()
     urls = [f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in files]
 
