@@ -491,7 +491,11 @@ async def test_a_result_waits_while_somebody_paints_on(server, editor):
 
 
 SIZE = (640, 427)
-EXTENSIONS = [("zoom", {"factor": 1.5}), ("zoom", {"factor": 2}), ("square", {})]
+EXTENSIONS: list[tuple[str, dict[str, Any]]] = [
+    ("zoom", {"factor": 1.5}),
+    ("zoom", {"factor": 2}),
+    ("square", {}),
+]
 BOXES = {
     (0, 0, 128, 86): ((10, 20, 60, 50), SIZE, (512, 344)),
     (0, -2, 640, 428): ((0, 0, *SIZE), SIZE, (512, 344)),
