@@ -38,7 +38,7 @@ class Package:
         return f"{REGISTRY}/{self.name}/-/{self.name.rpartition('/')[2]}-{self.version}.tgz"
 
 
-_DIRECTIVES = ("class-map", "if-defined", "live", "private-async-helpers", "ref", "repeat", "style-map", "until")
+_DIRECTIVES = ("if-defined", "live", "ref", "repeat")
 PACKAGES = (
     Package(
         "lit-html",

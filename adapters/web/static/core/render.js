@@ -3,17 +3,14 @@
 import { html, svg, nothing, noChange, render } from "../vendor/lit-html/lit-html.js";
 import { directive } from "../vendor/lit-html/directive.js";
 import { AsyncDirective } from "../vendor/lit-html/async-directive.js";
-import { classMap } from "../vendor/lit-html/directives/class-map.js";
 import { ifDefined } from "../vendor/lit-html/directives/if-defined.js";
 import { live } from "../vendor/lit-html/directives/live.js";
-import { createRef, ref } from "../vendor/lit-html/directives/ref.js";
+import { ref } from "../vendor/lit-html/directives/ref.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
-import { styleMap } from "../vendor/lit-html/directives/style-map.js";
-import { until } from "../vendor/lit-html/directives/until.js";
 import { batch, computed, effect, signal, untracked } from "../vendor/signals-core/signals-core.js";
 
 export { html, svg, nothing, noChange, render, directive, AsyncDirective };
-export { classMap, ifDefined, live, createRef, ref, repeat, styleMap, until };
+export { ifDefined, live, ref, repeat };
 export { batch, computed, effect, signal, untracked };
 
 /**
