@@ -46,6 +46,21 @@ async def test_a_link_shows_the_picture_with_everything_that_is_known(server, cl
     assert tab.errors == []
 
 
+async def test_a_note_about_demo_models_leads_admins_to_the_models(server, client, tab):
+    server.usecases.models.remove_model("paint")
+    job = await make(client, imagine("a red fox"))
+    await tab.open(server.url, f"/p/{job['id']}/1")
+    notes = tab.page.locator(".viewer-facts > div", has_text="Notes")
+
+    await expect(notes.locator("span")).to_have_text(re.compile(r"your installation\.\s+Choose a real model\s*$"))
+    await expect(notes.get_by_role("link", name="Choose a real model")).to_have_attribute("href", "/models")
+    assert await find_violations(tab.page) == []
+    await tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server.url)
+    await notes.get_by_role("button", name="Copy").click()
+    await expect(tab.page.locator(".toast")).to_contain_text("Copied.")
+    assert (await tab.page.evaluate("navigator.clipboard.readText()")).endswith("to verify your installation.")
+
+
 async def test_keys_lead_through_the_gallery_and_back_to_the_tile(server, client, tab):
     jobs = [await make(client, imagine(title)) for title in ("a red fox", "a blue whale", "a green frog")]
     await tab.open(server.url, "/gallery")

@@ -2,6 +2,7 @@
 
 import { html, live, nothing, repeat, signal, SignalView } from "../core/render.js";
 import { icon } from "../core/icons.js";
+import { notesView } from "../core/notes.js";
 import { fieldError } from "../core/states.js";
 import { formatNumber, t } from "../core/text.js";
 import { announce } from "../core/toast.js";
@@ -101,7 +102,7 @@ function regionView() {
 
 function noteView() {
   if (!regionNote.value) return nothing;
-  return regionNote.value.isError ? fieldError(regionNote.value.message) : html`<p class="hint">${regionNote.value.message}</p>`;
+  return regionNote.value.isError ? fieldError(regionNote.value.message) : html`<p class="hint">${regionNote.value.message} ${notesView(regionNote.value.notes)}</p>`;
 }
 
 const keepView = () => html`

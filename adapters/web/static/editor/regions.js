@@ -14,11 +14,11 @@ const MAX_SHAPE_DIFFERENCE = 0.1;
 export const regionWords = signal("");
 /** The id of the job that looks for the region, "" while it is being sent, or null. */
 export const searching = signal(null);
-/** `{message, isError}` about the last region or file, or null. */
+/** `{message, isError, notes}` about the last region or file, or null. */
 export const regionNote = signal(null);
 
-const tell = (message, isError = false) => {
-  regionNote.value = { message, isError };
+const tell = (message, isError = false, notes = []) => {
+  regionNote.value = { message, isError, notes };
   if (!isError) announce(message);
 };
 
@@ -44,7 +44,7 @@ function takeRegion(job, region, erase) {
   const media = job.result?.media.find(Boolean);
   if (!media) return void (job.state === "cancelled" ? (regionNote.value = null) : tell(job.error?.message ?? t("This was not found in the picture."), true));
   addOperation({ kind: "image", erase, media: media.id, label: region });
-  tell([t("Found: {words}.", { words: region }), ...job.result.notes].join(" "));
+  tell(t("Found: {words}.", { words: region }), false, job.result.notes);
   regionWords.value = "";
 }
 

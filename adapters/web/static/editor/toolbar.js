@@ -3,6 +3,7 @@
 import { mediaUrl } from "../core/api.js";
 import { html, nothing } from "../core/render.js";
 import { icon } from "../core/icons.js";
+import { notesView } from "../core/notes.js";
 import { formatNumber, t } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { choices, addOperation, future, operations, past, undo } from "./draft.js";
@@ -103,7 +104,7 @@ export function toolbarView() {
       <span class="spacer"></span>
       ${zoomView()}
     </div>
-    ${result?.notes.length ? html`<p class="edit-note" role="status">${result.notes.join(" ")}</p>` : nothing}`;
+    ${result?.notes.length ? html`<p class="edit-note" role="status">${notesView(result.notes)}</p>` : nothing}`;
 }
 
 const thumbnail = (id, label) => html`<img src=${mediaUrl(id, 256)} alt=${label} width="56" height="56" loading="lazy">`;

@@ -1,6 +1,7 @@
 // Everything that is known of how a picture was made, to read and to copy.
 
 import { icon } from "../core/icons.js";
+import { notesText, notesView } from "../core/notes.js";
 import { html } from "../core/render.js";
 import { formatNumber, formatTime, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
@@ -32,7 +33,7 @@ function copyByField(text) {
 const seconds = (value) => (value === null || value === undefined ? "" : t("{n} s", { n: formatNumber(Math.round(value * 10) / 10) }));
 const loraText = ({ name, weight }) => (weight === null ? name : `${name} (${weight})`);
 
-/** `[label, value]` for each fact that there is. @param {object} job @param {object | null} media @param {string} sourceText */
+/** `[label, value, what is shown]` for each fact that there is. @param {object} job @param {object | null} media @param {string} sourceText */
 export function listFacts(job, media, sourceText) {
   const { facts, options, result } = job;
   const rows = [
@@ -55,9 +56,9 @@ export function listFacts(job, media, sourceText) {
     [t("Took in all"), seconds(facts.took_s)],
     [t("From"), [PLATFORMS[facts.platform]?.() ?? facts.platform, facts.client].filter(Boolean).join(", ")],
     [t("Made at"), formatTime(job.created_at)],
-    [t("Notes"), result?.notes.join(" ")],
+    [t("Notes"), result ? notesText(result.notes) : "", result ? notesView(result.notes) : ""],
   ];
-  return rows.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false).map(([label, value]) => [label, String(value)]);
+  return rows.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false).map(([label, value, shown = value]) => [label, String(value), shown]);
 }
 
 /** All of it as AUTOMATIC1111 writes it, with this picture's own seed. */
@@ -76,7 +77,7 @@ export function factsView(job, media, sourceText) {
     <section class="viewer-section" aria-labelledby="viewer-facts">
       <div class="row"><h2 id="viewer-facts">${t("Facts")}</h2><span class="spacer"></span>
         <button type="button" class="chip" @click=${() => copyText(allAsText(job, media, rows))}>${icon("copy")}${t("Copy all")}</button></div>
-      <dl class="viewer-facts">${rows.map(([label, value]) => html`<div><dt>${label}</dt><dd class="number"><span>${value}</span>${copyButton(label, value)}</dd></div>`)}</dl>
+      <dl class="viewer-facts">${rows.map(([label, value, shown]) => html`<div><dt>${label}</dt><dd class="number"><span>${shown}</span>${copyButton(label, value)}</dd></div>`)}</dl>
     </section>`;
 }
 

@@ -1,0 +1,18 @@
+// What the server says about a result. A reader of the page is led to its models rather than to a command line.
+
+import { html, nothing } from "./render.js";
+import { isAdmin } from "./store.js";
+import { t } from "./text.js";
+
+const SETUP = "`easel setup`";
+
+/** Without sentences about `easel setup`. @param {string} note */
+const wordsOf = (note) => note.split(/(?<=[.!?。]) */).filter((sentence) => !sentence.includes(SETUP)).join(" ");
+
+/** The notes as plain text. @param {string[]} notes */
+export const notesText = (notes) => notes.map(wordsOf).join(" ").replaceAll("`", "");
+
+/** The notes, with commands in the type of code, and for admins of a demo model a link. @param {string[]} notes */
+export const notesView = (notes) => html`
+  ${notes.map(wordsOf).join(" ").split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part))}
+  ${isAdmin.value && notes.some((note) => note.includes(SETUP)) ? html`<a href="/models">${t("Choose a real model")}</a>` : nothing}`;
