@@ -121,7 +121,7 @@ async def test_going_back_restores_the_scroll_position(server, tab, views):
     await tab.page.go_back()
 
     await expect(tab.page.get_by_role("heading", name="Gallery")).to_be_focused()
-    await tab.page.wait_for_function("window.scrollY === 900")
+    await expect(tab.page.locator("html")).to_have_js_property("scrollTop", 900)
 
 
 async def test_an_overlay_leaves_the_view_below_as_it_was(server, tab, views):

@@ -65,6 +65,7 @@ function photoView(photo, index) {
       <img src=${mediaUrl(photo.id, 256)} alt=${photo.name || t("Picture {n}", { n: number })} width="56" height="56">
       <div class="attach-photo-facts">
         ${roleFields(photo, number)}
+        ${isUsed && photo.role === "init" && mode.value !== "ask" ? html`<a class="button chip" href=${`/edit/${photo.id}`}>${icon("brush")}${t("Paint a mask")}</a>` : nothing}
         ${isUsed ? nothing : html`<span class="hint">${t("Not used for this")}</span>`}
         ${photo.recalled && mode.value === "imagine" ? html`<button type="button" class="chip" @click=${() => useSettings(photo)}>${t("Use its settings")}</button>` : nothing}
       </div>
