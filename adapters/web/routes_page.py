@@ -26,7 +26,7 @@ _NO_CACHE = {"Cache-Control": "no-cache"}
 
 
 PAGES = {
-    "/": "legacy", "/gallery": "gallery", "/queue": "queue", "/p/{job}/{number}": "viewer", "/edit/{media}": "edit",
+    "/": "create", "/gallery": "gallery", "/queue": "queue", "/p/{job}/{number}": "viewer", "/edit/{media}": "edit",
     "/models": "models", "/admin": "admin",
 }  # fmt: skip
 """The addresses of the page, with the folder of static files that each view needs first."""
