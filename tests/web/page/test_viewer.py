@@ -254,8 +254,10 @@ async def test_on_a_phone_one_swipes_and_pinches(server, client, phone):
 
     await swipe(phone.page, [(300, 300), (200, 302), (100, 303)])
     await expect(words).to_have_text("a red fox")
+    await expect(phone.page.locator(".viewer-loaded")).to_be_visible()
     await swipe(phone.page, [(100, 300), (200, 302), (300, 303)])
     await expect(words).to_have_text("a blue whale")
+    await expect(phone.page.locator(".viewer-loaded")).to_be_visible()
     await swipe(phone.page, [(180, 300), (120, 300), (60, 300)], [(220, 300), (280, 300), (340, 300)])
     await expect(phone.page.locator(".viewer-stage")).to_have_class(re.compile("viewer-zoomed"))
     await phone.page.get_by_role("button", name="Back").tap()
