@@ -19,10 +19,11 @@ export const figuresTab = {
   view: () => html`<p class="hint admin-note">${t("Of the last 24 hours, counted each minute.")}</p>${resourceView(metrics, plotsView)}`,
 };
 
-const seconds = (value) => (value >= 120 ? t("{n} min", { n: formatNumber(Math.round(value / 6) / 10) }) : t("{n} s", { n: formatNumber(Math.round(value * 10) / 10) }));
-const gigabytes = (value) => t("{n} GiB", { n: formatNumber(Math.round(value * 10) / 10) });
+/** With three digits, because a wait may be an hour or a hundredth of a second. @param {number} value */
+const plain = (value) => formatNumber(value >= 1000 ? Math.round(value) : Number(value.toPrecision(3)));
+const seconds = (value) => (value >= 120 ? t("{n} min", { n: plain(value / 60) }) : t("{n} s", { n: plain(value) }));
+const gigabytes = (value) => t("{n} GiB", { n: plain(value) });
 const inGigabytes = (line) => ({ ...line, values: line.values.map((value) => (value === null ? null : value / 1024)) });
-const plain = (value) => formatNumber(Math.round(value * 10) / 10);
 
 function plotsView({ minutes, series }) {
   const to = Date.now();
