@@ -270,10 +270,7 @@ async def test_a_photo_is_started_from_and_can_become_a_control(server, client, 
 
 async def test_photos_are_dropped_and_pasted_anywhere_and_many_get_one_sentence(server, tab):
     await tab.open(server.url)
-    await tab.page.wait_for_function(
-        "performance.getEntriesByType('resource').some((one) => one.name.endsWith('/extras.js'))"
-    )
-    await tab.page.evaluate(DROP, ["dragover", "image/png", 1])
+    await drag_photos_over(tab.page)
     await expect(tab.page.locator(".extras-drop")).to_be_visible()
 
     await tab.page.evaluate(DROP, ["drop", "image/png", 30])
