@@ -1,7 +1,8 @@
 // Modal dialogs on <dialog>, which keeps the focus inside and gives it back.
 
-import { html, render, renderOnSignals } from "./render.js";
+import { html, render, renderOnSignals, runOnSignals } from "./render.js";
 import { icon } from "./icons.js";
+import { session } from "./store.js";
 import { t } from "./text.js";
 
 /**
@@ -15,6 +16,8 @@ export function openDialog({ title, view, kind = "" }) {
   return new Promise((resolve) => {
     const dialog = document.createElement("dialog");
     let result = null;
+    /** Put aside while the sign-in page is shown, with what was typed in it. */
+    let isAside = false;
     const close = (value = null) => {
       result = value;
       dialog.close();
@@ -30,12 +33,18 @@ export function openDialog({ title, view, kind = "" }) {
       <div class="dialog-body">${view(close)}</div>`);
     dialog.addEventListener("click", (event) => event.target === dialog && close());
     dialog.addEventListener("close", () => {
+      if (isAside) return;
+      stopFollowing();
       stop();
       render("", dialog);
       dialog.remove();
       resolve(result);
     });
-    dialog.showModal();
+    const stopFollowing = runOnSignals(() => {
+      isAside = session.value !== "ready";
+      if (isAside) dialog.close();
+      else if (!dialog.open) dialog.showModal();
+    });
   });
 }
 

@@ -1,5 +1,6 @@
 // The client's routes: history, links, titles, focus and scroll positions.
 
+import { onReturn } from "./connection.js";
 import { batch, computed, signal } from "./render.js";
 
 /**
@@ -49,6 +50,7 @@ export function startRouter(list) {
   });
   document.addEventListener("click", followLink);
   window.addEventListener("pagehide", savePosition);
+  onReturn(() => place.peek()?.state.peek() === "failed" && retry());
   return enter(location.pathname + location.search, { key: history.state.key, isFirst: true });
 }
 
@@ -88,8 +90,16 @@ function compile(pattern) {
   const expression = new RegExp(`^${pattern.replace(/\{\w+\}/g, "([^/]+)")}/?$`);
   return (path) => {
     const match = expression.exec(path);
-    return match && Object.fromEntries(names.map((name, index) => [name, decodeURIComponent(match[index + 1])]));
+    return match && Object.fromEntries(names.map((name, index) => [name, decode(match[index + 1])]));
   };
+}
+
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a damaged link: the view says that there is nothing
+  }
 }
 
 function findRoute(path) {

@@ -25,6 +25,9 @@ export function registerShortcuts(title, shortcuts) {
   return () => (shortcutGroups.value = shortcutGroups.peek().filter((other) => other !== group));
 }
 
+/** What a key that is held may do again and again: move, zoom, size, undo. Everything else is done once per press. */
+const REPEATABLE = /Arrow|^[[\]+-]$|^Ctrl\+[yz]$/;
+
 const isTyping = (target) => target.closest?.("input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable]");
 
 function nameOf(event) {
@@ -33,7 +36,11 @@ function nameOf(event) {
   return [...parts.filter(Boolean), isLetter ? event.key.toLowerCase() : event.key].join("+");
 }
 
+/** Enter held on a button would press it again and again. */
+const isHeldOnButton = ({ key, repeat, target }) => repeat && key === "Enter" && target.closest?.("button, summary");
+
 document.addEventListener("keydown", (event) => {
+  if (isHeldOnButton(event)) return void event.preventDefault();
   if (event.defaultPrevented || event.isComposing) return;
   const name = nameOf(event);
   const isModal = Boolean(document.querySelector("dialog[open]"));
@@ -41,7 +48,7 @@ document.addEventListener("keydown", (event) => {
     const found = shortcuts.find((one) => one.keys === name && (one.inFields || !isTyping(event.target)));
     if (!found || isModal) continue;
     event.preventDefault();
-    found.run(event);
+    if (!event.repeat || REPEATABLE.test(name)) found.run(event);
     return;
   }
 });

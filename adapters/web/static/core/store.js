@@ -3,7 +3,7 @@
 import { get, onUnauthorized, post, remove } from "./api.js";
 import { batch, computed, signal, storedSignal } from "./render.js";
 import { t } from "./text.js";
-import { showToast } from "./toast.js";
+import { finishAll, showToast } from "./toast.js";
 
 const { needsKey, maxUploadMb, tooLarge } = document.body.dataset;
 
@@ -116,7 +116,7 @@ onUnauthorized(() => {
   return signedIn.promise;
 });
 
-/** Whether this browser signed in. The cookie itself is not readable, and only sent to the API. */
+/** When this browser signed in, or false. The cookie itself is not readable, and only sent to the API. */
 const wasSignedIn = storedSignal("signed-in", false);
 
 /** Finds out who is here, and loads what every view needs. */
@@ -134,7 +134,7 @@ async function redeemLink() {
   if (wasSignedIn.peek()) return void showToast(t("You are signed in already. Sign out first, then open the link again."));
   try {
     await post("/session", { key }, { quiet: true });
-    wasSignedIn.value = true;
+    wasSignedIn.value = Date.now();
   } catch (error) {
     showToast(error.message, { kind: "error", timeoutMs: 30_000 });
   }
@@ -157,13 +157,23 @@ async function openSession() {
 /** Throws a Problem: a wrong key, for instance. @param {string} key */
 export async function signIn(key) {
   await post("/session", { key }, { quiet: true });
-  wasSignedIn.value = true;
+  wasSignedIn.value = Date.now();
   await openSession();
 }
 
 export async function signOut() {
+  await finishAll(); // while it is still allowed
   session.value = "signed-out"; // ends the stream of events, which would be refused
   await remove("/session", { quiet: true }).catch(() => null);
   wasSignedIn.value = false;
   location.assign("/");
 }
+
+/** Another tab signed in or out: this one, too, no longer acts or shows pictures for somebody who has left. */
+function followOtherTabs({ key, newValue }) {
+  if (key !== "easel.signed-in") return;
+  if (!newValue && session.peek() === "ready") session.value = "lost";
+  else if (newValue && session.peek() !== "starting") void openSession().catch(() => null); // refused: the sign-in page stays
+}
+
+window.addEventListener("storage", followOtherTabs);

@@ -8,7 +8,7 @@ const PLAIN_MS = 5000;
 const UNDO_MS = 10_000;
 const MAX_SHOWN = 3;
 
-/** The messages that are shown, oldest first. */
+/** All messages, oldest first; the newest are shown. Those that can be undone keep their time, shown or not. */
 export const toasts = signal([]);
 /** What was last announced to screen readers. */
 export const announcement = signal("");
@@ -30,7 +30,8 @@ export function announce(text) {
 export function showToast(message, { kind = "info", action = null, timeoutMs = action ? UNDO_MS : PLAIN_MS, onEnd = () => {} } = {}) {
   const toast = { id: ++counter, message, kind, action, onEnd, timer: null, timeoutMs };
   toasts.value = [...toasts.peek(), toast];
-  if (toasts.peek().length > MAX_SHOWN) end(toasts.peek()[0], "timeout");
+  const plain = toasts.peek().filter((other) => !other.action);
+  if (plain.length > MAX_SHOWN) end(plain[0], "timeout");
   startTimer(toast);
   announce(action ? `${message} ${action.label}: Z` : message);
   return { close: () => end(toast, "closed") };
@@ -57,14 +58,21 @@ export function undoLast() {
 }
 
 function end(toast, reason, options = { keepalive: false }) {
-  if (!toasts.peek().includes(toast)) return;
+  if (!toasts.peek().includes(toast)) return undefined;
   clearTimeout(toast.timer);
   toasts.value = toasts.peek().filter((other) => other !== toast);
   if (reason === "action") toast.action.run();
-  toast.onEnd(reason, options);
+  return toast.onEnd(reason, options);
 }
 
-const startTimer = (toast) => (toast.timer = setTimeout(() => end(toast, "timeout"), toast.timeoutMs));
+/** Carries out everything that could still be undone. Resolves when the server has answered. */
+export const finishAll = () => Promise.allSettled(toasts.peek().map((toast) => end(toast, "closed")));
+
+function startTimer(toast) {
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => end(toast, "timeout"), toast.timeoutMs);
+}
+
 const holdAll = () => toasts.peek().forEach((toast) => clearTimeout(toast.timer));
 const releaseAll = () => toasts.peek().forEach(startTimer);
 
@@ -73,7 +81,7 @@ window.addEventListener("pagehide", () => toasts.peek().forEach((toast) => end(t
 /** Rendered once, by the shell. */
 export const toastsView = () => html`
   <div class="toasts" role="region" aria-label=${t("Messages")} @mouseenter=${holdAll} @mouseleave=${releaseAll} @focusin=${holdAll} @focusout=${releaseAll}>
-    ${repeat(toasts.value, (toast) => toast.id, (toast) => html`
+    ${repeat(toasts.value.slice(-MAX_SHOWN), (toast) => toast.id, (toast) => html`
       <div class="toast toast-${toast.kind}">
         ${toast.kind === "error" ? icon("alert") : ""}
         <p>${toast.message}</p>

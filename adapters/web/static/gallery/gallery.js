@@ -1,6 +1,6 @@
 // The route "/gallery": everything one has made, by days.
 
-import { html, nothing, runOnSignals, SignalView } from "../core/render.js";
+import { computed, html, nothing, runOnSignals, SignalView } from "../core/render.js";
 import { background, loadStyle } from "../core/router.js";
 import { registerShortcuts } from "../core/shortcuts.js";
 import { errorView, loadingView, stateView } from "../core/states.js";
@@ -30,7 +30,7 @@ function deleteChosen() {
   const next = all.slice(first).find((entry) => !keys.has(entry.key)) ?? all.slice(0, Math.max(0, first)).findLast((entry) => !keys.has(entry.key));
   clearSelection();
   deletePictures(chosen, { onUndo: () => chosen[0] && focusTile(chosen[0].key) });
-  if (next) queueMicrotask(() => focusTile(next.key));
+  queueMicrotask(() => (next ? focusTile(next.key) : document.querySelector(".gallery h1")?.focus({ preventScroll: true })));
 }
 
 /** Keys of the gallery do nothing while the viewer is over it. */
@@ -83,10 +83,13 @@ function endView() {
   return isComplete.value || listingState.value !== "ready" || !order.value.length ? nothing : html`<p class="visually-hidden">${t("More are loaded as you scroll.")}</p>`;
 }
 
+/** Nothing is left to show: also while a deletion can be undone. */
+const isEmpty = computed(() => listingState.value === "ready" && !arrivals.value.length && (!order.value.length || (isComplete.value && !entries.value.length)));
+
 function contentView() {
   if (listingState.value instanceof Error) return errorView(listingState.value, () => list(filter.peek(), { isForced: true }));
   if (listingState.value === "loading" && !order.value.length) return loadingView();
-  if (listingState.value === "ready" && !order.value.length && !arrivals.value.length) return emptyView();
+  if (isEmpty.value) return emptyView();
   return html`
     ${gridView({ label: t("Pictures and answers"), onApproach: prepareViewer })}
     ${SignalView(endView)}`;

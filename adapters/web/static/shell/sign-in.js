@@ -1,6 +1,6 @@
 // The sign-in page. It covers the view but leaves it as it is, so nothing typed is lost when a session ends.
 
-import { html, nothing, signal } from "../core/render.js";
+import { effect, html, nothing, ref, signal } from "../core/render.js";
 import { fieldError } from "../core/states.js";
 import { session, signIn } from "../core/store.js";
 import { t } from "../core/text.js";
@@ -8,6 +8,21 @@ import { logo } from "./theme.js";
 
 const problem = signal("");
 const isSending = signal(false);
+
+let focusedBefore = null;
+
+/** The focus returns to where somebody was when the session ended. */
+effect(() => {
+  if (session.value === "lost") focusedBefore = document.activeElement;
+  else if (session.value === "ready" && focusedBefore) {
+    const element = focusedBefore;
+    focusedBefore = null;
+    setTimeout(() => element.isConnected && element.focus({ preventScroll: true }));
+  }
+});
+
+/** `autofocus` works only while a document loads. */
+const takeFocus = (field) => field && queueMicrotask(() => field.focus());
 
 async function submit(event) {
   event.preventDefault();
@@ -39,7 +54,7 @@ export const signInView = () => html`
       <p>${session.value === "lost" ? t("Sign in again to go on where you were: what you typed is still here.") : t("Your key opens your pictures and answers in this browser until you sign out.")}</p>
       <input class="visually-hidden" type="text" name="username" autocomplete="username" value="Easel" tabindex="-1" aria-hidden="true">
       <label for="key">${t("API key")}</label>
-      <input id="key" type="password" name="password" autocomplete="current-password" spellcheck="false" autofocus
+      <input id="key" type="password" name="password" autocomplete="current-password" spellcheck="false" ${ref(takeFocus)}
         enterkeyhint="go" aria-describedby="key-help" ?aria-invalid=${Boolean(problem.value)}>
       ${fieldError(problem.value)}
       <button class="primary" ?disabled=${isSending.value}>${isSending.value ? t("Signing in…") : t("Sign in")}</button>

@@ -1,6 +1,6 @@
 // The route "/p/{job}/{n}": one picture, above the gallery or by its own address.
 
-import { fetchJob } from "../core/events.js";
+import { fetchJob, onJobEvent } from "../core/events.js";
 import { icon } from "../core/icons.js";
 import { batch, html, nothing, runOnSignals, signal, SignalView } from "../core/render.js";
 import { background, navigate, setTitle } from "../core/router.js";
@@ -52,7 +52,7 @@ function leaveStep() {
 
 /** @param {import("../core/router.js").Place} place */
 export function load({ params }) {
-  stops ??= [registerShortcuts(t("Picture"), shortcuts()), runOnSignals(prepare)];
+  stops ??= [registerShortcuts(t("Picture"), shortcuts()), runOnSignals(prepare), onJobEvent(takeErasure)];
   batch(() => {
     shown.value = { job: params.job, number: /^[1-9]\d{0,2}$/.test(params.n) ? Number(params.n) : 0 };
     compared.value = null;
@@ -62,6 +62,11 @@ export function load({ params }) {
   resetZoom();
   document.querySelector(".viewer-panel")?.scrollTo(0, 0);
   if (!jobSignal(params.job)) void fetch(params);
+}
+
+/** Deleted elsewhere while it is looked at. */
+function takeErasure(name, { id }) {
+  if (name === "erased" && id === shown.peek().job) problem.value = { code: "not_found" };
 }
 
 async function fetch({ job: id, n }) {
