@@ -52,7 +52,7 @@ async def test_a_prompt_becomes_an_ordinary_message_with_the_picture(app: Discor
     assert message.attachments[0].description in ("a red fox", "It is a picture")
     assert "a red fox" in message.content
     offered = ["reroll", "vary", "upscale", "ask", "original", "remix", "style", "subject"]
-    offered += ["zoom.15", "zoom.20", "pan.left", "pan.right", "pan.up", "pan.down", "favourite", "delete"]
+    offered += ["zoom.15", "zoom.20", "pan.left", "pan.right", "pan.up", "pan.down", "favourite", "delete", "report"]
     assert [one.split(":")[1] for one in message.buttons] == offered
     await until(lambda: not asked.messages, "the deferral to go")
 
