@@ -187,3 +187,48 @@ async def test_the_gallery_fits_a_screen_that_is_enlarged_four_times(server, cli
         assert await tab.page.evaluate(excess) == 0
     finally:
         await tab.page.set_viewport_size({"width": 1440, "height": 900})
+
+
+async def test_a_question_that_was_not_sent_stays_with_its_picture(server, client, tab):
+    one, other = await fill(client, 2)
+    field = tab.page.get_by_label("Ask about this picture")
+    await tab.open(server.url, f"/p/{one['id']}/1")
+    await field.fill("where is it?")
+    await tab.page.reload()
+    await expect(field).to_have_value("where is it?")
+    await tab.open(server.url, f"/p/{other['id']}/1")
+    await expect(field).to_have_value("")
+    await tab.open(server.url, f"/p/{one['id']}/1")
+    await expect(field).to_have_value("where is it?")
+
+    await tab.page.keyboard.press("Tab")
+    await field.press("Enter")
+
+    await expect(tab.page.locator(".viewer-thread")).to_contain_text("It is where is it?")
+    await expect(field).to_have_value("")
+
+
+async def test_visits_of_the_gallery_leave_nothing_behind(server, client, tab):
+    await fill(client, 3)
+    session = await tab.page.context.new_cdp_session(tab.page)
+    await session.send("Performance.enable")
+
+    async def count_listeners() -> int:
+        await session.send("HeapProfiler.collectGarbage")
+        found = await session.send("Performance.getMetrics")
+        return next(one["value"] for one in found["metrics"] if one["name"] == "JSEventListeners")
+
+    async def visit(times: int) -> None:
+        for _ in range(times):
+            await tab.page.get_by_role("link", name="Gallery", exact=True).click()
+            await expect(tiles(tab.page)).to_have_count(3)
+            await tab.page.get_by_role("link", name="Queue", exact=True).click()
+            await expect(tiles(tab.page)).to_have_count(0)
+
+    await tab.open(server.url, "/queue")
+    await visit(2)
+    before = await count_listeners()
+    await visit(4)
+
+    assert await count_listeners() <= before + 8
+    await session.detach()

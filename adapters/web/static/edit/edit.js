@@ -47,7 +47,14 @@ async function open(id) {
   close();
   opened = id;
   const [found] = await Promise.all([openPicture(id), loadEditor()]);
-  if (found && opened === id) stopEditing.value = editor.peek().startEditing(found);
+  if (!found || opened !== id) return;
+  const hadFocus = document.activeElement?.matches(".edit h1");
+  stopEditing.value = editor.peek().startEditing(found);
+  if (hadFocus) setTimeout(() => document.activeElement === document.body && focusHeading());
+}
+
+function focusHeading() {
+  document.querySelector(".edit h1")?.focus({ preventScroll: true });
 }
 
 function close() {

@@ -1,7 +1,7 @@
 // The windowed grid: only the rows in sight are in the document. What one looks at stays where it is when others come,
 // go or change their size.
 
-import { computed, html, ref, repeat, renderOnSignals, runOnSignals, signal, storedSignal } from "../core/render.js";
+import { computed, html, nothing, ref, render, repeat, renderOnSignals, runOnSignals, signal, storedSignal } from "../core/render.js";
 import { background } from "../core/router.js";
 import { formatDay } from "./days.js";
 import { findItem, findRow, layOut, nearestItem } from "./layout.js";
@@ -155,6 +155,7 @@ function attach(given) {
 }
 
 function start() {
+  const root = element;
   const observer = new ResizeObserver(measure);
   observer.observe(element);
   measure();
@@ -162,7 +163,7 @@ function start() {
   window.addEventListener("scroll", onScroll, { passive: true });
   window.addEventListener("resize", measure);
   stops = [
-    runOnSignals(applyLayout), renderOnSignals(element, rowsView), runOnSignals(loadWhatIsNear),
+    runOnSignals(applyLayout), renderOnSignals(root, rowsView), runOnSignals(loadWhatIsNear), () => render(nothing, root), // its parts follow no more
     () => observer.disconnect(), () => window.removeEventListener("scroll", onScroll), () => window.removeEventListener("resize", measure),
   ];
 }

@@ -2,15 +2,22 @@
 
 import { get, post } from "../core/api.js";
 import { takeJob } from "../core/events.js";
-import { html, nothing, repeat, signal, SignalView } from "../core/render.js";
+import { html, live, nothing, repeat, signal, SignalView, storedSignal } from "../core/render.js";
 import { fieldError } from "../core/states.js";
-import { commands, isFinished, jobs, jobSignal } from "../core/store.js";
+import { commands, isFinished, jobs, jobSignal, person } from "../core/store.js";
 import { t } from "../core/text.js";
 import { labelOfCommand } from "../gallery/titles.js";
 import { relatedIds } from "./related.js";
 
 const problem = signal("");
 const isSending = signal(false);
+/** Questions that were typed and not sent, by picture. */
+const drafts = storedSignal(`viewer.questions.${person.peek()?.name ?? ""}`, {}, { perTab: true });
+
+function keepDraft(mediaId, text) {
+  const { [mediaId]: _before, ...others } = drafts.peek();
+  drafts.value = text ? { ...others, [mediaId]: text } : others;
+}
 
 const answersWithText = (job) => !job.result?.media.length && commands.value.find((one) => one.name === job.command)?.answers !== "images";
 
@@ -42,16 +49,21 @@ async function send(command, options, mediaId) {
 async function ask(event, mediaId) {
   event.preventDefault();
   const field = event.target.elements.question;
-  const question = field.value.trim();
+  const typed = field.value;
+  const question = typed.trim();
   if (!question) {
     problem.value = t("Type a question first.");
     return void field.focus();
   }
-  if (await send("ask", { question }, mediaId)) field.value = "";
+  if (await send("ask", { question }, mediaId) && drafts.peek()[mediaId] === typed) keepDraft(mediaId, "");
   return undefined;
 }
 
 const canDo = (name) => commands.value.some((one) => one.name === name && one.models.length);
+
+const questionField = (mediaId) => html`
+  <input id="viewer-question" name="question" maxlength="2000" placeholder=${t("Ask about this picture")} autocomplete="off" enterkeyhint="send"
+    .value=${live(drafts.value[mediaId] ?? "")} @input=${(event) => keepDraft(mediaId, event.target.value)}>`;
 
 /** @param {string} mediaId the picture that is asked about */
 export function threadView(mediaId) {
@@ -67,7 +79,7 @@ export function threadView(mediaId) {
       ${canDo("ask") ? html`
         <form class="viewer-ask" novalidate @submit=${(event) => void ask(event, mediaId)}>
           <label class="visually-hidden" for="viewer-question">${t("Ask about this picture")}</label>
-          <input id="viewer-question" name="question" maxlength="2000" placeholder=${t("Ask about this picture")} autocomplete="off" enterkeyhint="send">
+          ${SignalView(() => questionField(mediaId))}
           <button ?disabled=${isSending.value}>${t("Ask")}</button>
         </form>` : nothing}
       ${canDo("caption") ? html`<button type="button" class="chip viewer-caption" ?disabled=${isSending.value} @click=${() => send("caption", {}, mediaId)}>${t("Describe in a sentence")}</button>` : nothing}
