@@ -232,3 +232,19 @@ async def test_visits_of_the_gallery_leave_nothing_behind(server, client, tab):
 
     assert await count_listeners() <= before + 8
     await session.detach()
+
+
+async def test_what_is_sent_before_the_commands_are_known_is_sent_when_they_are(server, client, tab):
+    async def answer_late(route):
+        await tab.page.wait_for_timeout(200)
+        await route.continue_()
+
+    await tab.page.route("**/api/v1/commands", answer_late)
+    await tab.open(server.url)
+    await tab.page.get_by_label("Prompt").fill("an early fox")
+    await tab.page.keyboard.press("Enter")
+    await tab.page.keyboard.press("Enter")
+
+    await expect(tab.page.get_by_text("Done: an early fox")).to_be_attached()
+    assert (await client.get("/api/v1/jobs")).json()["total"] == 1
+    assert tab.errors == []

@@ -3,8 +3,8 @@
 import { post } from "../core/api.js";
 import { connection } from "../core/connection.js";
 import { fetchJob } from "../core/events.js";
-import { computed, signal } from "../core/render.js";
-import { refreshQuota } from "../core/store.js";
+import { computed, runOnSignals, signal } from "../core/render.js";
+import { refreshQuota, storeError } from "../core/store.js";
 import { announce } from "../core/toast.js";
 import { t } from "../core/text.js";
 import { canName, command, countingOptions, hasPhoto, mainOption, needsPart, usedPhotos } from "./capabilities.js";
@@ -53,8 +53,21 @@ export const missing = computed(() => {
   return null;
 });
 
+/** Somebody who sends before the commands are known sends when they are. Whether they came, for the first who asked. */
+async function waitForCommands() {
+  if (isSending.peek()) return false;
+  isSending.value = true;
+  await new Promise((resolve) => {
+    const stop = runOnSignals(() => (body.value || storeError.value) && queueMicrotask(() => { stop(); resolve(); }));
+  });
+  isSending.value = false;
+  if (!body.peek()) setRefusal(storeError.peek());
+  return Boolean(body.peek());
+}
+
 /** Sends the draft. Prompts of several combinations are priced and confirmed first. @returns {Promise<boolean>} */
 export async function sendDraft() {
+  if (!body.peek() && !(await waitForCommands())) return false;
   if (missing.peek()) {
     setRefusal(missing.peek());
     announce(missing.peek().message);
