@@ -111,6 +111,7 @@ async def test_signing_out_carries_out_what_could_be_undone(server, tab):
 
         await sign_out(tab.page)
 
+        await expect(tab.page).to_have_url(f"{server.url}/")
         await expect(tab.page.get_by_label("API key", exact=True)).to_be_visible()
         assert (await client.get("/api/v1/jobs")).json()["total"] == 1
 
