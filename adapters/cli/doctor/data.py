@@ -92,7 +92,8 @@ def check_keys(loaded: "LoadedConfig") -> Iterator[Check]:
 
 _KEYS = """
 SELECT count(*) - count(revoked_at), count(*), (
-    SELECT value FROM person_setting JOIN account USING (person) WHERE platform = 'local' AND person_setting.name = 'locked'
+    SELECT value FROM person_setting JOIN account USING (person)
+    WHERE platform = 'local' AND person_setting.name = 'locked'
 ) FROM api_key
 """
 
