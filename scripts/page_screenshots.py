@@ -96,7 +96,7 @@ def list_shots(server: Server) -> list[Shot]:
         Shot("edit-phone", editor, PHONE, LIGHT, select_owl),
         Shot("models", "/models", DESKTOP, LIGHT),
         Shot("models-phone", "/models", PHONE, DARK),
-        Shot("admin", "/admin?tab=figures", DESKTOP, DARK),
+        Shot("admin", "/admin?tab=metrics", DESKTOP, DARK),
         Shot("account-phone", "/", PHONE, LIGHT, open_account),
         Shot("queue", "/queue", DESKTOP, LIGHT, is_queued=True),
         Shot("queue-phone", "/queue", PHONE, DARK, is_queued=True),

@@ -72,7 +72,7 @@ async def test_a_code_from_a_chat_shows_what_is_merged_before_it_links(server, p
     await field.fill(await discord_code(server))
     await phone.page.keyboard.press("Enter")
     await expect(dialog).to_contain_text("Discord: Ann")
-    await expect(dialog).to_contain_text("The quota together is 5 device-seconds a day")
+    await expect(dialog).to_contain_text("The combined quota is 5 device-seconds a day")
     await expect(dialog.get_by_role("button", name="Link them")).to_be_focused()
     assert await find_violations(phone.page) == []
     await phone.page.keyboard.press("Enter")

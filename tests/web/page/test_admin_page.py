@@ -1,4 +1,4 @@
-"""What admins do on the page: people, keys, everybody's queue, devices, figures, reports, refusals, incidents."""
+"""What admins do on the page: people, keys, everybody's queue, devices, metrics, reports, refusals, incidents."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.web.page.conftest import find_violations, measure_layout_shift
 pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
 
 SECRET_WORDS = "a heron nobody knows"
-TABS = ("people", "queue", "devices", "figures", "reports", "refused", "incidents", "server")
+TABS = ("people", "queue", "devices", "metrics", "reports", "refused", "incidents", "server")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -182,7 +182,7 @@ async def test_people_are_found_and_get_quotas(server, phone, keys, ann):
 
     await expect(card).to_contain_text("of 40 device-seconds today · own quota")
     await phone.page.get_by_role("searchbox").fill("nobody at all")
-    await expect(phone.page.get_by_role("heading", name="Nobody is called that")).to_be_visible()
+    await expect(phone.page.get_by_role("heading", name="Nobody has that name")).to_be_visible()
     assert SECRET_WORDS not in await phone.page.content()
     assert phone.errors == []
 
@@ -209,13 +209,13 @@ async def test_figures_are_plots_and_tables(server, tab):
         values = {"images": minutes % 5, "wait_p50_s": 1.0, "wait_p95_s": 3.0 + minutes % 11, "queued": 2, "running": 1}
         values |= {"memory_mb.cpu": 1000.0 + minutes, "memory_mb.cuda:0": 9000.0}
         await server.storage.metric_samples.save_samples(now - timedelta(minutes=minutes), values, keep_h=48)
-    await tab.open(server.url, "/admin?tab=figures")
+    await tab.open(server.url, "/admin?tab=metrics")
     plot = tab.page.get_by_role("region", name="Waiting for a device", exact=True)
     await expect(plot.get_by_role("img")).to_have_attribute("aria-label", re.compile("at most 13 s"))
     await plot.get_by_text("As a table").click()
     await expect(plot.get_by_role("table").get_by_role("row")).to_have_count(13)
-    await expect(tab.page.get_by_role("region", name="Memory of the devices", exact=True)).to_contain_text("cuda:0")
-    await expect(tab.page.get_by_role("region", name="Failures")).to_contain_text("no figures of this day")
+    await expect(tab.page.get_by_role("region", name="Device memory", exact=True)).to_contain_text("cuda:0")
+    await expect(tab.page.get_by_role("region", name="Failures")).to_contain_text("no metrics for this day")
 
     assert await find_violations(tab.page) == []
     assert tab.errors == []
@@ -273,7 +273,7 @@ async def test_refusals_and_incidents_are_found_without_words(server, tab, keys,
     assert await find_violations(tab.page) == []
     await tab.page.get_by_label("Code that a person was told").fill("ffffffff")
     await tab.page.keyboard.press("Enter")
-    await expect(tab.page.get_by_role("heading", name="Nothing is known of this code")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="Nothing is known about this code")).to_be_visible()
     assert SECRET_WORDS not in await tab.page.content()
     assert tab.errors == []
 

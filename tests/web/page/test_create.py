@@ -204,7 +204,7 @@ async def test_a_question_is_answered_beside_its_photo_and_goes_on(server, tab):
     await tab.open(server.url)
     await choose_mode(tab.page, "Ask")
     await send(tab.page, "What is it?")
-    await expect(tab.page.get_by_role("alert")).to_contain_text("Add the photo that you ask about")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Add the photo to ask about")
     await add_photo(tab.page)
     assert await find_violations(tab.page) == []
 
@@ -230,7 +230,7 @@ async def test_an_edit_asks_for_the_part_where_no_model_follows_instructions(ser
     await tab.open(server.url)
     await choose_mode(tab.page, "Edit")
     await send(tab.page, "a red roof")
-    await expect(tab.page.get_by_role("alert")).to_contain_text("Add the photo that is to be edited")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Add the photo to edit")
     await add_photo(tab.page)
 
     await tab.page.locator("#prompt").press("Enter")

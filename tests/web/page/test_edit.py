@@ -308,7 +308,7 @@ async def test_a_run_that_is_cancelled_or_fails_loses_nothing(server, editor):
     page = editor.page
     await editor.choose("Rectangle")
     await page.get_by_role("button", name="Repaint", exact=True).click()
-    await expect(page.get_by_role("alert")).to_have_text("Paint over what is to change first.")
+    await expect(page.get_by_role("alert")).to_have_text("First paint over what should change.")
     await editor.drag((0, 0), (0.5, 1))
     await editor.run("slow moss")
     await page.get_by_role("button", name="Cancel").click()

@@ -138,9 +138,11 @@ async def test_a_dialog_waits_while_somebody_signs_in_again(server, tab):
     key = await server.create_key("ann")
     await open_as(tab, server.url, key)
     await tab.page.get_by_label("Prompt").focus()
-    await tab.page.context.clear_cookies()
     await tab.page.get_by_role("button", name="Account", exact=True).click()
-    await tab.page.get_by_role("button", name="Linked accounts").click()
+    entry = tab.page.get_by_role("button", name="Linked accounts")
+    await expect(entry).to_be_visible()
+    await tab.page.context.clear_cookies()
+    await entry.click()
     await expect(tab.page.get_by_role("heading", name="Your session has ended")).to_be_visible()
 
     await tab.sign_in(key)

@@ -113,6 +113,7 @@ async def test_a_withdrawn_job_is_cancelled_when_its_turn_comes_or_the_page_clos
     await expect(again).to_be_visible()
     assert await again.get_attribute("data-job") != starts
     await row(tab, leaves).get_by_role("button", name="Cancel").click()
+    await expect(row(tab, leaves)).to_have_count(0)
 
     await tab.page.goto("about:blank")
 
@@ -166,7 +167,7 @@ async def test_the_queue_is_not_called_empty_before_it_is_known(server, tab, sub
     await wait_for_state(server, await submit("slow fox"), "running")
     await tab.page.route(re.compile(r"/healthz|/jobs\?|/events"), lambda route: route.abort())
     await tab.open(server.url, "/queue")
-    await expect(tab.page.get_by_role("heading", name="The queue is not known yet")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="The queue has not loaded yet")).to_be_visible()
     assert await find_violations(tab.page) == []
 
     await tab.page.unroute_all()

@@ -260,6 +260,6 @@ async def test_on_a_phone_one_swipes_and_pinches(server, client, phone):
     await expect(phone.page.locator(".viewer-loaded")).to_be_visible()
     await swipe(phone.page, [(180, 300), (120, 300), (60, 300)], [(220, 300), (280, 300), (340, 300)])
     await expect(phone.page.locator(".viewer-stage")).to_have_class(re.compile("viewer-zoomed"))
-    await phone.page.get_by_role("button", name="Back").tap()
+    await phone.page.get_by_role("button", name="Back").click()
     await expect(phone.page.locator(".overlay")).to_have_count(0)
     assert phone.errors == []

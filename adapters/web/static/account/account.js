@@ -60,7 +60,7 @@ const accountsView = (list) => html`
 
 async function unlink(one) {
   const platform = PLATFORMS[one.platform];
-  const text = t("You keep all pictures, favourites and settings here. {name} on {platform} starts anew, without history.", { name: one.name, platform });
+  const text = t("You keep all pictures, favourites and settings here. {name} on {platform} starts over, without history.", { name: one.name, platform });
   if (!(await confirmDialog({ title: t("Unlink {platform}?", { platform }), text, confirm: t("Unlink"), isDangerous: true }))) return;
   try {
     accounts.value = (await remove(`/link/${one.platform}?account=${encodeURIComponent(one.account)}`)).accounts;
@@ -160,7 +160,7 @@ const previewView = ({ code, sides, error = "", isBusy = false }) => html`
 
 const rounded = (value) => formatNumber(Math.round(value * 10) / 10);
 
-const mergedQuota = ({ used, limit }) => (limit === null ? t("The quota is unlimited.") : t("The quota together is {limit} device-seconds a day, of which {used} are used today.", { limit: rounded(limit), used: rounded(used) }));
+const mergedQuota = ({ used, limit }) => (limit === null ? t("The quota is unlimited.") : t("The combined quota is {limit} device-seconds a day, of which {used} are used today.", { limit: rounded(limit), used: rounded(used) }));
 
 const sideView = (title, side) => html`
   <div class="card">

@@ -1,4 +1,4 @@
-// What admins see: people, everybody's queue, devices, figures, reports, refusals, the server, incidents.
+// What admins see: people, everybody's queue, devices, metrics, reports, refusals, the server, incidents.
 
 import { onReturn } from "../core/connection.js";
 import { icon } from "../core/icons.js";
@@ -7,7 +7,7 @@ import { stateView } from "../core/states.js";
 import { isAdmin } from "../core/store.js";
 import { t } from "../core/text.js";
 import { devicesTab } from "./devices.js";
-import { figuresTab } from "./figures.js";
+import { metricsTab } from "./metrics.js";
 import { incidentsTab, refusedTab } from "./failures.js";
 import { peopleTab } from "./people.js";
 import { queueTab } from "./everybody.js";
@@ -15,7 +15,7 @@ import { reportsTab } from "./reports.js";
 import { serverTab } from "./server.js";
 
 /** Each has a `title`, `load(query)`, which may return what ends it, and `view(query)`. */
-const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, figures: figuresTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, server: serverTab };
+const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, metrics: metricsTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, server: serverTab };
 let stops = [];
 
 const tabOf = (query) => (query.get("tab") in TABS ? query.get("tab") : "people");

@@ -15,7 +15,7 @@ export const refusedTab = {
   title: () => t("Blocked"),
   load: () => void refused.load(),
   view: () => html`
-    <p class="hint admin-note">${t("What the rules refused while it ran. Words and pictures of these jobs are not shown: they are nobody else's.")}</p>
+    <p class="hint admin-note">${t("What the rules refused while it ran. Words and pictures of these jobs are private and not shown.")}</p>
     ${resourceView(refused, (body) => (body.blocked.length ? html`<ul class="admin-list">${repeat(body.blocked, (job) => job.id, failureView)}</ul>` : stateView({ icon: "check", title: t("Nothing was blocked"), text: t("Jobs that the classifier or a rule refuses are listed here.") })))}
     ${moreView(refused)}`,
 };
@@ -40,7 +40,7 @@ function find(event) {
 }
 
 function incidentsView({ incidents: jobs, log }, code) {
-  if (!jobs.length && !log.length) return code ? stateView({ icon: "search", title: t("Nothing is known of this code"), text: t("Codes are kept as long as their jobs and the log.") }) : stateView({ icon: "check", title: t("No job has failed"), text: t("People are told a code when something breaks. Type it above to see what happened.") });
+  if (!jobs.length && !log.length) return code ? stateView({ icon: "search", title: t("Nothing is known about this code"), text: t("Codes are kept as long as their jobs and the log.") }) : stateView({ icon: "check", title: t("No job has failed"), text: t("People are told a code when something breaks. Type it above to see what happened.") });
   return html`
     ${code ? nothing : html`<p class="hint admin-note">${t("The latest failed jobs.")}</p>`}
     <ul class="admin-list">${repeat(jobs, (job) => job.id, failureView)}</ul>

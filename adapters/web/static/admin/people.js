@@ -41,7 +41,7 @@ function search(event) {
   timer = setTimeout(() => updateQuery({ q: words }), SEARCH_DELAY_MS);
 }
 
-const nobodyView = () => stateView({ icon: "account", title: t("Nobody is called that"), text: t("Search for a part of a name, or for the id of an account on Discord or Telegram.") });
+const nobodyView = () => stateView({ icon: "account", title: t("Nobody has that name"), text: t("Search for a part of a name, or for the id of an account on Discord or Telegram.") });
 
 async function createKey() {
   if (!(await tryTo(async () => (await import("../keys/keys.js")).openKeyDialog()))) return;
@@ -90,7 +90,7 @@ const keyView = (key, person) => html`
   </li>`;
 
 async function revoke(key, person) {
-  const text = t("Whoever uses it is signed out, and its links end. This cannot be undone; {name} keeps everything and can be given another key.", { name: person.name });
+  const text = t("Everyone who uses it is signed out, and its one-time links stop working. This cannot be undone; {name} keeps everything and can be given another key.", { name: person.name });
   if (!(await confirmDialog({ title: t("Revoke the key {prefix}?", { prefix: key.prefix }), text, confirm: t("Revoke"), isDangerous: true }))) return;
   if (await tryTo(() => remove(`/admin/keys/${key.prefix}`))) showToast(t("The key {prefix} is revoked.", { prefix: key.prefix }));
   await people.reload();

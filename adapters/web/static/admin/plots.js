@@ -70,7 +70,7 @@ export function plotView(plot) {
   const binned = lines.map((line) => bin(minutes, line.values, { from, to, count: BINS, merge: line.merge }));
   const known = binned.flat().filter((value) => value !== null);
   const head = html`<h2 id=${`plot-${id}`}>${title}</h2>`;
-  if (!known.length) return html`<section class="admin-plot" aria-labelledby=${`plot-${id}`}>${head}<p class="hint">${t("There are no figures of this day yet.")}</p></section>`;
+  if (!known.length) return html`<section class="admin-plot" aria-labelledby=${`plot-${id}`}>${head}<p class="hint">${t("There are no metrics for this day yet.")}</p></section>`;
   const top = roundUp(Math.max(...known));
   return html`
     <section class="admin-plot" aria-labelledby=${`plot-${id}`}>

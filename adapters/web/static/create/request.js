@@ -42,8 +42,8 @@ export const body = computed(() => {
 
 /** What is missing: `{message, option}`, or null. */
 export const missing = computed(() => {
-  if (mode.value === "edit" && !hasPhoto.value) return { message: t("Add the photo that is to be edited: drop it here, paste it, or pick it."), option: "images" };
-  if (mode.value === "ask" && !hasPhoto.value) return { message: t("Add the photo that you ask about: drop it here, paste it, or pick it."), option: "images" };
+  if (mode.value === "edit" && !hasPhoto.value) return { message: t("Add the photo to edit: drop it here, paste it, or pick it."), option: "images" };
+  if (mode.value === "ask" && !hasPhoto.value) return { message: t("Add the photo to ask about: drop it here, paste it, or pick it."), option: "images" };
   if (!prompt.value.trim()) return { message: mode.value === "ask" ? t("Type your question first.") : t("Type what you want to see first."), option: mainOption.value?.name };
   const hasPart = countingOptions.value.region || usedPhotos.value.some((photo) => photo.role === "mask");
   if (needsPart.value && !hasPart) {

@@ -77,7 +77,7 @@ function photoFields(photo, index) {
             @change=${(event) => changePhoto(photo, { [name]: Math.min(most, Math.max(0, Number(event.target.value) || 0)) })}>
         </div>`)}
       ${photo.role === "control" ? html`
-        <label class="row drawer-check"><input type="checkbox" .checked=${live(photo.ready)} @change=${(event) => changePhoto(photo, { ready: event.target.checked })}>${t("It is such a map already")}</label>` : nothing}
+        <label class="row drawer-check"><input type="checkbox" .checked=${live(photo.ready)} @change=${(event) => changePhoto(photo, { ready: event.target.checked })}>${t("It already is a map")}</label>` : nothing}
     </fieldset>`;
 }
 

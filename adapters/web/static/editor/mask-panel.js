@@ -38,7 +38,7 @@ function takeRectangle(erase) {
   rectangleError.value = box ? "" : t("This rectangle is outside the picture: its width and height must be above 0.");
   if (!box) return;
   addRectangle(box, erase);
-  announce(erase ? t("The rectangle was taken away.") : t("The rectangle was added."));
+  announce(erase ? t("The rectangle was erased.") : t("The rectangle was added."));
 }
 
 function setField(name, text) {
@@ -68,7 +68,7 @@ const rectangleView = () => html`
     </div>
     <div class="row">
       <button type="button" @click=${() => takeRectangle(false)}>${icon("plus")}${t("Add the rectangle")}</button>
-      <button type="button" @click=${() => takeRectangle(true)}>${icon("minus")}${t("Take it away")}</button>
+      <button type="button" @click=${() => takeRectangle(true)}>${icon("minus")}${t("Erase it")}</button>
     </div>
     ${fieldError(rectangleError.value)}
   </fieldset>`;
@@ -128,10 +128,10 @@ function describe(operation) {
   if (kind === "clear") return t("Cleared");
   if (kind === "image") return erase ? t("Without {name}", { name: label }) : label;
   if (kind === "stroke") return erase ? t("Eraser stroke") : t("Brush stroke");
-  if (kind === "lasso") return erase ? t("Lasso, taken away") : t("Lasso");
+  if (kind === "lasso") return erase ? t("Lasso, erased") : t("Lasso");
   const [left, top, width, height] = operation.box.map((value, index) => formatNumber(Math.round((100 * value) / (index % 2 ? maskCanvas.height : maskCanvas.width))));
   const place = { left, top, width, height };
-  return erase ? t("Rectangle at {left}, {top}, {width} × {height} %, taken away", place) : t("Rectangle at {left}, {top}, {width} × {height} %", place);
+  return erase ? t("Rectangle at {left}, {top}, {width} × {height} %, erased", place) : t("Rectangle at {left}, {top}, {width} × {height} %", place);
 }
 
 /** Removes a part; the focus goes to the next one's button, else to the list's heading. */

@@ -23,9 +23,9 @@ const COUNTS = [1, 2, 3, 4];
 /** What will be repainted, in words. */
 export function maskText() {
   const { extend, mode } = choices.value;
-  if (mode === "extend") return findExtension(extend)?.says() ?? t("Drag a handle of the picture outwards, or choose below how it is to grow.");
+  if (mode === "extend") return findExtension(extend)?.says() ?? t("Drag a handle outwards, or choose below how to extend the picture.");
   const part = share.value * 100;
-  if (!part) return followsInstructions.value ? t("Nothing is selected: the whole picture may change.") : t("Nothing is selected: paint over what is to change.");
+  if (!part) return followsInstructions.value ? t("Nothing is selected: the whole picture may change.") : t("Nothing is selected: paint over what should change.");
   return part < 0.5 ? t("Less than 1 % of the picture will be repainted.") : t("{n} % of the picture will be repainted.", { n: Math.round(part) });
 }
 
@@ -43,7 +43,7 @@ const modesView = () => html`
 
 const extensionsView = () => html`
   <fieldset class="edit-extensions">
-    <legend>${t("How the picture grows")}</legend>
+    <legend>${t("How to extend the picture")}</legend>
     <div class="row">${EXTENSIONS.map((one) => {
       const isChosen = findExtension(choices.value.extend) === one;
       return html`<button type="button" class="chip" aria-pressed=${isChosen} ?disabled=${!isPossible(one, picture.value)} @click=${() => setExtension(isChosen ? null : one)}>${one.label()}</button>`;
@@ -52,7 +52,7 @@ const extensionsView = () => html`
 
 function wordsLabel() {
   if (choices.value.mode === "extend") return t("What the whole picture shows (optional)");
-  return followsInstructions.value ? t("What to change") : t("What is to be seen");
+  return followsInstructions.value ? t("What to change") : t("What should be there");
 }
 
 function wordsHint() {

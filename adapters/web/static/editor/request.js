@@ -30,10 +30,10 @@ export const isSending = signal(false);
 export const missing = computed(() => {
   const { mode, extend } = choices.value;
   if (!chosenModel.value) return { message: t("No model here can do this yet; the owner can add one."), option: "model" };
-  if (mode === "extend") return extend ? null : { message: t("Choose first how the picture is to grow."), option: "extend" };
-  if (!share.value && !followsInstructions.value) return { message: t("Paint over what is to change first."), option: "mask" };
+  if (mode === "extend") return extend ? null : { message: t("First choose how to extend the picture."), option: "extend" };
+  if (!share.value && !followsInstructions.value) return { message: t("First paint over what should change."), option: "mask" };
   if (words.value.trim()) return null;
-  return { message: followsInstructions.value ? t("Type first what is to change.") : t("Type first what is to be seen."), option: "prompt" };
+  return { message: followsInstructions.value ? t("First type what should change.") : t("First type what should be there."), option: "prompt" };
 });
 
 const commandName = () => (choices.value.mode === "extend" ? (choices.value.extend?.command ?? "zoom") : followsInstructions.value ? "edit" : "imagine");

@@ -31,7 +31,7 @@ export function chooseTool(name) {
 /** @param {boolean} [isForward] */
 export function goBackInTime(isForward = false) {
   if (shownResult.peek()) return;
-  announce(undo(isForward) ? (isForward ? t("Done again.") : t("Undone.")) : t("Nothing to undo."));
+  announce(undo(isForward) ? (isForward ? t("Redone.") : t("Undone.")) : t("Nothing to undo."));
 }
 
 export function invertMask() {

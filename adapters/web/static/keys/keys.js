@@ -62,7 +62,7 @@ function createdView(created, close) {
     ${copyField(t("Key"), created.key)}
     ${created.isFirst ? nothing : html`
       ${copyField(t("One-time link"), link)}
-      <p class="hint">${t("It lets the first person in who opens it, without typing the key, until {time}.", { time: formatTime(created.link_expires_at) })}</p>
+      <p class="hint">${t("It lets in the first person who opens it, without typing the key, until {time}.", { time: formatTime(created.link_expires_at) })}</p>
       <div class="admin-code">${qrView(link, t("QR code of the link"))}</div>`}
     <div class="row dialog-actions"><button type="button" class="primary" @click=${() => close(true)}>${t("Done")}</button></div>`;
 }

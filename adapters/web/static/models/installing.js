@@ -81,7 +81,7 @@ function termsView(work) {
       <li>${icon("key")}<span>${t("Licence: {names}", { names: terms.licences.join("; ") || t("unknown") })}
         ${terms.licence_url ? html`<a href=${terms.licence_url} target="_blank" rel="noreferrer">${t("Read the licence")}</a>` : nothing}</span></li>
       <li>${icon(terms.commercial ? "check" : "alert")}${terms.commercial ? t("Commercial use is allowed.") : t("Not for commercial use.")}</li>
-      ${terms.gated ? html`<li>${icon("alert")}${t("Its authors give it only to accounts that they have admitted: a token of yours for the hub must be set on the server.")}</li>` : nothing}
+      ${terms.gated ? html`<li>${icon("alert")}${t("Its authors share it only with approved accounts: set your hub token on the server.")}</li>` : nothing}
     </ul>
     <div class="row dialog-actions">
       <button type="button" @click=${() => work.close()}>${t("Not now")}</button>

@@ -125,7 +125,7 @@ function moveInList(event) {
 }
 
 function emptyView() {
-  if (!hasJobs.value) return connection.value === "online" ? loadingView() : stateView({ icon: "alert", title: t("The queue is not known yet"), text: t("It is shown when the server responds again. What waits there goes on waiting.") });
+  if (!hasJobs.value) return connection.value === "online" ? loadingView() : stateView({ icon: "alert", title: t("The queue has not loaded yet"), text: t("It appears when the server responds again. Queued jobs stay queued.") });
   return stateView({
     icon: "queue",
     title: t("Nothing is waiting"),

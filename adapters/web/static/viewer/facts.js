@@ -51,11 +51,11 @@ export function listFacts(job, media, sourceText) {
     [t("Made from"), sourceText],
     [t("Size"), media ? `${media.width} × ${media.height}` : ""],
     ...Object.entries(options).filter(([name]) => !SHOWN_ELSEWHERE.includes(name)).map(([name, value]) => [name.replaceAll("_", " "), typeof value === "object" ? JSON.stringify(value) : value]),
-    [t("Computed in"), seconds(facts.device_s ?? result?.seconds)],
+    [t("Compute time"), seconds(facts.device_s ?? result?.seconds)],
     [t("Waited"), seconds(facts.queue_s)],
-    [t("Took in all"), seconds(facts.took_s)],
+    [t("Total time"), seconds(facts.took_s)],
     [t("From"), [PLATFORMS[facts.platform]?.() ?? facts.platform, facts.client].filter(Boolean).join(", ")],
-    [t("Made at"), formatTime(job.created_at)],
+    [t("Created"), formatTime(job.created_at)],
     [t("Notes"), result ? notesText(result.notes) : "", result ? notesView(result.notes) : ""],
   ];
   return rows.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false).map(([label, value, shown = value]) => [label, String(value), shown]);

@@ -10,13 +10,13 @@ const DAY_MS = 24 * 3_600_000;
 const MEMORY = "memory_mb.";
 const metrics = new Resource("/admin/metrics");
 
-export const figuresTab = {
-  title: () => t("Figures"),
+export const metricsTab = {
+  title: () => t("Metrics"),
   load() {
     void metrics.load();
     return keepCurrent(metrics, REFRESH_MS);
   },
-  view: () => html`<p class="hint admin-note">${t("Of the last 24 hours, counted each minute.")}</p>${resourceView(metrics, plotsView)}`,
+  view: () => html`<p class="hint admin-note">${t("The last 24 hours, sampled every minute.")}</p>${resourceView(metrics, plotsView)}`,
 };
 
 /** With three digits, because a wait may be an hour or a hundredth of a second. @param {number} value */
@@ -32,9 +32,9 @@ function plotsView({ minutes, series }) {
   const devices = Object.keys(series).filter((name) => name.startsWith(MEMORY));
   return html`
     <div class="admin-plots">
-      ${plotView({ ...shared, id: "wait", title: t("Waiting for a device"), format: seconds, lines: [line("wait_p95_s", t("95 % waited less")), line("wait_p50_s", t("half waited less"))] })}
+      ${plotView({ ...shared, id: "wait", title: t("Waiting for a device"), format: seconds, lines: [line("wait_p95_s", t("95th percentile")), line("wait_p50_s", t("median"))] })}
       ${plotView({ ...shared, id: "images", title: t("Pictures in ten minutes"), format: plain, isBars: true, lines: [line("images", t("Pictures"), "sum")] })}
-      ${plotView({ ...shared, id: "memory", title: t("Memory of the devices"), format: gigabytes, lines: devices.map((name) => inGigabytes(line(name, name.slice(MEMORY.length)))) })}
+      ${plotView({ ...shared, id: "memory", title: t("Device memory"), format: gigabytes, lines: devices.map((name) => inGigabytes(line(name, name.slice(MEMORY.length)))) })}
       ${plotView({ ...shared, id: "queue", title: t("Jobs in the queue"), format: plain, lines: [line("queued", t("waiting")), line("running", t("running"))] })}
       ${plotView({ ...shared, id: "errors", title: t("Failures in ten minutes"), format: plain, isBars: true, lines: [line("errors", t("Failures"), "sum")] })}
     </div>`;
