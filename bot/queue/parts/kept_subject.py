@@ -29,10 +29,13 @@ class KeptSubjectPreparation:
         subject, _, ground = caption.partition(" on ")
         if not subject or not ground:
             return task
-        pattern = f"{subject} on {{}}" if is_ground else f"{{}} on {ground}"
-        options = {**task.options, "prompt": _fill(pattern, prompt)}
+
+        def complete(words: str) -> str:
+            return f"{subject} on {words}" if is_ground else f"{words} on {ground}"
+
+        options = {**task.options, "prompt": complete(prompt)}
         if "prompts" in options:
-            options["prompts"] = [_fill(pattern, one) for one in options["prompts"]]
+            options["prompts"] = [complete(one) for one in options["prompts"]]
         return replace(task, options=options, notes=(*task.notes, READ_AS.format(words=options["prompt"])))
 
 
@@ -40,7 +43,3 @@ def _is_incomplete(prompt: str, *, is_ground: bool) -> bool:
     """Whether it names a ground alone, or a thing alone."""
     has_both = " on " in f" {prompt} "
     return bool(prompt) and not has_both and (is_ground or "background" not in prompt)
-
-
-def _fill(pattern: str, prompt: str) -> str:
-    return pattern.replace("{}", prompt)
