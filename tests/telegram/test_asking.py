@@ -29,7 +29,7 @@ async def test_the_placeholder_says_where_the_job_stands_and_becomes_the_picture
     finished = await app.finished_picture(chat)
 
     assert number_of(placeholder) == number_of(finished)
-    assert text_of(app.state.history[chat["id"], number_of(placeholder)][0]).startswith(("In the queue", "Working"))
+    assert text_of(app.state.history[chat["id"], number_of(placeholder)][0]).startswith(("In the queue", "Starting", "Working"))
     assert number_of(placeholder["reply_to_message"]) == number_of(asked)
     assert "a slow fox" in finished["caption"]
     assert "seed 7" in finished["caption"]
