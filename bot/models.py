@@ -118,6 +118,10 @@ class ModelSettings:
     """Activations of VAE decoding at the default size, MiB."""
     quantize: Literal["auto", "none", "8bit"] = "auto"
     """"auto": 8-bit weights if that avoids offloading and torchao is installed."""
+    backend: Literal["torch", "openvino", "onnx"] = "torch"
+    """What computes the denoiser: "torch", or a build that `models optimize` has compiled; without one, torch."""
+    providers: tuple[str, ...] = ()
+    """ONNX Runtime's execution providers, best first, such as "CUDAExecutionProvider"; empty: the CPU's."""
     ram_mb: int = 0
     """Estimated RAM while it loads, MiB; 0: unknown."""
     download_mb: int = 0

@@ -1,0 +1,1 @@
+"""Compiled modules that compute in place of torch's: OpenVINO, ONNX Runtime."""
