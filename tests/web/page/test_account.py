@@ -44,7 +44,7 @@ async def test_a_code_for_a_chat_links_once_it_is_written_there(server, tab, bob
     shown = await dialog.locator(".account-code code").all_text_contents()
     assert shown[0].startswith("/link code:")
     assert await find_violations(tab.page) == []
-    await dialog.get_by_role("button", name="I have written it").click()
+    await dialog.get_by_role("button", name="I have sent it").click()
     await expect(tab.page.locator(".toast").last).to_contain_text("Nothing is linked yet.")
     ann = await server.usecases.people.identify_account("discord", "1", "Ann")
     await server.usecases.links.link(ann, "discord:1", shown[1].removeprefix("/link "))
@@ -62,7 +62,7 @@ async def test_a_code_from_a_chat_shows_what_is_merged_before_it_links(server, p
     await dialog.get_by_role("button", name="I have a code from a chat").click()
     field = dialog.get_by_label("Code", exact=True)
     await expect(field).to_be_focused()
-    await dialog.get_by_role("button", name="Show what would be merged").click()
+    await dialog.get_by_role("button", name="Preview merge").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("Type the code")
     await field.fill("0000-0000")
     await phone.page.keyboard.press("Enter")
@@ -73,7 +73,7 @@ async def test_a_code_from_a_chat_shows_what_is_merged_before_it_links(server, p
     await phone.page.keyboard.press("Enter")
     await expect(dialog).to_contain_text("Discord: Ann")
     await expect(dialog).to_contain_text("The combined quota is 5 device-seconds a day")
-    await expect(dialog.get_by_role("button", name="Link them")).to_be_focused()
+    await expect(dialog.get_by_role("button", name="Link accounts")).to_be_focused()
     assert await find_violations(phone.page) == []
     await phone.page.keyboard.press("Enter")
     await expect(dialog.get_by_role("button", name="Unlink Ann on Discord")).to_be_visible()

@@ -72,7 +72,7 @@ async def test_others_are_told_that_this_is_for_admins(server, tab, keys):
     await tab.page.goto(f"{server.url}/admin?tab=queue")
     await tab.sign_in(keys[1])
 
-    await expect(tab.page.get_by_role("heading", name="This is for admins")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="Admins only")).to_be_visible()
     await expect(tab.page.get_by_role("link", name="Admin")).to_have_count(0)
     assert await find_violations(tab.page) == []
     assert tab.errors == []
@@ -123,7 +123,7 @@ async def test_a_key_is_created_shown_once_and_revoked(server, tab, keys):
     await dialog.get_by_label("Who is it for?").fill("Bea")
     await dialog.get_by_label("What is it for?").fill("Bea's phone")
     assert await find_violations(tab.page) == []
-    await dialog.get_by_role("button", name="Create the key").press("Enter")
+    await dialog.get_by_role("button", name="Create key").press("Enter")
     link = await dialog.get_by_label("One-time link", exact=True).input_value()
     key = await dialog.get_by_label("Key", exact=True).input_value()
     await expect(dialog.get_by_role("img", name="QR code of the link")).to_be_visible()
@@ -152,7 +152,7 @@ async def test_the_first_key_is_an_admins_own_and_signs_this_browser_in(server, 
     await expect(dialog).to_contain_text("This is the first key.")
     assert await find_violations(tab.page) == []
 
-    await dialog.get_by_role("button", name="Create my key").click()
+    await dialog.get_by_role("button", name="Create key").click()
 
     await expect(dialog.get_by_label("Key", exact=True)).to_be_visible()
     await dialog.get_by_role("button", name="Done").click()
@@ -172,17 +172,17 @@ async def test_people_are_found_and_get_quotas(server, phone, keys, ann):
     assert "q=an" in phone.page.url
     await card.get_by_role("button", name="Quota").click()
     dialog = phone.page.get_by_role("dialog", name="Quota of Ann")
-    await dialog.get_by_text("Their own").click()
-    await dialog.get_by_label("Device-seconds, 0 for none").fill("")
+    await dialog.get_by_text("Custom quota").click()
+    await dialog.get_by_label("Device-seconds (0 blocks new jobs)").fill("")
     await dialog.get_by_role("button", name="Save").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("such as 600")
     assert await find_violations(phone.page) == []
-    await dialog.get_by_label("Device-seconds, 0 for none").fill("40")
+    await dialog.get_by_label("Device-seconds (0 blocks new jobs)").fill("40")
     await dialog.get_by_role("button", name="Save").click()
 
     await expect(card).to_contain_text("of 40 device-seconds today · own quota")
     await phone.page.get_by_role("searchbox").fill("nobody at all")
-    await expect(phone.page.get_by_role("heading", name="Nobody has that name")).to_be_visible()
+    await expect(phone.page.get_by_role("heading", name="No matching people")).to_be_visible()
     assert SECRET_WORDS not in await phone.page.content()
     assert phone.errors == []
 
@@ -191,15 +191,15 @@ async def test_everybodys_jobs_are_cancelled_without_reading_them(server, tab, k
     job_id = await imagine(ann, f"slow {SECRET_WORDS}")
     await open_tab(tab, server, keys[0], "queue")
     row = tab.page.locator(f"[data-job='{job_id}']")
-    await expect(row).to_contain_text("What was asked stays private.")
+    await expect(row).to_contain_text("The prompt is private.")
     assert SECRET_WORDS not in await tab.page.content()
     assert await find_violations(tab.page) == []
 
-    await row.get_by_role("button", name="Cancel the job of Ann").click()
-    await tab.page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    await row.get_by_role("button", name="Cancel Ann's job").click()
+    await tab.page.get_by_role("dialog").get_by_role("button", name="Cancel job").click()
 
     assert (await wait_for_end(ann, job_id))["state"] == "cancelled"
-    await expect(tab.page.get_by_role("heading", name="Nobody is waiting")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="The queue is empty")).to_be_visible()
     assert tab.errors == []
 
 
@@ -210,9 +210,9 @@ async def test_figures_are_plots_and_tables(server, tab):
         values |= {"memory_mb.cpu": 1000.0 + minutes, "memory_mb.cuda:0": 9000.0}
         await server.storage.metric_samples.save_samples(now - timedelta(minutes=minutes), values, keep_h=48)
     await tab.open(server.url, "/admin?tab=metrics")
-    plot = tab.page.get_by_role("region", name="Waiting for a device", exact=True)
+    plot = tab.page.get_by_role("region", name="Queue time", exact=True)
     await expect(plot.get_by_role("img")).to_have_attribute("aria-label", re.compile("at most 13 s"))
-    await plot.get_by_text("As a table").click()
+    await plot.get_by_text("Show table").click()
     await expect(plot.get_by_role("table").get_by_role("row")).to_have_count(13)
     await expect(tab.page.get_by_role("region", name="Device memory", exact=True)).to_contain_text("cuda:0")
     await expect(tab.page.get_by_role("region", name="Failures")).to_contain_text("no metrics for this day")
@@ -242,10 +242,10 @@ async def test_reports_are_read_dismissed_and_deleted(server, tab, keys, ann):
     await reports.first.get_by_role("button", name="Dismiss").click()
     await tab.page.get_by_role("button", name="Close this message").last.click()
 
-    await reports.first.get_by_role("button", name="Delete what was reported").click()
+    await reports.first.get_by_role("button", name="Delete reported content").click()
     await tab.page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
 
-    await expect(tab.page.get_by_role("heading", name="Nothing is reported")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="No open reports")).to_be_visible()
     left = [(await ann.get(f"/api/v1/jobs/{job['id']}")).status_code for job in jobs]
     assert sorted(left) == [200, 404]
     await tab.page.get_by_role("link", name="Closed").click()
@@ -265,15 +265,15 @@ async def test_refusals_and_incidents_are_found_without_words(server, tab, keys,
     await expect(tab.page.locator(".admin-card")).to_contain_text("Ann")
     assert await find_violations(tab.page) == []
     await tab.page.get_by_role("link", name="Incidents").click()
-    await tab.page.get_by_label("Code that a person was told").fill(code)
+    await tab.page.get_by_label("Incident code").fill(code)
     await tab.page.keyboard.press("Enter")
 
     await expect(tab.page.locator(".admin-log")).to_contain_text("a job failed")
     await expect(tab.page.get_by_role("link", name=f"Incident {code}")).to_be_visible()
     assert await find_violations(tab.page) == []
-    await tab.page.get_by_label("Code that a person was told").fill("ffffffff")
+    await tab.page.get_by_label("Incident code").fill("ffffffff")
     await tab.page.keyboard.press("Enter")
-    await expect(tab.page.get_by_role("heading", name="Nothing is known about this code")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="No incident has this code")).to_be_visible()
     assert SECRET_WORDS not in await tab.page.content()
     assert tab.errors == []
 

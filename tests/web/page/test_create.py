@@ -191,11 +191,11 @@ async def test_the_drawer_shows_what_the_model_takes_and_is_sent(server, client,
         "seed": 77, "steps": 4, "negative_prompt": "fog", "sampler": "ddim",
     }  # fmt: skip
     await open_more(tab.page)
-    await tab.page.get_by_role("button", name="Roll a seed").click()
+    await tab.page.get_by_role("button", name="Shuffle the seed").click()
     await expect(tab.page.get_by_label("Seed", exact=True)).not_to_have_value("77")
-    await tab.page.get_by_role("button", name="Clear: a new seed each time").click()
+    await tab.page.get_by_role("button", name="Clear: use a random seed").click()
     await expect(tab.page.get_by_label("Seed", exact=True)).to_have_value("")
-    await tab.page.get_by_role("button", name="Return to the defaults").click()
+    await tab.page.get_by_role("button", name="Reset to defaults").click()
     await expect(tab.page.get_by_label("Steps")).to_have_value("")
     assert tab.errors == []
 
@@ -254,7 +254,7 @@ async def test_a_photo_is_started_from_and_can_become_a_control(server, client, 
     assert (first["images"][0]["role"], first["options"]["strength"]) == ("init", 0.6)
 
     await tab.page.get_by_label("What picture 1 is for").select_option("control")
-    await expect(tab.page.get_by_label("Kind of picture 1")).to_have_value("canny")
+    await expect(tab.page.get_by_label("Type of picture 1")).to_have_value("canny")
     await open_more(tab.page)
     await tab.page.get_by_label("Weight").fill("0.5")
     await tab.page.get_by_label("End").fill("0.8")
@@ -277,7 +277,7 @@ async def test_photos_are_dropped_and_pasted_anywhere_and_many_get_one_sentence(
 
     await expect(tab.page.locator(".attach-photo img")).to_have_count(1)
     await expect(tab.page.locator(".create-note")).to_have_text(
-        "1 of 30 pictures were taken: more do not fit here at the same time."
+        "Only 1 of 30 pictures were added: the limit is reached."
     )
     await expect(tab.page.locator(".extras-drop")).to_have_count(0)
     first = await tab.page.locator(".attach-photo img").get_attribute("src")

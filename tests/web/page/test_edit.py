@@ -95,7 +95,7 @@ class Editor:
         await expect(self.status).to_contain_text("Nothing is selected")
 
     async def find(self, x: float, y: float) -> tuple[float, float]:
-        box = await self.page.get_by_alt_text("The picture that is edited").bounding_box()
+        box = await self.page.get_by_alt_text("Picture being edited").bounding_box()
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
     async def drag(self, *places: tuple[float, float]) -> None:
@@ -113,7 +113,7 @@ class Editor:
         await expect(self.status).to_have_text(f"{percent} % of the picture will be repainted.")
 
     async def harden_edges(self) -> None:
-        await self.page.get_by_label("Soft edge").fill("0")
+        await self.page.get_by_label("Feather").fill("0")
 
     async def run(self, words: str) -> dict:
         """The job as the server has it."""
@@ -195,9 +195,9 @@ async def test_keep_and_a_soft_edge(server, editor):
     await editor.open(photo(3, (200, 100)))
     await editor.choose("Rectangle")
     await editor.drag((0, 0), (0.5, 1))
-    await editor.page.get_by_label("Soft edge").fill("20")
+    await editor.page.get_by_label("Feather").fill("20")
 
-    await editor.choose("stays, the rest is repainted")
+    await editor.choose("Keep, repaint the rest")
 
     await editor.expect_share(50)
     mask = await editor.read_mask(await editor.run("a wall"))
@@ -211,7 +211,7 @@ async def test_keep_and_a_soft_edge(server, editor):
 async def test_without_a_pointer_by_numbers_by_file_and_by_words(server, editor):
     await editor.open(photo(4, (200, 100)))
     page = editor.page
-    await page.get_by_text("Select by numbers or with a file").click()
+    await page.get_by_text("Select by coordinates or file").click()
     for name, value in {"Left": "0", "Top": "0", "Width": "10", "Height": "100"}.items():
         await page.get_by_label(name, exact=True).fill(value)
     await page.get_by_label("Height", exact=True).press("Enter")
@@ -219,10 +219,10 @@ async def test_without_a_pointer_by_numbers_by_file_and_by_words(server, editor)
     await page.get_by_label("Unit").select_option("px")
     await page.get_by_label("Left", exact=True).fill("180")
     await page.get_by_label("Width", exact=True).fill("20")
-    await page.get_by_role("button", name="Add the rectangle").press("Enter")
+    await page.get_by_role("button", name="Add rectangle").press("Enter")
     await editor.expect_share(20)
     await page.get_by_label("Width", exact=True).fill("0")
-    await page.get_by_role("button", name="Add the rectangle").press("Enter")
+    await page.get_by_role("button", name="Add rectangle").press("Enter")
     await expect(page.get_by_role("alert")).to_contain_text("must be above 0")
 
     file = Image.new("L", (100, 50), 0)
@@ -242,7 +242,7 @@ async def test_without_a_pointer_by_numbers_by_file_and_by_words(server, editor)
     await page.get_by_label("Select by words").fill("the wall")
     await page.get_by_label("Select by words").press("Enter")
     await expect(page.locator(".edit-panel").get_by_text("Found: the wall.")).to_be_visible()
-    await page.get_by_text("Parts of the mask (4)").click()
+    await page.get_by_text("Mask parts (4)").click()
     await expect(page.locator(".edit-parts li").last).to_contain_text("the wall")
     assert await find_violations(page) == []
     await page.get_by_role("button", name="Remove part 4: the wall").press("Enter")
@@ -288,17 +288,17 @@ async def test_a_result_is_compared_and_edited_on(server, editor):
 
     await expect(slider).to_have_attribute("aria-valuetext", "51 % before, 49 % after")
     assert await find_violations(page) == []
-    await page.get_by_role("button", name="Go on with this").click()
-    await expect(page.get_by_role("navigation", name="Steps").get_by_role("link")).to_have_count(2)
+    await page.get_by_role("button", name="Continue with this").click()
+    await expect(page.get_by_role("navigation", name="Versions").get_by_role("link")).to_have_count(2)
     await expect(editor.status).to_contain_text("Nothing is selected")
     assert not page.url.endswith(first)
     await editor.drag((0, 0), (0.5, 1))
     assert (await editor.run("more grass"))["parent"] == made["id"]
     await expect(slider).to_be_visible()
-    await page.get_by_role("button", name="Back to the picture before").click()
+    await page.get_by_role("button", name="Previous version").click()
     await page.wait_for_url(f"**/edit/{first}")
     await editor.expect_share(50)
-    await expect(page.get_by_role("button", name="On to the next picture")).to_be_enabled()
+    await expect(page.get_by_role("button", name="Next version")).to_be_enabled()
     assert await find_violations(page) == []
     assert editor.tab.errors == []
 
@@ -308,11 +308,11 @@ async def test_a_run_that_is_cancelled_or_fails_loses_nothing(server, editor):
     page = editor.page
     await editor.choose("Rectangle")
     await page.get_by_role("button", name="Repaint", exact=True).click()
-    await expect(page.get_by_role("alert")).to_have_text("First paint over what should change.")
+    await expect(page.get_by_role("alert")).to_have_text("Paint over the part to change.")
     await editor.drag((0, 0), (0.5, 1))
     await editor.run("slow moss")
     await page.get_by_role("button", name="Cancel").click()
-    await expect(page.get_by_text("Cancelled. The mask and the words are as they were.")).to_be_visible()
+    await expect(page.get_by_text("Cancelled. Your mask and prompt are unchanged.")).to_be_visible()
 
     await editor.run("fail moss")
 
@@ -334,7 +334,7 @@ async def test_an_edit_without_a_model_that_follows_instructions_says_how_it_was
 
     await editor.page.route("**/api/v1/models", add_model)
     await editor.open(photo(10))
-    await expect(editor.status).to_have_text("Nothing is selected: the whole picture may change.")
+    await expect(editor.status).to_have_text("Nothing selected. The whole picture may change.")
     await expect(editor.page.get_by_label("What to change")).to_be_visible()
     await editor.choose("Rectangle")
     await editor.drag((0, 0), (0.5, 1))
@@ -377,8 +377,8 @@ async def test_a_handle_extends_the_picture(server, editor, api):
 async def test_a_dead_link_says_what_to_do(server, tab, media):
     await tab.open(server.url, f"/edit/{media}")
 
-    await expect(tab.page.get_by_role("heading", name="This picture is not here")).to_be_visible()
-    await expect(tab.page.get_by_role("link", name="Choose one from the gallery")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="This picture does not exist")).to_be_visible()
+    await expect(tab.page.get_by_role("link", name="Choose from the gallery")).to_be_visible()
     assert await find_violations(tab.page) == []
     assert all("404" in error for error in tab.errors)
 
@@ -431,14 +431,14 @@ async def test_touch_paints_and_two_fingers_enlarge(server, phone_editor):
     await send("touchEnd")
     await expect(editor.status).to_contain_text("of the picture will be repainted")
     text = await editor.status.inner_text()
-    width = (await page.get_by_alt_text("The picture that is edited").bounding_box())["width"]
+    width = (await page.get_by_alt_text("Picture being edited").bounding_box())["width"]
 
     await send("touchStart", (0.4, 0.4))
     await send("touchStart", (0.4, 0.4), (0.6, 0.6))
     await send("touchMove", (0.3, 0.3), (0.7, 0.7))
     await send("touchEnd")
 
-    assert (await page.get_by_alt_text("The picture that is edited").bounding_box())["width"] > 1.2 * width
+    assert (await page.get_by_alt_text("Picture being edited").bounding_box())["width"] > 1.2 * width
     await expect(editor.status).to_have_text(text)
     small = await page.locator(".edit button:visible, .edit label:has(input[type=radio]):visible").evaluate_all(
         "(all) => all.filter((one) => one.getBoundingClientRect().height < 44).map((one) => one.outerHTML)"
@@ -486,7 +486,7 @@ async def test_a_result_waits_while_somebody_paints_on(server, editor):
     await page.get_by_role("button", name="Result 1").press("Enter")
     await expect(page.get_by_role("slider", name="Before and after")).to_be_visible()
     await page.keyboard.press("Escape")
-    await expect(page.get_by_alt_text("The picture that is edited")).to_be_visible()
+    await expect(page.get_by_alt_text("Picture being edited")).to_be_visible()
     assert editor.tab.errors == []
 
 
@@ -586,7 +586,7 @@ async def test_a_mask_that_was_deleted_meanwhile_is_named(server, editor, api):
     await editor.drag((0, 0), (0.1, 1))
     await page.get_by_label("Select by words").fill("the wall")
     await page.get_by_label("Select by words").press("Enter")
-    await expect(page.get_by_text("Parts of the mask (2)")).to_be_visible()
+    await expect(page.get_by_text("Mask parts (2)")).to_be_visible()
     (job,) = (await api.get("/api/v1/jobs", params={"command": "preview", "limit": 1})).json()["jobs"]
     mask = job["result"]["media"][0]["id"]
     await page.route(f"**/api/v1/media/{mask}", lambda route: route.fulfill(status=404))
@@ -595,6 +595,6 @@ async def test_a_mask_that_was_deleted_meanwhile_is_named(server, editor, api):
 
     await expect(page.get_by_role("alert")).to_contain_text("A mask of this draft no longer exists: the wall.")
     await editor.expect_share(10)
-    await page.get_by_text("Parts of the mask (2)").click()
+    await page.get_by_text("Mask parts (2)").click()
     await page.get_by_role("button", name="Remove part 2: the wall").click()
     await expect(page.get_by_role("alert")).to_have_count(0)

@@ -34,8 +34,8 @@ async def names(page: Page) -> list[str]:
 async def test_an_empty_gallery_says_how_to_begin(server, tab):
     await tab.open(server.url, "/gallery")
 
-    await expect(tab.page.get_by_role("heading", name="Your pictures will be here")).to_be_visible()
-    await expect(tab.page.get_by_role("link", name="Create the first one")).to_have_attribute("href", "/")
+    await expect(tab.page.get_by_role("heading", name="Your gallery is empty")).to_be_visible()
+    await expect(tab.page.get_by_role("link", name="Create your first picture")).to_have_attribute("href", "/")
     assert await find_violations(tab.page) == []
     assert tab.errors == []
 
@@ -70,12 +70,12 @@ async def test_search_and_filters_are_in_the_address_with_their_count(server, cl
     await expect(tab.page).to_have_url(re.compile(r"/gallery\?q=red$"))
     assert await names(tab.page) == ["a red boat", "a red fox"]
     await tab.page.reload()
-    await expect(tab.page.get_by_label("Search words")).to_have_value("red")
+    await expect(tab.page.get_by_label("Search")).to_have_value("red")
     await expect(tab.page.locator(".gallery-count")).to_have_text("2 matches")
     await tab.page.get_by_role("button", name="Favourites").click()
     await expect(tab.page.get_by_role("heading", name="Nothing matches")).to_be_visible()
     assert await find_violations(tab.page) == []
-    await tab.page.get_by_role("button", name="Clear the filters").click()
+    await tab.page.get_by_role("button", name="Clear filters").click()
     await expect(tab.page.locator(".gallery-count")).to_have_text("4 results")
     await tab.page.get_by_role("button", name="Favourites").click()
     await expect(tab.page).to_have_url(re.compile(r"\?favourite=true$"))
@@ -213,7 +213,7 @@ async def test_collections_are_filled_opened_renamed_and_deleted(server, client,
     await dialog.get_by_label("New collection").fill("Red things")
     await dialog.get_by_role("button", name="Create").click()
     await expect(tab.page.locator(".toast")).to_contain_text("Added to the collection.")
-    await tab.page.get_by_role("button", name="Manage the collections").click()
+    await tab.page.get_by_role("button", name="Manage collections").click()
     assert await find_violations(tab.page) == []
     await dialog.get_by_role("button", name="Rename Red things").click()
     await dialog.get_by_label("Name").fill("Red ones")
@@ -226,7 +226,7 @@ async def test_collections_are_filled_opened_renamed_and_deleted(server, client,
     await tab.page.keyboard.press("Control+a")
     await tab.page.get_by_role("button", name="Remove from the collection").click()
     await expect(tab.page.locator(".gallery-tile")).to_have_count(0)
-    await tab.page.get_by_role("button", name="Manage the collections").click()
+    await tab.page.get_by_role("button", name="Manage collections").click()
     await dialog.get_by_role("button", name="Delete Red ones").click()
     await tab.page.get_by_role("dialog", name="Delete the collection?").get_by_role("button", name="Delete").click()
     await expect(dialog.get_by_text("No collection yet.")).to_be_visible()
@@ -278,7 +278,7 @@ async def test_what_is_deleted_elsewhere_goes_and_the_rest_stays_in_its_place(se
 async def test_the_density_changes_the_rows_and_is_kept(server, client, tab):
     await make_some(client, [f"an owl {number}" for number in range(8)])
     await tab.open(server.url, "/gallery")
-    slider = tab.page.get_by_label("Size of the pictures")
+    slider = tab.page.get_by_label("Thumbnail size")
     await expect(slider).to_have_value("3")
     wide = (await tab.page.locator(".gallery-tile").first.bounding_box())["width"]
 
@@ -316,7 +316,7 @@ async def test_on_a_phone_a_long_touch_selects_and_filters_are_in_a_sheet(server
     assert await find_violations(phone.page) == []
     buttons = [await one.bounding_box() for one in await phone.page.locator(".gallery-bar button").all()]
     assert [box for box in buttons if box["width"] < 44 or box["height"] < 44] == []
-    await phone.page.get_by_role("button", name="End the selection").tap()
+    await phone.page.get_by_role("button", name="Clear selection").tap()
     await phone.page.get_by_role("button", name="Filters").tap()
     sheet = phone.page.get_by_role("dialog", name="Filters")
     await sheet.get_by_label("Kind").select_option("ask")

@@ -48,7 +48,7 @@ async def open_as(tab: Tab, url: str, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "sentence"),
-    [("/p/%E0%A4%A/1", "This picture does not exist"), ("/edit/%ff", "This picture is not here")],
+    [("/p/%E0%A4%A/1", "This picture does not exist"), ("/edit/%ff", "This picture does not exist")],
 )
 async def test_a_damaged_link_says_that_there_is_nothing(server, tab, path, sentence):
     await tab.open(server.url, path)
@@ -82,7 +82,7 @@ async def test_of_five_quick_deletions_each_can_be_undone(server, client, tab):
 
     await press(tab.page, "Delete", 5)
 
-    await expect(tab.page.get_by_role("heading", name="Your pictures will be here")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="Your gallery is empty")).to_be_visible()
     await expect(tab.page.get_by_role("heading", name="Gallery", exact=True)).to_be_focused()
     await expect(tab.page.locator(".toast")).to_have_count(3)
     await press(tab.page, "z", 5)
@@ -173,7 +173,7 @@ async def test_a_part_that_an_outage_hid_comes_with_the_server(server, tab):
     await server.stop()
     await expect(tab.page.locator(".banner")).to_be_visible()
     await tab.page.get_by_role("link", name="Models").click()
-    await expect(tab.page.get_by_text("The server does not respond. Try again when it is back.")).to_be_visible()
+    await expect(tab.page.get_by_text("The server is not responding. Try again when it is back.")).to_be_visible()
 
     await server.serve(port=port)
 

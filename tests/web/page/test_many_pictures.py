@@ -51,10 +51,10 @@ async def test_the_first_view_is_small_and_what_follows_is_bounded(server, tab, 
     assert nodes <= 1500
     if sys.platform == "linux":
         assert await figures.renderer_memory_mb(browser) <= 350
-    await tab.page.get_by_label("Size of the pictures").fill("0")
+    await tab.page.get_by_label("Thumbnail size").fill("0")
     assert await tab.page.evaluate(figures.NODES) <= 1500
     await expect(tab.page.get_by_role("link", name=OLDEST)).to_be_in_viewport()
-    await tab.page.get_by_label("Size of the pictures").fill("3")
+    await tab.page.get_by_label("Thumbnail size").fill("3")
     assert tab.errors == []
 
 

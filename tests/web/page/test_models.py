@@ -16,8 +16,8 @@ def card(tab, name):
 
 async def test_cards_say_what_models_are_good_for_and_are_filtered(server, tab):
     await tab.open(server.url, "/models")
-    await expect(card(tab, "fox")).to_contain_text("Makes pictures from words.")
-    await expect(card(tab, "fox")).to_contain_text("On the processor")
+    await expect(card(tab, "fox")).to_contain_text("Creates pictures from prompts.")
+    await expect(card(tab, "fox")).to_contain_text("On the CPU")
     await expect(card(tab, "fox")).to_contain_text("not for commercial use")
     await expect(card(tab, "fox").get_by_role("link", name="fox-1.0")).to_have_attribute(
         "href", "https://hub.test/org/fox"
@@ -34,8 +34,8 @@ async def test_cards_say_what_models_are_good_for_and_are_filtered(server, tab):
     await expect(card(tab, "look")).to_be_visible()
     assert tab.page.url.endswith("?does=ask")
     await tab.page.get_by_label("Show").select_option("installed")
-    await tab.page.get_by_role("button", name="Enlarge").click()
-    await expect(tab.page.get_by_role("heading", name="No model fits these filters")).to_be_visible()
+    await tab.page.get_by_role("button", name="Upscale").click()
+    await expect(tab.page.get_by_role("heading", name="No models match these filters")).to_be_visible()
     assert await find_violations(tab.page) == []
     await tab.page.get_by_role("button", name="Show all").click()
     await expect(card(tab, "fox")).to_be_visible()
@@ -66,7 +66,7 @@ async def test_a_model_is_installed_by_keys_after_its_terms(server, tab):
 
     await expect(tab.page.locator(".toast").filter(has_text="Fox XL is ready.")).to_be_visible(timeout=8000)
     await expect(card(tab, "fox")).to_contain_text("In use")
-    await tab.page.get_by_role("button", name="Make it the default: paint").click()
+    await tab.page.get_by_role("button", name="Make default: paint").click()
     await expect(card(tab, "paint")).to_contain_text("In use", timeout=8000)
     await tab.page.get_by_role("button", name="Remove Fox XL").click()
     await tab.page.get_by_role("dialog").get_by_role("button", name="Remove").click()
@@ -102,9 +102,9 @@ async def test_models_are_added_and_what_was_typed_survives_a_refusal(server, ph
     assert await find_violations(phone.page) == []
     (tmp_path / "comfy").mkdir()
     (tmp_path / "comfy" / "one.safetensors").write_bytes(b"x")
-    await dialog.get_by_label("All models of ComfyUI or AUTOMATIC1111").fill(str(tmp_path / "comfy"))
-    await dialog.get_by_role("button", name="Scan the folder").click()
-    await expect(dialog.get_by_role("status")).to_contain_text("1 file was left out:")
+    await dialog.get_by_label("All models from ComfyUI or AUTOMATIC1111").fill(str(tmp_path / "comfy"))
+    await dialog.get_by_role("button", name="Scan folder").click()
+    await expect(dialog.get_by_role("status")).to_contain_text("1 file skipped:")
     server.usecases.catalogue.files.kind = CheckpointInfo(kind="diffusers", tasks=(TEXT_TO_IMAGE,))
     await source.fill("org/owl")
     await dialog.get_by_role("button", name="Add").click()
@@ -128,13 +128,13 @@ async def test_loras_are_listed_and_removed(server, tab):
 async def test_starters_invite_to_a_real_model(server, tab):
     models = server.usecases.model_manager.models
     await tab.open(server.url, "/models")
-    await expect(tab.page.get_by_text("These are small starters.")).to_have_count(0)
+    await expect(tab.page.get_by_text("These are small starter models.")).to_have_count(0)
     await tab.page.route("**/api/v1/admin/models", hide("paint"))
     await tab.page.reload()
 
     await tab.page.get_by_role("button", name="Choose a real model").click()
 
-    await expect(tab.page.get_by_role("heading", name="Can be installed")).to_be_focused()
+    await expect(tab.page.get_by_role("heading", name="Available")).to_be_focused()
     assert tab.page.url.endswith("?does=make&show=fits")
     assert models.require("demo").demo
     assert await find_violations(tab.page) == []

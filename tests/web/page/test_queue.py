@@ -54,14 +54,14 @@ async def test_jobs_are_listed_in_their_order_and_follow_events(server, tab, sub
     await expect(row(tab, second)).to_contain_text("Number 1 in the queue")
     await expect(row(tab, third)).to_contain_text("2 pictures")
     await expect(row(tab, third)).to_contain_text("done in")
-    await expect(tab.page.get_by_role("status").filter(has_text="waiting")).to_have_text("1 running · 2 waiting")
+    await expect(tab.page.get_by_role("status").filter(has_text="queued")).to_have_text("1 running · 2 queued")
     assert await find_violations(tab.page) == []
     assert await measure_layout_shift(tab.page) < 0.02
     fourth = await submit("a boat")
     await expect(rows).to_have_count(4)
     assert await rows.last.get_attribute("data-job") == fourth
     server.pool.go_on.set()
-    await expect(tab.page.get_by_role("heading", name="Nothing is waiting")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="Your queue is empty")).to_be_visible()
     done = tab.page.get_by_role("region", name="Just finished")
     await expect(done.get_by_role("link", name="slow fox in the snow")).to_have_attribute("href", f"/p/{first}/1")
     await expect(done.locator("img")).to_have_count(4)
@@ -137,7 +137,7 @@ async def test_all_are_cancelled_and_the_keyboard_reaches_each(server, tab, subm
     await tab.page.get_by_role("button", name="Cancel all").click()
 
     await wait_for_state(server, running, "cancelled")
-    await expect(tab.page.get_by_role("heading", name="Nothing is waiting")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="Your queue is empty")).to_be_visible()
     close = tab.page.get_by_role("button", name="Close this message")
     for left in reversed(range(await close.count())):
         await close.first.click()
@@ -149,8 +149,8 @@ async def test_all_are_cancelled_and_the_keyboard_reaches_each(server, tab, subm
 
 async def test_an_empty_queue_and_a_failed_job_say_what_to_do(server, phone, submit):
     await phone.open(server.url, "/queue")
-    await expect(phone.page.get_by_role("link", name="Make something")).to_be_visible()
-    await expect(phone.page.get_by_role("link", name="Everybody's queue")).to_be_visible()
+    await expect(phone.page.get_by_role("link", name="Create a picture")).to_be_visible()
+    await expect(phone.page.get_by_role("link", name="Everyone's queue")).to_be_visible()
     assert await find_violations(phone.page) == []
 
     await submit("fail")

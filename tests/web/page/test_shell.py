@@ -88,7 +88,7 @@ async def test_every_address_can_be_opened_directly(server, tab, views, path):
 async def test_the_keyboard_reaches_every_view(server, tab, views):
     await tab.open(server.url)
     await tab.page.keyboard.press("Tab")
-    await expect(tab.page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await expect(tab.page.get_by_role("link", name="Skip to content")).to_be_focused()
     await tab.page.keyboard.press("Enter")
     await expect(tab.page.locator("#main")).to_be_focused()
     await tab.page.get_by_role("link", name="Gallery").focus()
@@ -212,7 +212,7 @@ async def test_a_wrong_key_is_refused_in_a_sentence(server, tab, views):
     await tab.page.goto(f"{server.url}/")
     await expect(tab.page.get_by_label("API key", exact=True)).to_have_attribute("autocomplete", "current-password")
     await tab.page.get_by_role("button", name="Sign in").click()
-    await expect(tab.page.get_by_role("alert")).to_contain_text("Type your key first.")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Enter your key.")
     assert tab.errors == []
 
     await tab.sign_in("wrong.key")

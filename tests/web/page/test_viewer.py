@@ -22,7 +22,7 @@ async def test_a_link_shows_the_picture_with_everything_that_is_known(server, cl
     await tab.open(server.url, f"/p/{job['id']}/2")
 
     facts = tab.page.get_by_role("region", name="Facts")
-    for text in ("ink", "fog", "paint", "Seed", "8", "ddim", "64 × 64", "The page or the API"):
+    for text in ("ink", "fog", "paint", "Seed", "8", "ddim", "64 × 64", "Page or API"):
         await expect(facts).to_contain_text(text)
     await expect(tab.page.get_by_role("heading", name="a red fox, picture 2 of 4")).to_be_attached()
     await expect(tab.page.locator(".viewer-words")).to_have_text("a red fox")
@@ -34,7 +34,7 @@ async def test_a_link_shows_the_picture_with_everything_that_is_known(server, cl
     await expect(tab.page.locator(".toast")).to_contain_text("Copied.")
     assert "Seed: 8" in await tab.page.evaluate("navigator.clipboard.readText()")
     await button(tab.page, "Copy").click()
-    await expect(tab.page.locator(".toast").last).to_contain_text("The picture is in the clipboard.")
+    await expect(tab.page.locator(".toast").last).to_contain_text("Picture copied.")
 
     await tab.page.get_by_role("link", name="Picture 4").click()
 
@@ -120,7 +120,7 @@ async def test_a_variation_and_an_earlier_picture_are_linked_and_compared(server
     await expect(related.get_by_role("link", name="a red fox")).to_be_visible()
 
     await tab.page.keyboard.press("c")
-    slider = tab.page.get_by_label("Position between the two pictures")
+    slider = tab.page.get_by_label("Comparison slider")
     await slider.focus()
     await tab.page.keyboard.press("ArrowRight")
     await expect(slider).to_have_value("51")
@@ -147,7 +147,7 @@ async def test_a_picture_is_reused_or_started_from(server, client, tab):
     assert await find_violations(tab.page) == []
 
     async with tab.page.expect_request(re.compile(f"/jobs/{job['id']}/recipe")):
-        await button(tab.page, "Everything but the seed").click()
+        await button(tab.page, "Everything except the seed").click()
 
     await tab.open(server.url, f"/p/{job['id']}/1")
     await button(tab.page, "Edit").click()
@@ -182,8 +182,8 @@ async def test_deleted_missing_failed_and_unfinished_pictures_are_told_apart(ser
     slow = await ask(client, imagine("slow fox"))
     for path, text in (
         (f"{job['id']}/2", "This picture was deleted"),
-        (f"{job['id']}/3", "Its request has fewer pictures."),
-        (f"{failed['id']}/1", "This request has no picture"),
+        (f"{job['id']}/3", "This request made fewer pictures."),
+        (f"{failed['id']}/1", "This request produced no picture"),
         (f"{slow['id']}/1", "Step 2"),
     ):
         await tab.open(server.url, f"/p/{path}")
@@ -200,7 +200,7 @@ async def test_an_answer_shows_its_photo_and_thread(server, client, tab, a_pictu
     await tab.open(server.url, f"/p/{answer['id']}/1")
 
     await expect(tab.page.get_by_role("region", name="Questions")).to_contain_text("It is what is it?")
-    await expect(tab.page.get_by_role("img", name="The picture that was asked about")).to_be_visible()
+    await expect(tab.page.get_by_role("img", name="Picture the question is about")).to_be_visible()
     assert await find_violations(tab.page) == []
     assert tab.errors == []
 

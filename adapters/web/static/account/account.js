@@ -11,7 +11,7 @@ import { formatNumber, formatTime, t, tn } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { copyText } from "./copying.js";
 
-const PLATFORMS = { discord: "Discord", telegram: "Telegram", web: t("This page and REST"), local: t("This computer") };
+const PLATFORMS = { discord: "Discord", telegram: "Telegram", web: t("Page or API"), local: t("This computer") };
 const CHATS = ["discord", "telegram"];
 const accounts = signal(null);
 const failure = signal(null);
@@ -60,11 +60,11 @@ const accountsView = (list) => html`
 
 async function unlink(one) {
   const platform = PLATFORMS[one.platform];
-  const text = t("You keep all pictures, favourites and settings here. {name} on {platform} starts over, without history.", { name: one.name, platform });
+  const text = t("All pictures, favourites and settings stay here. {name} on {platform} starts over with an empty history.", { name: one.name, platform });
   if (!(await confirmDialog({ title: t("Unlink {platform}?", { platform }), text, confirm: t("Unlink"), isDangerous: true }))) return;
   try {
     accounts.value = (await remove(`/link/${one.platform}?account=${encodeURIComponent(one.account)}`)).accounts;
-    showToast(t("{name} on {platform} is unlinked.", { name: one.name, platform }));
+    showToast(t("Unlinked {name} on {platform}.", { name: one.name, platform }));
     await restoreFocus("dialog[open] .account-part button");
   } catch (error) {
     showToast(error.message, { kind: "error" });
@@ -78,7 +78,7 @@ function linkView() {
 }
 
 const offerView = ({ error = "", isBusy = false }) => html`
-  <p class="hint">${t("Then pictures, favourites, history and quota are the same everywhere: what you make in a chat is here a moment later.")}</p>
+  <p class="hint">${t("Share pictures, favourites, history and quota across accounts. What you create in a chat appears here moments later.")}</p>
   <div class="row">
     <button type="button" class="primary" ?disabled=${isBusy} @click=${askForCode}>${icon("link")}${t("Get a code for a chat")}</button>
     <button type="button" @click=${() => showStep("typing")}>${t("I have a code from a chat")}</button>
@@ -102,33 +102,33 @@ async function askForCode() {
 }
 
 const codeView = ({ code, until }) => html`
-  <p>${t("Write this to the bot, on one of them:")}</p>
+  <p>${t("Send this to the bot on Discord or Telegram:")}</p>
   ${[["Discord", `/link code:${code}`], ["Telegram", `/link ${code}`]].map(([name, text], index) => html`
     <div class="row account-code">
       <span>${name}</span><code>${text}</code>
       <button type="button" ?data-first=${index === 0} aria-label=${t("Copy for {platform}", { platform: name })} @click=${() => copyText(text)}>${icon("copy")}${t("Copy")}</button>
     </div>`)}
-  <p class="hint">${t("It is valid until {time}, once, and only for you: do not give it to anybody. The bot says what is merged before you confirm.", { time: formatTime(until) })}</p>
-  <div class="row"><button type="button" @click=${() => finishCode()}>${t("I have written it")}</button><button type="button" class="subtle" @click=${() => (step.value = { name: "" })}>${t("Back")}</button></div>`;
+  <p class="hint">${t("Valid once, until {time}. Keep it to yourself: anyone with it can take over your account. The bot shows what will be merged before you confirm.", { time: formatTime(until) })}</p>
+  <div class="row"><button type="button" @click=${() => finishCode()}>${t("I have sent it")}</button><button type="button" class="subtle" @click=${() => (step.value = { name: "" })}>${t("Back")}</button></div>`;
 
 async function finishCode({ isQuiet = false } = {}) {
   const before = accounts.peek()?.length ?? 0;
   await Promise.all([loadAccounts(), refreshQuota(), loadUnfinished()]);
   if ((accounts.peek()?.length ?? 0) > before) {
     step.value = { name: "" };
-    showToast(t("The accounts are linked."));
-  } else if (!isQuiet) showToast(t("Nothing is linked yet. Write the code to the bot, then confirm there."));
+    showToast(t("Accounts linked."));
+  } else if (!isQuiet) showToast(t("Nothing is linked yet. Send the code to the bot and confirm there."));
 }
 
 const typingView = ({ code = "", error = "", isBusy = false }) => html`
   <form class="account-form" novalidate @submit=${preview}>
-    <p>${t("Write /link to the bot on Discord or Telegram. It answers with a code.")}</p>
+    <p>${t("Send /link to the bot on Discord or Telegram. It replies with a code.")}</p>
     <div class="field">
       <label for="account-code">${t("Code")}</label>
       <input id="account-code" name="code" data-first maxlength="40" autocomplete="one-time-code" autocapitalize="characters" spellcheck="false" placeholder="ABCD-1234" .defaultValue=${code} aria-invalid=${error ? "true" : "false"}>
     </div>
     ${fieldError(error)}
-    <div class="row"><button type="submit" class="primary" ?disabled=${isBusy}>${t("Show what would be merged")}</button><button type="button" class="subtle" @click=${() => (step.value = { name: "" })}>${t("Back")}</button></div>
+    <div class="row"><button type="submit" class="primary" ?disabled=${isBusy}>${t("Preview merge")}</button><button type="button" class="subtle" @click=${() => (step.value = { name: "" })}>${t("Back")}</button></div>
   </form>`;
 
 async function preview(event) {
@@ -136,7 +136,7 @@ async function preview(event) {
   const { code: field } = event.currentTarget.elements;
   const code = field.value.trim();
   if (!code) {
-    step.value = { name: "typing", error: t("Type the code from the chat first.") };
+    step.value = { name: "typing", error: t("Enter the code from the chat.") };
     return void field.focus();
   }
   step.value = { name: "typing", code, isBusy: true };
@@ -151,16 +151,16 @@ async function preview(event) {
 
 const previewView = ({ code, sides, error = "", isBusy = false }) => html`
   <div class="account-sides">${sideView(t("This account"), sides.yours)}${sideView(t("The other account"), sides.other)}</div>
-  <p>${t("They become one account, with all pictures, favourites and history of both.")} ${mergedQuota(sides)}</p>
+  <p>${t("They become one account with the pictures, favourites and history of both.")} ${mergedQuota(sides)}</p>
   ${fieldError(error)}
   <div class="row">
-    <button type="button" class="primary" data-first ?disabled=${isBusy} @click=${() => confirmLink(code, sides)}>${t("Link them")}</button>
+    <button type="button" class="primary" data-first ?disabled=${isBusy} @click=${() => confirmLink(code, sides)}>${t("Link accounts")}</button>
     <button type="button" @click=${() => (step.value = { name: "" })}>${t("Not now")}</button>
   </div>`;
 
 const rounded = (value) => formatNumber(Math.round(value * 10) / 10);
 
-const mergedQuota = ({ used, limit }) => (limit === null ? t("The quota is unlimited.") : t("The combined quota is {limit} device-seconds a day, of which {used} are used today.", { limit: rounded(limit), used: rounded(used) }));
+const mergedQuota = ({ used, limit }) => (limit === null ? t("The quota is unlimited.") : t("The combined quota is {limit} device-seconds a day, {used} of them used today.", { limit: rounded(limit), used: rounded(used) }));
 
 const sideView = (title, side) => html`
   <div class="card">
@@ -175,7 +175,7 @@ async function confirmLink(code, sides) {
     await post("/link", { code });
     step.value = { name: "" };
     await Promise.all([loadAccounts(), refreshQuota(), loadUnfinished()]);
-    showToast(t("The accounts are linked."));
+    showToast(t("Accounts linked."));
     await restoreFocus("dialog[open] .account-part button");
   } catch (error) {
     step.value = { name: "preview", code, sides, error: error.message };
@@ -184,11 +184,11 @@ async function confirmLink(code, sides) {
 
 function quotaView({ limit, used, reserved, resets_at: reset }) {
   const spent = used + reserved;
-  const text = limit === null ? tn(Math.round(spent), "{n} device-second used today, without a limit", "{n} device-seconds used today, without a limit") : t("{used} of {limit} device-seconds used; new ones from {time}", { used: rounded(spent), limit: rounded(limit), time: formatTime(reset) });
+  const text = limit === null ? tn(Math.round(spent), "{n} device-second used today (no limit)", "{n} device-seconds used today (no limit)") : t("{used} of {limit} device-seconds used · resets {time}", { used: rounded(spent), limit: rounded(limit), time: formatTime(reset) });
   return html`
     <section class="account-part" aria-labelledby="account-quota">
       <h3 id="account-quota">${t("Quota")}</h3>
-      ${limit ? html`<meter min="0" max="1" .value=${Math.min(1, spent / limit)} aria-label=${t("Share of today's quota used")}></meter>` : nothing}
+      ${limit ? html`<meter min="0" max="1" .value=${Math.min(1, spent / limit)} aria-label=${t("Quota used today")}></meter>` : nothing}
       <p class="hint">${text}</p>
     </section>`;
 }
@@ -197,10 +197,10 @@ const dataView = () => html`
   <section class="account-part" aria-labelledby="account-data">
     <h3 id="account-data">${t("Your data")}</h3>
     <div class="row">
-      <button type="button" ?disabled=${isExporting.value} @click=${exportAll}>${icon("download")}${isExporting.value ? t("Collecting…") : t("Download all pictures")}</button>
+      <button type="button" ?disabled=${isExporting.value} @click=${exportAll}>${icon("download")}${isExporting.value ? t("Preparing download…") : t("Download all pictures")}</button>
       ${hasKey.value ? html`<button type="button" @click=${signOut}>${icon("sign-out")}${t("Sign out of this browser")}</button>` : nothing}
     </div>
-    <p class="hint">${t("The download is a zip with a JSON file beside each picture. /privacy forget, written to the bot in a linked chat, deletes everything of all linked accounts, for ever; here you delete pictures in the gallery.")}</p>
+    <p class="hint">${t("The download is a zip with a JSON file for each picture. Delete single pictures in the gallery. To permanently delete everything in all linked accounts, send /privacy forget to the bot.")}</p>
   </section>`;
 
 async function exportAll() {

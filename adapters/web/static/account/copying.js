@@ -9,7 +9,7 @@ export async function copyText(text) {
     await navigator.clipboard.writeText(text);
     showToast(t("Copied."));
   } catch {
-    showToast(copySelected(text) ? t("Copied.") : t("The browser does not allow copying: select the text and copy it."));
+    showToast(copySelected(text) ? t("Copied.") : t("The browser blocked copying. Select the text and copy it yourself."));
   }
 }
 

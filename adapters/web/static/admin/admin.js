@@ -41,7 +41,7 @@ export function view({ query }) {
     <div class="page admin">
       <div class="admin-head">
         <h1>${t("Admin")}</h1>
-        <nav class="admin-tabs" aria-label=${t("Parts of the administration")}>
+        <nav class="admin-tabs" aria-label=${t("Admin sections")}>
           ${Object.entries(TABS).map(([name, tab]) => html`<a class="admin-tab" href=${`/admin?tab=${name}`} aria-current=${name === current ? "page" : nothing}>${tab.title()}</a>`)}
         </nav>
       </div>
@@ -54,8 +54,8 @@ const forbiddenView = () => html`
     <h1 class="visually-hidden">${t("Admin")}</h1>
     ${stateView({
       icon: "admin",
-      title: t("This is for admins"),
-      text: t("Your key belongs to an ordinary account. Ask somebody who administers this Easel for an admin's key, sign out, and sign in with it."),
+      title: t("Admins only"),
+      text: t("Your key has no admin rights. Ask an admin for an admin key, sign out, and sign in with it."),
       actions: html`<a class="button primary" href="/">${icon("create")}${t("Back to Create")}</a>`,
     })}
   </div>`;

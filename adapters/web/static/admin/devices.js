@@ -20,7 +20,7 @@ export const devicesTab = {
     return keepCurrent(devices, REFRESH_MS);
   },
   view: () => resourceView(devices, (body) => html`
-    ${body.devices.length ? html`<ul class="admin-grid">${repeat(body.devices, (device) => device.device, deviceView)}</ul>` : stateView({ icon: "alert", title: t("No device is configured"), text: t("Jobs wait until there is one: see the log of the server.") })}
+    ${body.devices.length ? html`<ul class="admin-grid">${repeat(body.devices, (device) => device.device, deviceView)}</ul>` : stateView({ icon: "alert", title: t("No device is configured"), text: t("Jobs wait until one is available. Check the server log.") })}
     <h2>${t("Checks")}</h2>
     <ul class="admin-checks">
       ${body.checks.map((check) => html`<li class=${check.ok ? "admin-good" : "admin-bad"}>${icon(check.ok ? "check" : "alert")}<span><strong>${check.name}</strong> ${check.text}</span></li>`)}
@@ -42,7 +42,7 @@ function deviceView(device) {
         [t("Loading"), device.loading],
         [t("Backends"), device.backends.join(", ")],
         [t("Restarts"), String(device.restarts)],
-        [t("Last lost"), device.lost_at ? html`${timeView(device.lost_at)} ${device.lost_reason}` : t("never since the start")],
+        [t("Last failure"), device.lost_at ? html`${timeView(device.lost_at)} ${device.lost_reason}` : t("none since startup")],
       ])}
     </li>`;
 }

@@ -25,34 +25,34 @@ export const queueTab = {
     ${moreView(queue)}`,
 };
 
-const emptyView = () => stateView({ icon: "queue", title: t("Nobody is waiting"), text: t("Everybody's running and queued jobs show up here, from chats and programs as well.") });
+const emptyView = () => stateView({ icon: "queue", title: t("The queue is empty"), text: t("Everyone's running and queued jobs appear here, including those from chats and the API.") });
 
 const jobView = (job) => html`
   <li class="admin-card admin-job" data-job=${job.id}>
     <div class="admin-main">
       <h2>${job.person.name}</h2>
       <p class="hint">${jobFacts(job)}</p>
-      <p>${job.prompt === null ? html`<span class="hint">${t("What was asked stays private.")}</span>` : job.prompt}</p>
+      <p>${job.prompt === null ? html`<span class="hint">${t("The prompt is private.")}</span>` : job.prompt}</p>
     </div>
     <div class="admin-side">
       <p>${stateText(job)}</p>
       <p class="hint number">${[t("waited {time}", { time: formatSeconds(job.waits_s) }), job.eta_s === null ? "" : t("done in {left}", { left: formatSeconds(job.eta_s) })].filter(Boolean).join(" · ")}</p>
     </div>
-    <button type="button" ?disabled=${job.cancel_requested} aria-label=${t("Cancel the job of {name}", { name: job.person.name })} @click=${() => cancel(job)}>${t("Cancel")}</button>
+    <button type="button" ?disabled=${job.cancel_requested} aria-label=${t("Cancel {name}'s job", { name: job.person.name })} @click=${() => cancel(job)}>${t("Cancel")}</button>
   </li>`;
 
 function stateText(job) {
   if (job.cancel_requested) return t("Cancelling…");
-  if (job.state === "queued") return job.position ? t("Number {position} in the queue", { position: job.position }) : t("Queued");
+  if (job.state === "queued") return job.position ? t("Queued at position {position}", { position: job.position }) : t("Queued");
   const { step = 0, steps = 0 } = job.progress ?? {};
   const where = job.device ? t("Running on {device}", { device: job.device }) : t("Running");
   return steps ? `${where}, ${t("step {step} of {steps}", { step, steps })}` : where;
 }
 
 async function cancel(job) {
-  const text = t("{name} is told that it was cancelled and is charged nothing.", { name: job.person.name });
-  if (!(await confirmDialog({ title: t("Cancel this job of {name}?", { name: job.person.name }), text, confirm: t("Cancel the job"), isDangerous: true }))) return;
-  if (await tryTo(() => remove(`/admin/jobs/${job.id}`))) showToast(t("The job of {name} is cancelled.", { name: job.person.name }));
+  const text = t("{name} will be notified and not charged.", { name: job.person.name });
+  if (!(await confirmDialog({ title: t("Cancel {name}'s job?", { name: job.person.name }), text, confirm: t("Cancel job"), isDangerous: true }))) return;
+  if (await tryTo(() => remove(`/admin/jobs/${job.id}`))) showToast(t("{name}'s job was cancelled.", { name: job.person.name }));
   await queue.reload();
   await restoreFocus(".admin-job button");
 }

@@ -3,7 +3,7 @@
 import { html, nothing } from "../core/render.js";
 import { formatNumber, formatTime, t } from "../core/text.js";
 
-const PLATFORMS = { web: t("Page or REST"), cli: t("Command line"), discord: t("Discord"), telegram: t("Telegram"), local: t("This computer") };
+const PLATFORMS = { web: t("Page or API"), cli: t("Command line"), discord: t("Discord"), telegram: t("Telegram"), local: t("This computer") };
 
 export const platformName = (platform) => PLATFORMS[platform] ?? platform;
 

@@ -15,8 +15,8 @@ export const refusedTab = {
   title: () => t("Blocked"),
   load: () => void refused.load(),
   view: () => html`
-    <p class="hint admin-note">${t("What the rules refused while it ran. Words and pictures of these jobs are private and not shown.")}</p>
-    ${resourceView(refused, (body) => (body.blocked.length ? html`<ul class="admin-list">${repeat(body.blocked, (job) => job.id, failureView)}</ul>` : stateView({ icon: "check", title: t("Nothing was blocked"), text: t("Jobs that the classifier or a rule refuses are listed here.") })))}
+    <p class="hint admin-note">${t("Jobs that were blocked while running. Their prompts and pictures are private and not shown.")}</p>
+    ${resourceView(refused, (body) => (body.blocked.length ? html`<ul class="admin-list">${repeat(body.blocked, (job) => job.id, failureView)}</ul>` : stateView({ icon: "check", title: t("No blocked jobs"), text: t("Jobs blocked by the classifier or a rule appear here.") })))}
     ${moreView(refused)}`,
 };
 
@@ -26,7 +26,7 @@ export const incidentsTab = {
   view: (query) => html`
     <form class="row admin-tools" role="search" @submit=${find}>
       <div class="field">
-        <label for="admin-code">${t("Code that a person was told")}</label>
+        <label for="admin-code">${t("Incident code")}</label>
         <input id="admin-code" name="code" type="search" maxlength="200" autocomplete="off" spellcheck="false" .value=${query.get("code") ?? ""}>
       </div>
       <button type="submit">${icon("search")}${t("Find")}</button>
@@ -40,13 +40,13 @@ function find(event) {
 }
 
 function incidentsView({ incidents: jobs, log }, code) {
-  if (!jobs.length && !log.length) return code ? stateView({ icon: "search", title: t("Nothing is known about this code"), text: t("Codes are kept as long as their jobs and the log.") }) : stateView({ icon: "check", title: t("No job has failed"), text: t("People are told a code when something breaks. Type it above to see what happened.") });
+  if (!jobs.length && !log.length) return code ? stateView({ icon: "search", title: t("No incident has this code"), text: t("Incidents are kept as long as their jobs and the log.") }) : stateView({ icon: "check", title: t("No failed jobs"), text: t("When something breaks, people see an incident code. Enter it above to see what happened.") });
   return html`
-    ${code ? nothing : html`<p class="hint admin-note">${t("The latest failed jobs.")}</p>`}
+    ${code ? nothing : html`<p class="hint admin-note">${t("Latest failed jobs.")}</p>`}
     <ul class="admin-list">${repeat(jobs, (job) => job.id, failureView)}</ul>
     ${log.length ? html`
-      <h2>${tn(log.length, "{n} line of the log", "{n} lines of the log")}</h2>
-      <pre class="admin-log" tabindex="0" aria-label=${t("Lines of the log")}>${log.map((line) => Object.entries(line).map(([name, value]) => `${name}=${value}`).join(" ")).join("\n")}</pre>` : nothing}`;
+      <h2>${tn(log.length, "{n} log line", "{n} log lines")}</h2>
+      <pre class="admin-log" tabindex="0" aria-label=${t("Log lines")}>${log.map((line) => Object.entries(line).map(([name, value]) => `${name}=${value}`).join(" ")).join("\n")}</pre>` : nothing}`;
 }
 
 const failureView = (job) => html`

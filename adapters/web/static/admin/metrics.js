@@ -32,10 +32,10 @@ function plotsView({ minutes, series }) {
   const devices = Object.keys(series).filter((name) => name.startsWith(MEMORY));
   return html`
     <div class="admin-plots">
-      ${plotView({ ...shared, id: "wait", title: t("Waiting for a device"), format: seconds, lines: [line("wait_p95_s", t("95th percentile")), line("wait_p50_s", t("median"))] })}
-      ${plotView({ ...shared, id: "images", title: t("Pictures in ten minutes"), format: plain, isBars: true, lines: [line("images", t("Pictures"), "sum")] })}
+      ${plotView({ ...shared, id: "wait", title: t("Queue time"), format: seconds, lines: [line("wait_p95_s", t("95th percentile")), line("wait_p50_s", t("median"))] })}
+      ${plotView({ ...shared, id: "images", title: t("Pictures per 10 minutes"), format: plain, isBars: true, lines: [line("images", t("Pictures"), "sum")] })}
       ${plotView({ ...shared, id: "memory", title: t("Device memory"), format: gigabytes, lines: devices.map((name) => inGigabytes(line(name, name.slice(MEMORY.length)))) })}
-      ${plotView({ ...shared, id: "queue", title: t("Jobs in the queue"), format: plain, lines: [line("queued", t("waiting")), line("running", t("running"))] })}
-      ${plotView({ ...shared, id: "errors", title: t("Failures in ten minutes"), format: plain, isBars: true, lines: [line("errors", t("Failures"), "sum")] })}
+      ${plotView({ ...shared, id: "queue", title: t("Jobs in the queue"), format: plain, lines: [line("queued", t("queued")), line("running", t("running"))] })}
+      ${plotView({ ...shared, id: "errors", title: t("Failures per 10 minutes"), format: plain, isBars: true, lines: [line("errors", t("Failures"), "sum")] })}
     </div>`;
 }

@@ -24,7 +24,7 @@ export const peopleTab = {
   view: (query) => html`
     <div class="row admin-tools">
       <form role="search" @submit=${(event) => event.preventDefault()}>
-        <label class="visually-hidden" for="admin-search">${t("Search for a name or an account")}</label>
+        <label class="visually-hidden" for="admin-search">${t("Search by name or account")}</label>
         <input type="search" id="admin-search" placeholder=${t("Name or account")} maxlength="200" autocomplete="off" .value=${query.get("q") ?? ""} @input=${search}>
       </form>
       <p class="hint" role="status">${people.body ? tn(people.body.total, "{n} person", "{n} people") : nothing}</p>
@@ -41,7 +41,7 @@ function search(event) {
   timer = setTimeout(() => updateQuery({ q: words }), SEARCH_DELAY_MS);
 }
 
-const nobodyView = () => stateView({ icon: "account", title: t("Nobody has that name"), text: t("Search for a part of a name, or for the id of an account on Discord or Telegram.") });
+const nobodyView = () => stateView({ icon: "account", title: t("No matching people"), text: t("Search by part of a name, or by a Discord or Telegram account ID.") });
 
 async function createKey() {
   if (!(await tryTo(async () => (await import("../keys/keys.js")).openKeyDialog()))) return;
@@ -73,11 +73,11 @@ function personView(person) {
 
 function usageView({ name, used, limit, own_limit: own }) {
   const spent = formatDeviceSeconds(used);
-  if (limit === null) return html`<p class="hint">${t("{used} device-seconds today, without a limit", { used: spent })}</p>`;
+  if (limit === null) return html`<p class="hint">${t("{used} device-seconds today (no limit)", { used: spent })}</p>`;
   return html`
     <div class="admin-usage">
-      <meter min="0" max="1" low=${NEARLY_USED} high=${NEARLY_USED} optimum="0" .value=${limit ? Math.min(1, used / limit) : 1} aria-label=${t("Share of today's quota that {name} used", { name })}></meter>
-      <p class="hint">${t("{used} of {limit} device-seconds today", { used: spent, limit: formatDeviceSeconds(limit) })}${own === null ? nothing : html` · ${t("own quota")}`}</p>
+      <meter min="0" max="1" low=${NEARLY_USED} high=${NEARLY_USED} optimum="0" .value=${limit ? Math.min(1, used / limit) : 1} aria-label=${t("Quota used by {name} today", { name })}></meter>
+      <p class="hint">${t("{used} of {limit} device-seconds today", { used: spent, limit: formatDeviceSeconds(limit) })}${own === null ? nothing : html` · ${t("custom quota")}`}</p>
     </div>`;
 }
 
@@ -86,13 +86,13 @@ const keyView = (key, person) => html`
     ${icon("key")}
     <span><code>${key.prefix}</code> ${key.name && key.name !== person.name ? key.name : nothing} ${key.admin ? html`<span class="admin-badge">${t("Admin")}</span>` : nothing}
       <span class="hint">${key.last_used_at ? html`${t("last used")} ${timeView(key.last_used_at)}` : t("not used yet")}</span></span>
-    <button type="button" class="subtle" aria-label=${t("Revoke the key {prefix} of {name}", { prefix: key.prefix, name: person.name })} @click=${() => revoke(key, person)}>${t("Revoke")}</button>
+    <button type="button" class="subtle" aria-label=${t("Revoke key {prefix} of {name}", { prefix: key.prefix, name: person.name })} @click=${() => revoke(key, person)}>${t("Revoke")}</button>
   </li>`;
 
 async function revoke(key, person) {
-  const text = t("Everyone who uses it is signed out, and its one-time links stop working. This cannot be undone; {name} keeps everything and can be given another key.", { name: person.name });
-  if (!(await confirmDialog({ title: t("Revoke the key {prefix}?", { prefix: key.prefix }), text, confirm: t("Revoke"), isDangerous: true }))) return;
-  if (await tryTo(() => remove(`/admin/keys/${key.prefix}`))) showToast(t("The key {prefix} is revoked.", { prefix: key.prefix }));
+  const text = t("Everyone using this key is signed out, and its one-time links stop working. This cannot be undone. {name} keeps everything and can get a new key.", { name: person.name });
+  if (!(await confirmDialog({ title: t("Revoke key {prefix}?", { prefix: key.prefix }), text, confirm: t("Revoke"), isDangerous: true }))) return;
+  if (await tryTo(() => remove(`/admin/keys/${key.prefix}`))) showToast(t("Key {prefix} revoked.", { prefix: key.prefix }));
   await people.reload();
   await restoreFocus(`[data-person="${person.id}"] button`);
 }
@@ -101,20 +101,20 @@ async function openQuota(person) {
   const state = signal({ isOwn: person.own_limit !== null, error: "" });
   const isSaved = await openDialog({ title: t("Quota of {name}", { name: person.name }), view: (close) => quotaForm(person, state, close) });
   if (!isSaved) return;
-  showToast(t("The quota of {name} is set.", { name: person.name }));
+  showToast(t("Quota of {name} saved.", { name: person.name }));
   await people.reload();
 }
 
 const quotaForm = (person, state, close) => html`
   <form class="admin-form" novalidate @submit=${(event) => saveQuota(event, person, state, close)}>
     <fieldset class="admin-choices">
-      <legend>${t("Device-seconds a day")}</legend>
-      <label><input type="radio" name="kind" value="usual" .checked=${!state.value.isOwn} @change=${() => (state.value = { isOwn: false, error: "" })}>${t("As configured for everybody")}</label>
-      <label><input type="radio" name="kind" value="own" .checked=${state.value.isOwn} @change=${() => (state.value = { isOwn: true, error: "" })}>${t("Their own")}</label>
+      <legend>${t("Device-seconds per day")}</legend>
+      <label><input type="radio" name="kind" value="usual" .checked=${!state.value.isOwn} @change=${() => (state.value = { isOwn: false, error: "" })}>${t("Default quota")}</label>
+      <label><input type="radio" name="kind" value="own" .checked=${state.value.isOwn} @change=${() => (state.value = { isOwn: true, error: "" })}>${t("Custom quota")}</label>
     </fieldset>
     ${state.value.isOwn ? html`
       <div class="field">
-        <label for="admin-quota">${t("Device-seconds, 0 for none")}</label>
+        <label for="admin-quota">${t("Device-seconds (0 blocks new jobs)")}</label>
         <input id="admin-quota" name="limit" type="number" inputmode="decimal" min="0" max="1000000000" step="any" .defaultValue=${String(person.own_limit ?? person.limit ?? 600)} aria-invalid=${state.value.error ? "true" : "false"}>
       </div>` : nothing}
     ${fieldError(state.value.error)}

@@ -70,12 +70,12 @@ export function plotView(plot) {
   const binned = lines.map((line) => bin(minutes, line.values, { from, to, count: BINS, merge: line.merge }));
   const known = binned.flat().filter((value) => value !== null);
   const head = html`<h2 id=${`plot-${id}`}>${title}</h2>`;
-  if (!known.length) return html`<section class="admin-plot" aria-labelledby=${`plot-${id}`}>${head}<p class="hint">${t("There are no metrics for this day yet.")}</p></section>`;
+  if (!known.length) return html`<section class="admin-plot" aria-labelledby=${`plot-${id}`}>${head}<p class="hint">${t("No data for the last 24 hours yet.")}</p></section>`;
   const top = roundUp(Math.max(...known));
   return html`
     <section class="admin-plot" aria-labelledby=${`plot-${id}`}>
       <div class="row">${head}${lines.length > 1 ? legendView(lines) : nothing}</div>
-      <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${t("{title}: at most {most}. The table below has the same figures.", { title, most: format(Math.max(...known)) })}>
+      <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${t("{title}: peak {most}. The table below shows the same data.", { title, most: format(Math.max(...known)) })}>
         ${gridView(top, format)}
         ${hoursView(from, to)}
         ${binned.map((bins, index) => svg`<path class=${`admin-line-${index % 4} ${isBars ? "admin-bars" : "admin-line"}`} d=${isBars ? barPath(bins, top) : linePath(bins, top)}/>`)}
@@ -105,10 +105,10 @@ function tableView({ title, minutes, lines, format, from, to }) {
   const starts = Array.from({ length: TABLE_BINS }, (_, at) => new Date(from + (at / TABLE_BINS) * (to - from)).toISOString());
   return html`
     <details>
-      <summary>${t("As a table")}</summary>
+      <summary>${t("Show table")}</summary>
       <div class="admin-table" tabindex="0" role="region" aria-label=${t("Table: {title}", { title })}>
         <table>
-          <thead><tr><th scope="col">${t("Two hours from")}</th>${lines.map((line) => html`<th scope="col">${line.label}</th>`)}</tr></thead>
+          <thead><tr><th scope="col">${t("2-hour period from")}</th>${lines.map((line) => html`<th scope="col">${line.label}</th>`)}</tr></thead>
           <tbody>${starts.map((start, at) => html`<tr><th scope="row">${formatTime(start)}</th>${columns.map((column) => html`<td>${column[at] === null ? "–" : format(column[at])}</td>`)}</tr>`)}</tbody>
         </table>
       </div>

@@ -22,7 +22,7 @@ export const reportsTab = {
   title: () => t("Reports"),
   load: (query) => void reports.load({ state: stateOf(query) }),
   view: (query) => html`
-    <nav class="row admin-tools" aria-label=${t("Which reports")}>
+    <nav class="row admin-tools" aria-label=${t("Report status")}>
       ${STATES.map(([name, label]) => html`<a class="button chip" href=${`/admin?tab=reports&state=${name}`} aria-current=${name === stateOf(query) ? "true" : nothing}>${label()}</a>`)}
       <p class="hint" role="status">${reports.body ? tn(reports.body.total, "{n} report", "{n} reports") : nothing}</p>
     </nav>
@@ -32,30 +32,30 @@ export const reportsTab = {
 
 const emptyView = (state) => stateView({
   icon: "check",
-  title: state === "open" ? t("Nothing is reported") : t("There are no such reports"),
-  text: t("People report a result with the message menu “Report” on Discord, or with the button below it in a group."),
+  title: state === "open" ? t("No open reports") : t("No reports"),
+  text: t("People report results from the message menu on Discord (Apps, Report) or with the button below a result in groups."),
 });
 
 const reportView = (report) => html`
   <li class="admin-card" data-report=${report.id}>
     <div class="row">
-      <h2>${report.reason || t("Without a reason")}</h2>
+      <h2>${report.reason || t("No reason given")}</h2>
       ${report.closed_at ? html`<span class="admin-badge">${report.outcome === "delete" ? t("Deleted") : t("Dismissed")}</span>` : nothing}
     </div>
     ${factsView([
-      [t("Made by"), report.job.person.name],
+      [t("Created by"), report.job.person.name],
       [t("Reported by"), report.reporter.name],
       [t("Reported"), timeView(report.created_at)],
       [t("Closed"), timeView(report.closed_at)],
       [t("Job"), jobFacts(report.job)],
-      [t("Words"), report.prompt],
+      [t("Prompt"), report.prompt],
       [t("Answer"), report.text],
     ])}
     ${report.pictures.length ? picturesView(report) : nothing}
     ${report.closed_at ? nothing : html`
       <div class="row">
         <button type="button" @click=${() => dismiss(report)}>${t("Dismiss")}</button>
-        <button type="button" class="primary danger" @click=${() => deleteReported(report)}>${icon("trash")}${t("Delete what was reported")}</button>
+        <button type="button" class="primary danger" @click=${() => deleteReported(report)}>${icon("trash")}${t("Delete reported content")}</button>
       </div>`}
   </li>`;
 
@@ -64,7 +64,7 @@ function picturesView(report) {
     return html`
       <div class="row">
         <button type="button" @click=${() => reveal(report)}>${icon("image")}${tn(report.pictures.length, "Show the picture", "Show {n} pictures")}</button>
-        <p class="hint">${t("Looking at it is logged.")}</p>
+        <p class="hint">${t("Viewing is logged.")}</p>
       </div>`;
   }
   return html`<div class="row admin-pictures">${report.pictures.map((picture) => html`<img src=${picture.url} alt=${picture.alt || t("Picture {n}", { n: picture.n })} width=${picture.width} height=${picture.height}>`)}</div>`;
@@ -80,7 +80,7 @@ const close = (report, action, options) => remove(`/admin/reports/${report.id}?a
 function dismiss(report) {
   reports.drop((one) => one.id === report.id);
   void restoreFocus("[data-report] button");
-  showUndo(t("The report is dismissed."), {
+  showUndo(t("Report dismissed."), {
     undo: () => reports.reload(),
     commit: (options) => tryTo(() => close(report, "dismiss", options)).then(() => reports.reload()),
   });
@@ -88,9 +88,9 @@ function dismiss(report) {
 
 async function deleteReported(report) {
   const name = report.job.person.name;
-  const text = report.picture ? t("The picture of {name} and its messages in chats are deleted for ever.", { name }) : t("What {name} made, its words and its messages in chats are deleted for ever.", { name });
-  if (!(await confirmDialog({ title: t("Delete what was reported?"), text, confirm: t("Delete"), isDangerous: true }))) return;
-  if (await tryTo(() => close(report, "delete"))) showToast(t("What was reported is deleted."));
+  const text = report.picture ? t("{name}'s picture and its chat messages will be permanently deleted.", { name }) : t("{name}'s result, its prompt and its chat messages will be permanently deleted.", { name });
+  if (!(await confirmDialog({ title: t("Delete the reported content?"), text, confirm: t("Delete"), isDangerous: true }))) return;
+  if (await tryTo(() => close(report, "delete"))) showToast(t("Reported content deleted."));
   await reports.reload();
   await restoreFocus("[data-report] button");
 }

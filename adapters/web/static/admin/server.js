@@ -20,23 +20,23 @@ export const serverTab = {
       <section class="admin-card" aria-labelledby="admin-retention"><h2 id="admin-retention">${t("Retention")}</h2>${resourceView(storage, retentionView)}</section>
     </div>
     <h2>${t("Policies and limits")}</h2>
-    <p class="hint admin-note">${t("They are set in config.toml, and read when the server starts.")}</p>
+    <p class="hint admin-note">${t("Set in config.toml and read at startup.")}</p>
     ${resourceView(settings, (body) => html`<div class="admin-grid">${Object.entries(body.settings).map(sectionView)}</div>`)}`,
 };
 
 const storageView = (body) => factsView([
-  [t("Images"), tn(body.images, "{n} picture, {size}", "{n} pictures, {size}", { size: formatBytes(body.image_bytes) })],
-  [t("Oldest"), timeView(body.oldest_image_at)],
+  [t("Pictures"), tn(body.images, "{n} picture, {size}", "{n} pictures, {size}", { size: formatBytes(body.image_bytes) })],
+  [t("Oldest picture"), timeView(body.oldest_image_at)],
   [t("Database"), formatBytes(body.database_bytes)],
-  [t("Free"), formatBytes(body.free_bytes)],
+  [t("Free space"), formatBytes(body.free_bytes)],
 ]);
 
 function retentionView({ retention: { days = 0, max_gb: most = 0 }, unused_uploads_h: hours, min_free_mb: least }) {
   return factsView([
-    [t("Age"), days ? tn(days, "deleted after {n} day", "deleted after {n} days") : t("kept for ever")],
-    [t("Amount"), most ? t("the oldest go beyond {n} GB", { n: formatNumber(most) }) : t("without a limit")],
-    [t("Uploads"), hours === null ? nothing : tn(hours, "unused ones go after {n} hour", "unused ones go after {n} hours")],
-    [t("Reserve"), least ? t("new jobs are refused below {n} MB of free disk", { n: formatNumber(least) }) : nothing],
+    [t("Maximum age"), days ? tn(days, "deleted after {n} day", "deleted after {n} days") : t("kept forever")],
+    [t("Maximum size"), most ? t("oldest deleted above {n} GB", { n: formatNumber(most) }) : t("no limit")],
+    [t("Uploads"), hours === null ? nothing : tn(hours, "unused ones deleted after {n} hour", "unused ones deleted after {n} hours")],
+    [t("Minimum free space"), least ? t("new jobs refused below {n} MB", { n: formatNumber(least) }) : nothing],
   ]);
 }
 

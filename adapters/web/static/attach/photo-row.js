@@ -36,7 +36,7 @@ export function setRole(photo, role) {
 function useSettings(photo) {
   const { prompt = "", ...options } = photo.recalled.options;
   fillDraft({ mode: "imagine", prompt, options, photos: photos.peek().filter((other) => other.key !== photo.key) });
-  photoNote.value = photo.recalled.notes.join(" ") || t("The settings of the picture were taken over.");
+  photoNote.value = photo.recalled.notes.join(" ") || t("Settings loaded from the picture.");
 }
 
 /** The role of a photo, and its kind. @param {object} photo @param {number} number */
@@ -47,12 +47,12 @@ export function roleFields(photo, number) {
   const selected = (value, current) => value === current;
   return html`
     ${roles.length > 1 ? html`
-      <select aria-label=${t("What picture {n} is for", { n: number })} @change=${(event) => setRole(photo, event.target.value)}>
+      <select aria-label=${t("Role of picture {n}", { n: number })} @change=${(event) => setRole(photo, event.target.value)}>
         ${roles.map((role) => html`<option value=${role} .selected=${selected(role, photo.role)}>${roleLabel(role)}</option>`)}
       </select>` : nothing}
     ${kinds.length ? html`
-      <select aria-label=${t("Kind of picture {n}", { n: number })} @change=${(event) => changePhoto(photo, { kind: event.target.value })}>
-        ${photo.role === "reference" ? html`<option value="" .selected=${!photo.kind}>${t("The model's own")}</option>` : nothing}
+      <select aria-label=${t("Type of picture {n}", { n: number })} @change=${(event) => changePhoto(photo, { kind: event.target.value })}>
+        ${photo.role === "reference" ? html`<option value="" .selected=${!photo.kind}>${t("Model default")}</option>` : nothing}
         ${kinds.map((kind) => html`<option value=${kind} .selected=${selected(kind, photo.kind)}>${kindLabel(kind)}</option>`)}
       </select>` : nothing}`;
 }
@@ -66,7 +66,7 @@ function photoView(photo, index) {
       <div class="attach-photo-facts">
         ${roleFields(photo, number)}
         ${isUsed && photo.role === "init" && mode.value !== "ask" ? html`<a class="button chip" href=${`/edit/${photo.id}`}>${icon("brush")}${t("Paint a mask")}</a>` : nothing}
-        ${isUsed ? nothing : html`<span class="hint">${t("Not used for this")}</span>`}
+        ${isUsed ? nothing : html`<span class="hint">${t("Not used in this mode")}</span>`}
         ${photo.recalled && mode.value === "imagine" ? html`<button type="button" class="chip" @click=${() => useSettings(photo)}>${t("Use its settings")}</button>` : nothing}
       </div>
       <button type="button" class="icon-button" aria-label=${t("Remove picture {n}", { n: number })} @click=${() => removePhoto(photo)}>${icon("close")}</button>
@@ -91,6 +91,6 @@ export function photosView() {
   return html`
     <div class="attach-photo-row"><ul class="attach-photos" aria-label=${t("Photos")}>
       ${repeat(photos.value, (photo) => photo.key, photoView)}
-      ${uploads.value.map((one) => html`<li class="attach-photo"><span class="spinner" aria-hidden="true"></span><span class="hint">${t("Sending {name}…", { name: one.name || t("a photo") })}</span></li>`)}
+      ${uploads.value.map((one) => html`<li class="attach-photo"><span class="spinner" aria-hidden="true"></span><span class="hint">${t("Uploading {name}…", { name: one.name || t("a photo") })}</span></li>`)}
     </ul>${furtherView()}</div>`;
 }

@@ -26,7 +26,7 @@ export async function takeFiles(files) {
   if (photoLimit.peek() === 1) dropInit();
   const room = Math.max(photoLimit.peek() - countInit() - uploads.peek().length, 0);
   const taken = given.slice(0, room);
-  if (taken.length < given.length) photoNote.value = t("{taken} of {given} pictures were taken: more do not fit here at the same time.", { taken: taken.length, given: given.length });
+  if (taken.length < given.length) photoNote.value = t("Only {taken} of {given} pictures were added: the limit is reached.", { taken: taken.length, given: given.length });
   for (const file of taken) await sendFile(file);
 }
 
@@ -38,7 +38,7 @@ async function sendFile(file) {
     if (shrunk.size > uploadLimits.maxMb * 2 ** 20 && !/hei[cf]/i.test(file.type + file.name)) throw new Error(uploadLimits.tooLarge);
     const media = await upload(shrunk);
     addPhoto(media.id, { name: file.name, recalled: readRecalled(media.parameters) });
-    announce(t("The photo is ready."));
+    announce(t("Photo added."));
   } catch (error) {
     setRefusal({ message: error.message, code: error.code, option: "images" });
   } finally {

@@ -60,7 +60,7 @@ export async function collectPictures(pictures) {
 }
 
 async function erase(one) {
-  const text = t("“{name}” goes; its pictures stay in the gallery.", { name: one.name });
+  const text = t("“{name}” will be deleted. Its pictures stay in the gallery.", { name: one.name });
   if (await confirmDialog({ title: t("Delete the collection?"), text, confirm: t("Delete"), isDangerous: true })) await attempt(() => remove(`/collections/${one.id}`));
 }
 
@@ -85,7 +85,7 @@ export async function listCollections(onOpen) {
     title: t("Collections"),
     view: (close) => html`
       ${collections.value ? nothing : loadingView()}
-      ${collections.value?.length === 0 ? html`<p class="hint">${t("No collection yet. Select pictures in the gallery and add them to one, or create an empty one here.")}</p>` : nothing}
+      ${collections.value?.length === 0 ? html`<p class="hint">${t("No collections yet. Create one here, or select pictures in the gallery and collect them.")}</p>` : nothing}
       <ul class="collections-list">${repeat(collections.value ?? [], (one) => one.id, (one) => rowView(one, close, onOpen))}</ul>
       ${editedId.value ? nothing : nameForm(t("New collection"), "", create)}
       ${fieldError(problem.value)}`,

@@ -40,7 +40,7 @@ function show(kind, names, match, element) {
   if (!names.length) return void (completion.value = null);
   const choice = { names, take: (name) => insert(kind, name, match, element), facts: kind.facts };
   completion.value = build(choice);
-  announce(tn(names.length, "{n} name fits", "{n} names fit"));
+  announce(tn(names.length, "{n} suggestion", "{n} suggestions"));
 }
 
 const build = (choice) => ({
@@ -73,7 +73,7 @@ function insert(kind, name, match, element) {
 }
 
 const listView = ({ names, take, facts }) => html`
-  <ul class="completion" id=${LIST_ID} role="listbox" aria-label=${t("Names")}>
+  <ul class="completion" id=${LIST_ID} role="listbox" aria-label=${t("Suggestions")}>
     ${names.map((one, index) => html`
       <li id=${`${LIST_ID}-${index}`} role="option" aria-selected=${index === active.value ? "true" : "false"} @mousedown=${(event) => { event.preventDefault(); take(one); }}>
         <span>${one.name}</span>${factsView(facts(one).filter(Boolean).join(", "))}

@@ -23,7 +23,7 @@ export class Problem extends Error {
 /** No response from the server. */
 export class Offline extends Error {
   constructor() {
-    super(t("The server does not respond. Is it running? Try again in a moment."));
+    super(t("The server is not responding. Is it running? Try again in a moment."));
     this.name = "Offline";
     this.code = "offline";
     this.option = null;

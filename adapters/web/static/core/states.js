@@ -19,7 +19,7 @@ export const stateView = ({ icon: name = "image", title, text = "", actions = no
 export const errorView = (error, retry = null) => html`
   <div class="state state-error" role="alert">
     ${icon("alert")}
-    <h2>${t("That did not work")}</h2>
+    <h2>${t("Something went wrong")}</h2>
     <p>${error.message}</p>
     ${error.incident ? html`<p class="hint">${t("Incident {code}", { code: error.incident })}</p>` : nothing}
     ${retry ? html`<button type="button" @click=${retry}>${t("Try again")}</button>` : nothing}

@@ -131,7 +131,7 @@ async function redeemLink() {
   const key = new URLSearchParams(location.hash.slice(1)).get("key");
   if (!key) return;
   history.replaceState(history.state, "", location.pathname + location.search);
-  if (wasSignedIn.peek()) return void showToast(t("You are signed in already. Sign out first, then open the link again."));
+  if (wasSignedIn.peek()) return void showToast(t("You are already signed in. Sign out, then open the link again."));
   try {
     await post("/session", { key }, { quiet: true });
     wasSignedIn.value = Date.now();

@@ -6,7 +6,7 @@ import { fittingModels, model, takenOptions } from "./capabilities.js";
 import { choose, chosen, mode } from "./draft.js";
 
 const SHAPES = [
-  ["", () => t("The model's shape")], ["1:1", () => t("Square")], ["4:3", () => t("Landscape 4:3")],
+  ["", () => t("Model default")], ["1:1", () => t("Square")], ["4:3", () => t("Landscape 4:3")],
   ["3:4", () => t("Portrait 3:4")], ["16:9", () => t("Wide 16:9")], ["9:16", () => t("Tall 9:16")],
 ];
 const COUNTS = [1, 2, 4];
@@ -31,7 +31,7 @@ function shapeChip(values) {
   const isOwn = values.width || values.height;
   const entries = SHAPES.map(([ratio, label]) => [ratio, label(), shapeOf(ratio)]);
   const size = isOwn ? html`<span class="hint number">${values.width ?? "…"} × ${values.height ?? "…"}</span>` : nothing;
-  return html`${segments("shape", t("Shape"), isOwn ? null : (values.aspect ?? ""), entries, (aspect) => choose({ aspect, width: null, height: null }))}${size}`;
+  return html`${segments("shape", t("Aspect ratio"), isOwn ? null : (values.aspect ?? ""), entries, (aspect) => choose({ aspect, width: null, height: null }))}${size}`;
 }
 
 function countChip(values) {

@@ -33,7 +33,7 @@ export const wrongOption = signal(null);
 
 const modesView = () => html`
   <fieldset class="segments create-modes">
-    <legend class="visually-hidden">${t("What Enter does")}</legend>
+    <legend class="visually-hidden">${t("Mode")}</legend>
     ${MODES.map(([name, shape, label]) => html`
       <label>
         <input type="radio" name="mode" value=${name} .checked=${mode.value === name} @change=${() => (mode.value = name)}>
@@ -70,7 +70,7 @@ function moreView() {
   if (!isWorthIt) return nothing;
   return html`
     <button type="button" class="chip create-more" aria-haspopup="dialog" @click=${() => openDrawer()}>
-      ${icon("settings")}${t("More")}${set.length ? html`<span class="create-set number" title=${set.join(", ")}>${set.length}<span class="visually-hidden"> ${t("options are set")}</span></span>` : nothing}
+      ${icon("settings")}${t("More")}${set.length ? html`<span class="create-set number" title=${set.join(", ")}>${set.length}<span class="visually-hidden"> ${t("options set")}</span></span>` : nothing}
     </button>`;
 }
 

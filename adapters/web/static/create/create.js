@@ -30,7 +30,7 @@ export async function load({ query }) {
   stops ??= [
     startPricing(), startClock(), startResults(), runOnSignals(clearStaleRefusal),
     registerShortcuts(t("Create"), [
-      { keys: "/", label: t("Go to the prompt"), run: focusPrompt },
+      { keys: "/", label: t("Focus the prompt"), run: focusPrompt },
       { keys: "Ctrl+Enter", label: t("Send"), inFields: true, run: () => void sendDraft() },
       { keys: "Alt+i", label: t("Imagine"), inFields: true, run: () => (mode.value = "imagine") },
       { keys: "Alt+e", label: t("Edit"), inFields: true, run: () => (mode.value = "edit") },

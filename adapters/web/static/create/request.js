@@ -42,13 +42,13 @@ export const body = computed(() => {
 
 /** What is missing: `{message, option}`, or null. */
 export const missing = computed(() => {
-  if (mode.value === "edit" && !hasPhoto.value) return { message: t("Add the photo to edit: drop it here, paste it, or pick it."), option: "images" };
-  if (mode.value === "ask" && !hasPhoto.value) return { message: t("Add the photo to ask about: drop it here, paste it, or pick it."), option: "images" };
-  if (!prompt.value.trim()) return { message: mode.value === "ask" ? t("Type your question first.") : t("Type what you want to see first."), option: mainOption.value?.name };
+  if (mode.value === "edit" && !hasPhoto.value) return { message: t("Add a photo to edit: drop, paste or choose one."), option: "images" };
+  if (mode.value === "ask" && !hasPhoto.value) return { message: t("Add a photo to ask about: drop, paste or choose one."), option: "images" };
+  if (!prompt.value.trim()) return { message: mode.value === "ask" ? t("Type a question first.") : t("Type a prompt first."), option: mainOption.value?.name };
   const hasPart = countingOptions.value.region || usedPhotos.value.some((photo) => photo.role === "mask");
   if (needsPart.value && !hasPart) {
-    const byWords = t("This model repaints a part of a photo: name the part, such as “the sky”, or add a mask.");
-    return { message: canName.value ? byWords : t("This model repaints a part of a photo: add a mask of the part."), option: "region" };
+    const byWords = t("This model repaints part of a photo. Name the part, such as “the sky”, or add a mask.");
+    return { message: canName.value ? byWords : t("This model repaints part of a photo. Add a mask."), option: "region" };
   }
   return null;
 });

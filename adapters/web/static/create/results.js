@@ -115,14 +115,14 @@ function listView(foot) {
   });
   return html`
     <div @keydown=${onKey ?? nothing} @focusin=${setActive}>${views}</div>
-    ${built.length ? html`<p><a href="/gallery">${t("All pictures are in the gallery")}</a></p>` : nothing}
+    ${built.length ? html`<p><a href="/gallery">${t("View all in the gallery")}</a></p>` : nothing}
     ${foot}`;
 }
 
 /** @param {unknown} foot what comes below the results */
 export const resultsView = (foot) => html`
-  <section class="create-results" aria-label=${t("Newest results")}>
-    <h2 class="visually-hidden">${t("Newest results")}</h2>
+  <section class="create-results" aria-label=${t("Latest results")}>
+    <h2 class="visually-hidden">${t("Latest results")}</h2>
     ${SignalView(() => (queued.value.length ? tray()?.queuedView(queued.value) : nothing))}
     ${SignalView(() => listView(foot))}
   </section>`;

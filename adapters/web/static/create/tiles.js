@@ -83,7 +83,7 @@ function startFromPicture(media, title) {
 const actionsView = (job, media, number, tabIndex) => html`
   <div class="create-actions">
     <button type="button" class="icon-button" tabindex=${tabIndex()} aria-label=${t("Use this picture")} title=${t("Use this picture")} @click=${() => startFromPicture(media, shorten(titleOf(job)))}>${icon("photo")}</button>
-    <button type="button" class="icon-button" tabindex=${tabIndex()} aria-label=${t("Make another one")} title=${t("Make another one")} @click=${() => startFrom({ job: job.id, picture: number, how: "all_but_seed" })}>${icon("reuse")}</button>
+    <button type="button" class="icon-button" tabindex=${tabIndex()} aria-label=${t("Reuse settings")} title=${t("Reuse settings")} @click=${() => startFrom({ job: job.id, picture: number, how: "all_but_seed" })}>${icon("reuse")}</button>
   </div>`;
 
 function runningView(job, title) {

@@ -13,7 +13,7 @@ import { addPhoto, startWithPhoto } from "../create/photos.js";
 import { optionField } from "./fields.js";
 
 const GROUPS = [
-  [() => t("Words"), ["negative_prompt"]],
+  [() => t("Prompt"), ["negative_prompt"]],
   [() => t("Picture"), ["seed", "steps", "guidance_scale", "image_guidance_scale", "sampler", "schedule", "width", "height"]],
   [() => t("From the photo"), ["strength", "region", "keep", "inpaint_area"]],
   [() => t("Refinement"), ["hires", "detail", "variation_seed", "variation_strength", "guidance_rescale", "clip_skip", "tiling"]],
@@ -33,10 +33,10 @@ function optionsView(close) {
   const rest = [...taken.keys()].filter((name) => !named.includes(name) && !ELSEWHERE.includes(name));
   return html`
     ${GROUPS.map(([title, names]) => groupView(title(), names.filter((name) => taken.has(name))))}
-    ${groupView(t("Further"), rest)}
+    ${groupView(t("Other"), rest)}
     ${photoSettings()}
     <div class="row dialog-actions drawer-end">
-      <button type="button" class="subtle" @click=${reset}>${t("Return to the defaults")}</button>
+      <button type="button" class="subtle" @click=${reset}>${t("Reset to defaults")}</button>
       <button type="button" class="primary" @click=${() => close()}>${t("Done")}</button>
     </div>`;
 }
@@ -55,9 +55,9 @@ function photoSettings() {
   return html`
     <section class="drawer-group">
       <h3>${t("Control and reference pictures")}</h3>
-      <p class="hint">${t("Add a picture in the composer and say what it is for. A control gives the lines, depth or pose; a reference its style or subject; a mask is white where the photo is repainted.")}</p>
-      ${photos.value.length ? photos.value.map(photoFields) : html`<p class="hint">${t("No picture has been added.")}</p>`}
-      ${hasPhoto.value || !photos.value.length ? nothing : html`<p class="hint">${t("A mask needs a photo beside it.")}</p>`}
+      <p class="hint">${t("Add a picture in the composer and choose its role. A control sets the lines, depth or pose. A reference sets the style or subject. White areas of a mask are repainted.")}</p>
+      ${photos.value.length ? photos.value.map(photoFields) : html`<p class="hint">${t("No pictures added.")}</p>`}
+      ${hasPhoto.value || !photos.value.length ? nothing : html`<p class="hint">${t("A mask also needs a photo.")}</p>`}
     </section>`;
 }
 
@@ -77,7 +77,7 @@ function photoFields(photo, index) {
             @change=${(event) => changePhoto(photo, { [name]: Math.min(most, Math.max(0, Number(event.target.value) || 0)) })}>
         </div>`)}
       ${photo.role === "control" ? html`
-        <label class="row drawer-check"><input type="checkbox" .checked=${live(photo.ready)} @change=${(event) => changePhoto(photo, { ready: event.target.checked })}>${t("It already is a map")}</label>` : nothing}
+        <label class="row drawer-check"><input type="checkbox" .checked=${live(photo.ready)} @change=${(event) => changePhoto(photo, { ready: event.target.checked })}>${t("Already a control map")}</label>` : nothing}
     </fieldset>`;
 }
 
@@ -108,11 +108,11 @@ const ROLES = { init: () => t("Photo"), mask: () => t("Mask"), control: () => t(
 function pickerView(shown, role, load, close) {
   if (shown === null) return loadingView();
   if (shown instanceof Error) return errorView(shown, load);
-  if (!shown.length) return stateView({ title: t("No pictures yet"), text: t("The pictures that you make appear here.") });
+  if (!shown.length) return stateView({ title: t("No pictures yet"), text: t("Pictures you create appear here.") });
   const roles = command.value?.images.roles ?? [];
   return html`
     ${roles.length > 1 ? html`
-      <fieldset class="segments"><legend>${t("What it is for")}</legend>
+      <fieldset class="segments"><legend>${t("Use as")}</legend>
         ${roles.map((one) => html`<label><input type="radio" name="picked-role" .checked=${role.value === one} @change=${() => (role.value = one)}><span>${ROLES[one]?.() ?? one}</span></label>`)}
       </fieldset>` : nothing}
     <ul class="drawer-pictures">

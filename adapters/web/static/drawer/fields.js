@@ -10,8 +10,8 @@ const LONG_TEXT = 300;
 const LABELS = {
   negative_prompt: () => t("Negative prompt"), seed: () => t("Seed"), steps: () => t("Steps"), guidance_scale: () => t("Guidance"),
   width: () => t("Width"), height: () => t("Height"), sampler: () => t("Sampler"), schedule: () => t("Schedule"),
-  strength: () => t("Denoising strength"), region: () => t("Part to repaint"), keep: () => t("Repaint everything but this part"),
-  inpaint_area: () => t("Area that is drawn"), detail: () => t("Details to remake"), hires: () => t("Hires factor"),
+  strength: () => t("Denoising strength"), region: () => t("Part to repaint"), keep: () => t("Repaint everything except this part"),
+  inpaint_area: () => t("Inpaint area"), detail: () => t("Details to refine"), hires: () => t("Hires factor"),
   variation_seed: () => t("Variation seed"), variation_strength: () => t("Variation strength"),
   guidance_rescale: () => t("Guidance rescale"), clip_skip: () => t("Clip skip"), tiling: () => t("Seamless tiling"),
   image_guidance_scale: () => t("Image guidance"), num_beams: () => t("Beams"), temperature: () => t("Temperature"),
@@ -43,8 +43,8 @@ const numberField = (option) => html`
 const seedField = (option) => html`
   <div class="row drawer-seed">
     ${numberField(option)}
-    <button type="button" aria-label=${t("Roll a seed")} @click=${() => choose({ [option.name]: roll() })}>${t("Roll")}</button>
-    ${valueOf(option.name) === undefined ? nothing : html`<button type="button" aria-label=${t("Clear: a new seed each time")} @click=${() => choose({ [option.name]: null })}>${t("Clear")}</button>`}
+    <button type="button" aria-label=${t("Shuffle the seed")} @click=${() => choose({ [option.name]: roll() })}>${t("Shuffle")}</button>
+    ${valueOf(option.name) === undefined ? nothing : html`<button type="button" aria-label=${t("Clear: use a random seed")} @click=${() => choose({ [option.name]: null })}>${t("Clear")}</button>`}
   </div>`;
 
 const rangeField = (option) => {

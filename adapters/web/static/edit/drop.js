@@ -24,13 +24,13 @@ function take(event, data) {
   const files = [...(data?.files ?? [])];
   if (!files.length) return;
   event.preventDefault();
-  if (files.length > 1) return void showToast(t("{n} files at the same time: here one picture is edited, so drop one of them.", { n: files.length }), { kind: "error" });
+  if (files.length > 1) return void showToast(t("{n} files were dropped. Only one picture can be edited at a time.", { n: files.length }), { kind: "error" });
   if (!isReceiving.peek()) void receive(files[0]);
 }
 
 async function receive(file) {
   isReceiving.value = true;
-  announce(t("Sending {name}…", { name: file.name }));
+  announce(t("Uploading {name}…", { name: file.name }));
   try {
     if (file.size > uploadLimits.maxMb * 2 ** 20 && !/hei[cf]/i.test(file.type + file.name)) throw new Error(uploadLimits.tooLarge);
     const { id } = await upload(file);

@@ -39,7 +39,7 @@ function loadEditor() {
   return loading.catch(() => {
     loading = null;
     opened = null;
-    throw new Error(t("A part of the page could not be loaded. Try again, or reload the page."));
+    throw new Error(t("This part of the page could not be loaded. Try again or reload the page."));
   });
 }
 
@@ -72,8 +72,8 @@ export function leave() {
 
 function problemView({ isMissing, error }) {
   if (!isMissing) return errorView(error, () => void open(opened));
-  const links = html`<a class="button primary" href="/gallery">${t("Choose one from the gallery")}</a><a class="button" href="/">${t("Create a picture")}</a>`;
-  return stateView({ icon: "image", title: t("This picture is not here"), text: t("It was deleted, or it belongs to somebody else, or the link is incomplete."), actions: links });
+  const links = html`<a class="button primary" href="/gallery">${t("Choose from the gallery")}</a><a class="button" href="/">${t("Create a picture")}</a>`;
+  return stateView({ icon: "image", title: t("This picture does not exist"), text: t("It was deleted, belongs to someone else, or the link is incomplete."), actions: links });
 }
 
 /** In the layout of the editor, so that nothing moves when it is there. */

@@ -34,13 +34,13 @@ function extendSide(width, height, direction) {
 
 /** The ways to extend a picture. */
 export const EXTENSIONS = [
-  { command: "pan", options: { direction: "left" }, label: () => t("To the left"), says: () => t("The picture grows to the left by half of its width; the new part is painted.") },
-  { command: "pan", options: { direction: "right" }, label: () => t("To the right"), says: () => t("The picture grows to the right by half of its width; the new part is painted.") },
-  { command: "pan", options: { direction: "up" }, label: () => t("Upwards"), says: () => t("The picture grows upwards by half of its height; the new part is painted.") },
-  { command: "pan", options: { direction: "down" }, label: () => t("Downwards"), says: () => t("The picture grows downwards by half of its height; the new part is painted.") },
-  { command: "zoom", options: { factor: 1.5 }, label: () => t("Zoom out 1.5×"), says: () => t("The picture shrinks to two thirds, and what is around it is painted.") },
-  { command: "zoom", options: { factor: 2 }, label: () => t("Zoom out 2×"), says: () => t("The picture shrinks to a half, and what is around it is painted.") },
-  { command: "square", options: {}, label: () => t("Make it square"), says: () => t("Both shorter sides are extended until the picture is a square.") },
+  { command: "pan", options: { direction: "left" }, label: () => t("To the left"), says: () => t("Extends the picture to the left by half its width.") },
+  { command: "pan", options: { direction: "right" }, label: () => t("To the right"), says: () => t("Extends the picture to the right by half its width.") },
+  { command: "pan", options: { direction: "up" }, label: () => t("Upwards"), says: () => t("Extends the picture upwards by half its height.") },
+  { command: "pan", options: { direction: "down" }, label: () => t("Downwards"), says: () => t("Extends the picture downwards by half its height.") },
+  { command: "zoom", options: { factor: 1.5 }, label: () => t("Zoom out 1.5×"), says: () => t("Shrinks the picture to two thirds and paints around it.") },
+  { command: "zoom", options: { factor: 2 }, label: () => t("Zoom out 2×"), says: () => t("Shrinks the picture to half its size and paints around it.") },
+  { command: "square", options: {}, label: () => t("Make it square"), says: () => t("Extends the shorter sides to make the picture square.") },
 ];
 
 /** Whether something is left to paint, and the result is not too long. @param {object} extension @param {{width: number, height: number}} size of the picture */

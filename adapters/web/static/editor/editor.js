@@ -25,7 +25,7 @@ export function startEditing(picture) {
   openDraft(picture.id, size);
   const stops = [
     startMask(size), startPricing(), startResults(), startPreview(), closeDraft,
-    registerShortcuts(t("Edit"), [...toolShortcuts(), { keys: "Ctrl+Enter", label: t("Start it"), inFields: true, run: () => void sendDraft() }]),
+    registerShortcuts(t("Edit"), [...toolShortcuts(), { keys: "Ctrl+Enter", label: t("Send"), inFields: true, run: () => void sendDraft() }]),
   ];
   return () => stops.forEach((stop) => stop());
 }

@@ -35,10 +35,10 @@ function readRectangle() {
 
 function takeRectangle(erase) {
   const box = readRectangle();
-  rectangleError.value = box ? "" : t("This rectangle is outside the picture: its width and height must be above 0.");
+  rectangleError.value = box ? "" : t("The rectangle must overlap the picture and be larger than 0.");
   if (!box) return;
   addRectangle(box, erase);
-  announce(erase ? t("The rectangle was erased.") : t("The rectangle was added."));
+  announce(erase ? t("Rectangle erased.") : t("Rectangle added."));
 }
 
 function setField(name, text) {
@@ -55,7 +55,7 @@ const onEnter = (run) => (event) => {
 
 const rectangleView = () => html`
   <fieldset class="edit-rectangle">
-    <legend>${t("Rectangle by numbers")}</legend>
+    <legend>${t("Rectangle by coordinates")}</legend>
     <div class="edit-numbers">
       ${FIELDS.map(([name, label]) => html`
         <div class="field"><label for=${`edit-${name}`}>${label()}</label>
@@ -67,8 +67,8 @@ const rectangleView = () => html`
         </select></div>
     </div>
     <div class="row">
-      <button type="button" @click=${() => takeRectangle(false)}>${icon("plus")}${t("Add the rectangle")}</button>
-      <button type="button" @click=${() => takeRectangle(true)}>${icon("minus")}${t("Erase it")}</button>
+      <button type="button" @click=${() => takeRectangle(false)}>${icon("plus")}${t("Add rectangle")}</button>
+      <button type="button" @click=${() => takeRectangle(true)}>${icon("minus")}${t("Erase rectangle")}</button>
     </div>
     ${fieldError(rectangleError.value)}
   </fieldset>`;
@@ -81,7 +81,7 @@ function takeFile(event) {
 
 const fileView = () => html`
   <input type="file" id="edit-mask-file" hidden accept="image/*" aria-label=${t("Mask file")} @change=${takeFile}>
-  <button type="button" @click=${() => document.getElementById("edit-mask-file").click()}>${icon("image")}${t("Add a mask file")}</button>`;
+  <button type="button" @click=${() => document.getElementById("edit-mask-file").click()}>${icon("image")}${t("Add mask file")}</button>`;
 
 function regionView() {
   if (!canFindRegions.value) return nothing;
@@ -90,13 +90,13 @@ function regionView() {
     <div class="field">
       <label for="edit-region">${t("Select by words")}</label>
       <div class="edit-region">
-        <input id="edit-region" type="text" maxlength="200" autocomplete="off" placeholder=${t("for example: the sky")} .value=${live(regionWords.value)}
+        <input id="edit-region" type="text" maxlength="200" autocomplete="off" placeholder=${t("e.g. the sky")} .value=${live(regionWords.value)}
           @input=${(event) => (regionWords.value = event.target.value)} @keydown=${onEnter(() => void findRegion())}>
         ${isSearching
           ? html`<button type="button" ?disabled=${!searching.value} @click=${cancelSearch}><span class="spinner" aria-hidden="true"></span>${t("Cancel")}</button>`
           : html`<button type="button" ?disabled=${!regionWords.value.trim()} @click=${() => void findRegion()}>${icon("search")}${t("Find")}</button>`}
       </div>
-      ${isSearching ? html`<p class="hint" role="status">${t("Looking for it…")}</p>` : nothing}
+      ${isSearching ? html`<p class="hint" role="status">${t("Searching…")}</p>` : nothing}
     </div>`;
 }
 
@@ -107,14 +107,14 @@ function noteView() {
 
 const keepView = () => html`
   <fieldset class="segments edit-keep">
-    <legend>${t("What is selected")}</legend>
-    ${[[false, t("is repainted")], [true, t("stays, the rest is repainted")]].map(([keep, label]) => html`
+    <legend>${t("Selected area")}</legend>
+    ${[[false, t("Repaint")], [true, t("Keep, repaint the rest")]].map(([keep, label]) => html`
       <label><input type="radio" name="edit-keep" .checked=${choices.value.keep === keep} @change=${() => choose({ keep })}><span>${label}</span></label>`)}
   </fieldset>`;
 
 const featherView = () => html`
   <div class="field">
-    <label for="edit-feather">${t("Soft edge")}</label>
+    <label for="edit-feather">${t("Feather")}</label>
     <div class="edit-range">
       <input id="edit-feather" type="range" min="0" max=${Math.max(MIN_FEATHER, Math.round(MAX_FEATHER * Math.max(maskCanvas.width, maskCanvas.height)))} step="1" .value=${live(String(feather.value))} aria-valuetext=${t("{n} pixels", { n: feather.value })}
         @input=${(event) => choose({ feather: Number(event.target.value) })}>
@@ -126,7 +126,7 @@ function describe(operation) {
   const { kind, erase, label } = operation;
   if (kind === "invert") return t("Inverted");
   if (kind === "clear") return t("Cleared");
-  if (kind === "image") return erase ? t("Without {name}", { name: label }) : label;
+  if (kind === "image") return erase ? t("{name}, erased", { name: label }) : label;
   if (kind === "stroke") return erase ? t("Eraser stroke") : t("Brush stroke");
   if (kind === "lasso") return erase ? t("Lasso, erased") : t("Lasso");
   const [left, top, width, height] = operation.box.map((value, index) => formatNumber(Math.round((100 * value) / (index % 2 ? maskCanvas.height : maskCanvas.width))));
@@ -148,7 +148,7 @@ function removePart(event, operation) {
 
 const partsView = () => html`
   <details class="edit-parts">
-    <summary id="edit-parts-title">${t("Parts of the mask ({n})", { n: operations.value.length })}</summary>
+    <summary id="edit-parts-title">${t("Mask parts ({n})", { n: operations.value.length })}</summary>
     <ol>
       ${repeat(operations.value, (operation) => operation.id, (operation, index) => html`
         <li><span>${describe(operation)}</span>
@@ -158,7 +158,7 @@ const partsView = () => html`
 
 function lostView() {
   const names = lostMasks.value.filter((label) => operations.value.some((operation) => operation.label === label));
-  return names.length ? fieldError(t("A mask of this draft no longer exists: {names}. Remove it from the parts, and add it again.", { names: names.join(", ") })) : nothing;
+  return names.length ? fieldError(t("A mask in this draft no longer exists: {names}. Remove it from the list and add it again.", { names: names.join(", ") })) : nothing;
 }
 
 export const maskPanel = () => html`
@@ -168,7 +168,7 @@ export const maskPanel = () => html`
   ${SignalView(keepView)}
   ${SignalView(featherView)}
   <details class="edit-more">
-    <summary>${t("Select by numbers or with a file")}</summary>
+    <summary>${t("Select by coordinates or file")}</summary>
     ${SignalView(rectangleView)}
     ${fileView()}
   </details>

@@ -135,7 +135,7 @@ async function encodeMask(radius) {
   const values = new Uint8ClampedArray(width * height);
   for (let n = 0; n < values.length; n += 1) values[n] = pixels.data[4 * n + 3];
   blur(values, width, height, radius);
-  if (!values.some((value) => value >= SELECTED)) throw new Error(t("The soft edge is wider than what you painted: make it smaller, or paint more."));
+  if (!values.some((value) => value >= SELECTED)) throw new Error(t("The feather is wider than the painted area. Reduce it or paint more."));
   const greys = new Uint32Array(pixels.data.buffer);
   for (let n = 0; n < values.length; n += 1) greys[n] = (values[n] * GREY) | OPAQUE;
   const canvas = Object.assign(document.createElement("canvas"), { width, height });

@@ -23,9 +23,9 @@ const COUNTS = [1, 2, 3, 4];
 /** What will be repainted, in words. */
 export function maskText() {
   const { extend, mode } = choices.value;
-  if (mode === "extend") return findExtension(extend)?.says() ?? t("Drag a handle outwards, or choose below how to extend the picture.");
+  if (mode === "extend") return findExtension(extend)?.says() ?? t("Drag a handle outwards or choose an option below.");
   const part = share.value * 100;
-  if (!part) return followsInstructions.value ? t("Nothing is selected: the whole picture may change.") : t("Nothing is selected: paint over what should change.");
+  if (!part) return followsInstructions.value ? t("Nothing selected. The whole picture may change.") : t("Nothing selected. Paint over the part to change.");
   return part < 0.5 ? t("Less than 1 % of the picture will be repainted.") : t("{n} % of the picture will be repainted.", { n: Math.round(part) });
 }
 
@@ -51,16 +51,16 @@ const extensionsView = () => html`
   </fieldset>`;
 
 function wordsLabel() {
-  if (choices.value.mode === "extend") return t("What the whole picture shows (optional)");
+  if (choices.value.mode === "extend") return t("Describe the whole picture (optional)");
   return followsInstructions.value ? t("What to change") : t("What should be there");
 }
 
 function wordsHint() {
   const model = chosenModel.value?.name ?? "";
-  if (choices.value.mode === "extend") return t("Without words, the picture is described first.");
+  if (choices.value.mode === "extend") return t("If left empty, the picture is captioned automatically.");
   return followsInstructions.value
-    ? t("{model} follows instructions: “make the sky red”.", { model })
-    : t("{model} follows no instructions: describe the finished picture, such as “a house under a red sky”.", { model });
+    ? t("{model} follows instructions, such as “make the sky red”.", { model })
+    : t("{model} does not follow instructions. Describe the finished picture, such as “a house under a red sky”.", { model });
 }
 
 const wordsView = () => html`
@@ -77,7 +77,7 @@ function strengthView() {
   const value = choices.value.strength ?? usual;
   return html`
     <div class="field">
-      <label for="edit-strength">${t("Strength: how much it changes")}</label>
+      <label for="edit-strength">${t("Denoising strength")}</label>
       <div class="edit-range">
         <input id="edit-strength" type="range" min="0.05" max="1" step="0.05" .value=${live(String(value))} @input=${(event) => choose({ strength: Number(event.target.value) })}>
         <output class="number" for="edit-strength">${formatNumber(value)}</output>
@@ -87,9 +87,9 @@ function strengthView() {
 
 const areaView = () => (choices.value.mode === "extend" ? nothing : html`
   <div class="field">
-    <label for="edit-area">${t("Area that is drawn")}</label>
+    <label for="edit-area">${t("Inpaint area")}</label>
     <select id="edit-area" @change=${(event) => choose({ area: event.target.value })}>
-      ${[["", t("The part alone, enlarged")], ["whole", t("The whole picture, at the model's size")]].map(([value, label]) => html`<option value=${value} .selected=${choices.value.area === value}>${label}</option>`)}
+      ${[["", t("Masked part, enlarged")], ["whole", t("Whole picture, at the model's size")]].map(([value, label]) => html`<option value=${value} .selected=${choices.value.area === value}>${label}</option>`)}
     </select>
   </div>`);
 
@@ -148,16 +148,16 @@ function priceView() {
   const { limit, used = 0, reserved = 0 } = quota.value ?? {};
   const isTooMuch = quote.value && limit !== null && limit !== undefined && quote.value.cost > limit - used - reserved;
   return html`
-    <p class="hint number edit-price" id="edit-price">${priceText() || (missing.value ? missing.value.message : t("Ctrl+Enter starts it"))}</p>
-    ${isTooMuch ? html`<p class="error">${icon("alert")}<span>${t("More than is left of today's quota")}</span></p>` : nothing}
+    <p class="hint number edit-price" id="edit-price">${priceText() || (missing.value ? missing.value.message : t("Ctrl+Enter to send"))}</p>
+    ${isTooMuch ? html`<p class="error">${icon("alert")}<span>${t("Exceeds what is left of today's quota")}</span></p>` : nothing}
     ${quoteProblem.value && !refusal.value ? fieldError(quoteProblem.value) : nothing}`;
 }
 
 function failuresView() {
   const wasCancelled = lastJobs.value.length > 0 && lastJobs.value.every((job) => job.state === "cancelled");
   return html`
-    ${failedJobs.value.map((job) => fieldError([job.error?.message ?? t("This job has no picture."), job.error?.incident ? t("Incident {code}", { code: job.error.incident }) : ""].filter(Boolean).join(" ")))}
-    ${wasCancelled ? html`<p class="hint" role="status">${t("Cancelled. The mask and the words are as they were.")}</p>` : nothing}`;
+    ${failedJobs.value.map((job) => fieldError([job.error?.message ?? t("This job produced no picture."), job.error?.incident ? t("Incident {code}", { code: job.error.incident }) : ""].filter(Boolean).join(" ")))}
+    ${wasCancelled ? html`<p class="hint" role="status">${t("Cancelled. Your mask and prompt are unchanged.")}</p>` : nothing}`;
 }
 
 const runView = () => html`
@@ -178,7 +178,7 @@ const submit = (event) => {
 
 function noModelView() {
   if (storeError.value) return fieldError(storeError.value.message);
-  return isKnown.value && !fittingModels.value.length ? html`<p class="error" role="alert">${icon("alert")}<span>${t("No model here repaints pictures yet; the owner can add one.")}</span></p>` : nothing;
+  return isKnown.value && !fittingModels.value.length ? html`<p class="error" role="alert">${icon("alert")}<span>${t("No installed model repaints pictures. The owner can add one.")}</span></p>` : nothing;
 }
 
 export const panelView = () => html`

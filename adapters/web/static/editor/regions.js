@@ -42,7 +42,7 @@ export async function findRegion(erase = false) {
 
 function takeRegion(job, region, erase) {
   const media = job.result?.media.find(Boolean);
-  if (!media) return void (job.state === "cancelled" ? (regionNote.value = null) : tell(job.error?.message ?? t("This was not found in the picture."), true));
+  if (!media) return void (job.state === "cancelled" ? (regionNote.value = null) : tell(job.error?.message ?? t("Not found in the picture."), true));
   addOperation({ kind: "image", erase, media: media.id, label: region });
   tell(t("Found: {words}.", { words: region }), false, job.result.notes);
   regionWords.value = "";
@@ -80,10 +80,10 @@ export async function addMaskFile(file) {
     const ratio = (mask.width * height) / (mask.height * width);
     if (ratio < 1 - MAX_SHAPE_DIFFERENCE || ratio > 1 / (1 - MAX_SHAPE_DIFFERENCE)) {
       const sizes = { mask: `${mask.width}×${mask.height}`, picture: `${width}×${height}` };
-      throw new Error(t("The mask is {mask}, but the picture is {picture}: make it in the shape of the picture; any size will do.", sizes));
+      throw new Error(t("The mask is {mask} but the picture is {picture}. Use a mask with the same aspect ratio; any size works.", sizes));
     }
     addOperation({ kind: "image", media: mask.id, label: file.name });
-    tell(t("The mask was added."));
+    tell(t("Mask added."));
   } catch (error) {
     tell(error.message, true);
   }

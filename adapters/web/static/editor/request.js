@@ -29,11 +29,11 @@ export const isSending = signal(false);
 /** What is missing: `{message, option}`, or null. */
 export const missing = computed(() => {
   const { mode, extend } = choices.value;
-  if (!chosenModel.value) return { message: t("No model here can do this yet; the owner can add one."), option: "model" };
-  if (mode === "extend") return extend ? null : { message: t("First choose how to extend the picture."), option: "extend" };
-  if (!share.value && !followsInstructions.value) return { message: t("First paint over what should change."), option: "mask" };
+  if (!chosenModel.value) return { message: t("No installed model can do this. The owner can add one."), option: "model" };
+  if (mode === "extend") return extend ? null : { message: t("Choose how to extend the picture."), option: "extend" };
+  if (!share.value && !followsInstructions.value) return { message: t("Paint over the part to change."), option: "mask" };
   if (words.value.trim()) return null;
-  return { message: followsInstructions.value ? t("First type what should change.") : t("First type what should be there."), option: "prompt" };
+  return { message: followsInstructions.value ? t("Describe what should change.") : t("Describe what should be there."), option: "prompt" };
 });
 
 const commandName = () => (choices.value.mode === "extend" ? (choices.value.extend?.command ?? "zoom") : followsInstructions.value ? "edit" : "imagine");
@@ -153,5 +153,5 @@ async function send(hasMask) {
 async function confirmPrice(body) {
   quote.value = await post("/quotes", body);
   body.quote = quote.peek().quote;
-  return confirmDialog({ title: t("Several pictures"), text: t("This prompt makes {facts}.", { facts: priceText() }), confirm: t("Make them all") });
+  return confirmDialog({ title: t("Generate several pictures"), text: t("This prompt makes {facts}.", { facts: priceText() }), confirm: t("Generate all") });
 }

@@ -53,7 +53,7 @@ export function startResults() {
     if (made.length && !isRunning && !isDrawing.value) {
       made.forEach((one) => shown.add(one.job));
       if (operations.peek() === sent) showResult(made[0]);
-      announce(tn(made.length, "The result is ready.", "{n} results are ready."));
+      announce(tn(made.length, "Result ready.", "{n} results ready."));
     }
     if (isRunning !== wasRunning) requestAnimationFrame(keepFocus);
     [drawn, wasRunning] = [operations.value, isRunning];
@@ -98,7 +98,7 @@ export function editResult({ id }) {
   const before = own.length ? own.slice(0, chainIndex.peek() + 1) : [current];
   const next = [...before.filter((other) => other !== id), id].slice(-MAX_CHAIN);
   chains.value = [next, ...chains.peek().filter((ids) => ids !== own && !ids.includes(id))].slice(0, MAX_CHAINS);
-  announce(t("The result is edited now."));
+  announce(t("Now editing the result."));
   return navigate(`/edit/${id}`);
 }
 

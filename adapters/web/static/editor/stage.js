@@ -80,7 +80,7 @@ function paintView() {
   return html`
     <div class="edit-frame ${isExtended ? "edit-frame-extended" : ""}" .style=${join(pixels(frame.value))}>
       ${isExtended ? previewCanvas : nothing}
-      <img class="edit-picture" .style=${join(placeIn(plan, plan))} src=${mediaUrl(picture.value.id, 1024)} alt=${t("The picture that is edited")} draggable="false">
+      <img class="edit-picture" .style=${join(placeIn(plan, plan))} src=${mediaUrl(picture.value.id, 1024)} alt=${t("Picture being edited")} draggable="false">
       ${maskView(plan)}
       ${isExtended ? handlesView(plan) : previewCanvas}
     </div>
@@ -148,8 +148,8 @@ function compareView(result) {
   const cut = !isLoaded ? 100 : Math.min(100, Math.max(0, (100 * (shown - plan.left)) / plan.picture[0]));
   return html`
     <div class="edit-frame" .style=${join(pixels(frame.value))}>
-      <img class="edit-picture edit-whole ${isBlurred(result) ? "edit-blurred" : ""}" src=${mediaUrl(result.id, 1024)} alt=${result.alt || t("The result")} draggable="false" @load=${() => (loadedResult.value = result.id)}>
-      <img class="edit-picture" .style=${join({ ...place, "clip-path": `inset(0 ${100 - cut}% 0 0)` })} src=${mediaUrl(picture.value.id, 1024)} alt=${t("The picture before")} draggable="false">
+      <img class="edit-picture edit-whole ${isBlurred(result) ? "edit-blurred" : ""}" src=${mediaUrl(result.id, 1024)} alt=${result.alt || t("Result")} draggable="false" @load=${() => (loadedResult.value = result.id)}>
+      <img class="edit-picture" .style=${join({ ...place, "clip-path": `inset(0 ${100 - cut}% 0 0)` })} src=${mediaUrl(picture.value.id, 1024)} alt=${t("Original picture")} draggable="false">
       <input type="range" class="edit-divider" min="0" max="100" step="1" .value=${String(divider.value)} aria-label=${t("Before and after")}
         aria-valuetext=${t("{n} % before, {rest} % after", { n: divider.value, rest: 100 - divider.value })} @input=${(event) => (divider.value = Number(event.target.value))}>
       <div class="edit-divider-line" ?hidden=${!isLoaded} .style=${join({ left: `${divider.value}%` })} aria-hidden="true"></div>
@@ -166,4 +166,4 @@ export const stageView = () => html`
     @pointerleave=${stageHandlers.leave} @wheel=${stageHandlers.wheel} @keydown=${stageHandlers.keyDown} @keyup=${stageHandlers.keyUp} @blur=${stageHandlers.blur}>
     ${!stageSize.value.width ? nothing : shownResult.value ? compareView(shownResult.value) : paintView()}
   </div>
-  <p id="edit-stage-keys" class="visually-hidden">${t("The arrow keys move the picture, plus and minus enlarge it. Without a pointer, select a part by numbers, by words or with a mask file, in the panel.")}</p>`;
+  <p id="edit-stage-keys" class="visually-hidden">${t("Arrow keys move the picture, plus and minus zoom. Without a pointer, use the panel to select a part by words, by coordinates or with a mask file.")}</p>`;

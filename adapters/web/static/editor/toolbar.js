@@ -36,12 +36,12 @@ export function goBackInTime(isForward = false) {
 
 export function invertMask() {
   addOperation({ kind: "invert" });
-  announce(t("The mask is inverted."));
+  announce(t("Mask inverted."));
 }
 
 export function clearMask() {
   if (operations.peek().length) addOperation({ kind: "clear" });
-  announce(t("The mask is empty."));
+  announce(t("Mask cleared."));
 }
 
 const button = (shape, label, run, isDisabled = false) => html`
@@ -65,18 +65,18 @@ const sizeView = () => html`
 
 const opacityView = () => html`
   <label class="edit-slider"><span>${t("Mask")}</span>
-    <input type="range" min="0.1" max="1" step="0.05" .value=${String(maskOpacity.value)} aria-label=${t("Opacity of the mask")}
+    <input type="range" min="0.1" max="1" step="0.05" .value=${String(maskOpacity.value)} aria-label=${t("Mask opacity")}
       @input=${(event) => (maskOpacity.value = Number(event.target.value))}>
   </label>`;
 
 const zoomView = () => html`
   <div class="edit-group" role="group" aria-label=${t("View")}>
     <div class="edit-group edit-by-pinch">
-      ${button(icon("minus"), t("Smaller"), () => zoomBy(1 / 1.25))}
+      ${button(icon("minus"), t("Zoom out"), () => zoomBy(1 / 1.25))}
       <span class="number hint edit-zoom">${t("{n} %", { n: zoomPercent() })}</span>
-      ${button(icon("plus"), t("Larger"), () => zoomBy(1.25))}
+      ${button(icon("plus"), t("Zoom in"), () => zoomBy(1.25))}
     </div>
-    ${button(editIcon("fit"), t("Show the whole picture"), showWhole)}
+    ${button(editIcon("fit"), t("Fit to view"), showWhole)}
   </div>`;
 
 const paintTools = () => html`
@@ -85,13 +85,13 @@ const paintTools = () => html`
   <div class="edit-group" role="group" aria-label=${t("Mask")}>
     ${button(icon("undo"), t("Undo"), () => goBackInTime(), !past.value.length)}
     ${button(editIcon("redo"), t("Redo"), () => goBackInTime(true), !future.value.length)}
-    ${button(editIcon("invert"), t("Invert the mask"), invertMask)}
-    ${button(icon("trash"), t("Clear the mask"), clearMask, !operations.value.length)}
+    ${button(editIcon("invert"), t("Invert mask"), invertMask)}
+    ${button(icon("trash"), t("Clear mask"), clearMask, !operations.value.length)}
   </div>
   ${opacityView()}`;
 
 const resultTools = (result) => html`
-  <button type="button" class="primary" @click=${() => editResult(result)}>${icon("check")}${t("Go on with this")}</button>
+  <button type="button" class="primary" @click=${() => editResult(result)}>${icon("check")}${t("Continue with this")}</button>
   <button type="button" @click=${() => showResult(null)}>${icon("brush")}${t("Back to the mask")}</button>
   <a class="button" href=${`/p/${result.job}/${result.n}`}>${icon("image")}${t("Open")}</a>
   <a class="button" href=${mediaUrl(result.id)} download>${icon("download")}${t("Download")}</a>`;
@@ -123,13 +123,13 @@ function chainStrip() {
   if (chain.value.length < 2) return nothing;
   const at = chainIndex.value;
   return html`
-    <nav class="edit-chain" aria-labelledby="edit-steps"><h2 id="edit-steps">${t("Steps")}</h2>
-      ${button(icon("undo"), t("Back to the picture before"), () => stepInChain(-1), at <= 0)}
+    <nav class="edit-chain" aria-labelledby="edit-steps"><h2 id="edit-steps">${t("Versions")}</h2>
+      ${button(icon("undo"), t("Previous version"), () => stepInChain(-1), at <= 0)}
       <ol class="edit-strip">
         ${chain.value.map((id, index) => html`
-          <li><a class="edit-thumb" href=${`/edit/${id}`} aria-current=${index === at ? "step" : nothing}>${thumbnail(id, index ? t("Step {n}", { n: index }) : t("The first picture"))}</a></li>`)}
+          <li><a class="edit-thumb" href=${`/edit/${id}`} aria-current=${index === at ? "step" : nothing}>${thumbnail(id, index ? t("Version {n}", { n: index }) : t("Original picture"))}</a></li>`)}
       </ol>
-      ${button(editIcon("redo"), t("On to the next picture"), () => stepInChain(1), at >= chain.value.length - 1)}
+      ${button(editIcon("redo"), t("Next version"), () => stepInChain(1), at >= chain.value.length - 1)}
     </nav>`;
 }
 
@@ -145,11 +145,11 @@ export const toolShortcuts = () => [
   { keys: "Escape", label: t("Back to the mask"), run: () => showResult(null) },
   { keys: "[", label: t("Smaller brush"), run: () => changeSize(-1) },
   { keys: "]", label: t("Larger brush"), run: () => changeSize(1) },
-  { keys: "i", label: t("Invert the mask"), run: invertMask },
-  { keys: "x", label: t("Clear the mask"), run: clearMask },
-  { keys: "Ctrl+z", label: t("Undo, with Shift redo"), run: (event) => goBackInTime(event.shiftKey) },
+  { keys: "i", label: t("Invert mask"), run: invertMask },
+  { keys: "x", label: t("Clear mask"), run: clearMask },
+  { keys: "Ctrl+z", label: t("Undo (Shift: redo)"), run: (event) => goBackInTime(event.shiftKey) },
   { keys: "Ctrl+y", label: t("Redo"), run: () => goBackInTime(true) },
-  { keys: "+", label: t("Larger"), run: () => zoomBy(1.25) },
-  { keys: "-", label: t("Smaller"), run: () => zoomBy(1 / 1.25) },
-  { keys: "0", label: t("Show the whole picture"), run: showWhole },
+  { keys: "+", label: t("Zoom in"), run: () => zoomBy(1.25) },
+  { keys: "-", label: t("Zoom out"), run: () => zoomBy(1 / 1.25) },
+  { keys: "0", label: t("Fit to view"), run: showWhole },
 ];

@@ -24,7 +24,7 @@ async function tryOut(name, prompt) {
 
 export const examplesView = () => html`
   <div class="examples">
-    <p class="examples-title">${t("Click one to make your first picture, or type your own words.")}</p>
+    <p class="examples-title">${t("Click an example to create your first picture, or type your own prompt.")}</p>
     <ul>
       ${EXAMPLES.map(([name, prompt]) => html`
         <li><button type="button" class="examples-item" aria-disabled=${started.value ? "true" : "false"} @click=${() => tryOut(name, prompt)}>

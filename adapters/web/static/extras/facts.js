@@ -20,7 +20,7 @@ export function costText({ cost, jobs, eta_s: eta }) {
 }
 
 function tokensText({ tokens, limit, chunks, unread }) {
-  if (unread) return tn(unread, "The model does not read the last {n} token", "The model does not read the last {n} tokens");
+  if (unread) return tn(unread, "The model ignores the last {n} token", "The model ignores the last {n} tokens");
   if (chunks > 1) return t("{n} tokens in {chunks} chunks", { n: tokens, chunks });
   return limit ? t("{n} of {limit} tokens", { n: tokens, limit }) : tn(tokens, "{n} token", "{n} tokens");
 }
@@ -39,9 +39,9 @@ export function factsView() {
   const isTooMuch = known && known.cost > left;
   const parts = [known ? costText(known) : isPricing.value ? "…" : "", tokens ? tokensText(tokens) : "", charactersText()].filter(Boolean);
   const isOver = tokens?.unread > 0 || [...prompt.value].length > (mainOption.value?.max_length ?? Infinity);
-  const keys = t("Enter sends, Shift+Enter starts a line");
+  const keys = t("Enter to send, Shift+Enter for a new line");
   return html`
     <span class=${isOver ? "create-over" : ""}>${parts.join(" · ")}</span>
-    ${isTooMuch ? html`<span class="create-over">${t("More than is left of today's quota")}</span>` : nothing}
+    ${isTooMuch ? html`<span class="create-over">${t("Exceeds what is left of today's quota")}</span>` : nothing}
     ${parts.length || !mainOption.value ? nothing : html`<span class="create-keys">${keys}</span>`}`;
 }

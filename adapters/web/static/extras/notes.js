@@ -16,8 +16,8 @@ export function demoView() {
 /** Why the present mode cannot work. */
 export function lackView() {
   if (storeError.value) return fieldError(storeError.value.message);
-  if (mode.value === "edit" && models.value.length && !model.value) return html`<p class="hint">${t("No model here edits photos yet; the owner can add one.")}</p>`;
-  if (mode.value === "ask" && models.value.length && !model.value) return html`<p class="hint">${t("No model here answers questions yet; the owner can add one.")}</p>`;
+  if (mode.value === "edit" && models.value.length && !model.value) return html`<p class="hint">${t("No installed model edits photos. The owner can add one.")}</p>`;
+  if (mode.value === "ask" && models.value.length && !model.value) return html`<p class="hint">${t("No installed model answers questions. The owner can add one.")}</p>`;
   return nothing;
 }
 

@@ -47,7 +47,7 @@ export function startNotices() {
 
 function notify(job) {
   const media = job.result?.media.find((one) => one && !one.spoiler);
-  const notice = new Notification(job.result ? t("Done") : t("That did not work"), { body: titleOf(job), tag: job.id, ...(media && { icon: mediaUrl(media.id, 256) }) });
+  const notice = new Notification(job.result ? t("Done") : t("Something went wrong"), { body: titleOf(job), tag: job.id, ...(media && { icon: mediaUrl(media.id, 256) }) });
   notice.addEventListener("click", () => {
     window.focus();
     notice.close();

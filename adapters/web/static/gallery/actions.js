@@ -112,8 +112,8 @@ function save(blob, name) {
 /** A zip of pictures, with a file beside each that says how it was made. @param {Picture[]} pictures */
 export async function downloadZip(pictures) {
   const chosen = pictures.filter(isPicture);
-  if (!chosen.length) return void showToast(t("Answers have no file: select pictures to download."));
-  if (chosen.length > MAX_EXPORTED) return void showToast(t("At most {n} pictures fit in one zip. Select fewer.", { n: MAX_EXPORTED }), { kind: "error" });
+  if (!chosen.length) return void showToast(t("Answers cannot be downloaded. Select pictures instead."));
+  if (chosen.length > MAX_EXPORTED) return void showToast(t("A zip can hold {n} pictures. Select fewer.", { n: MAX_EXPORTED }), { kind: "error" });
   const toast = showToast(tn(chosen.length, "Preparing the zip…", "Preparing the zip of {n} pictures…"), { timeoutMs: 60_000 });
   try {
     const body = { jobs: [], pictures: chosen.map(({ job, number }) => ({ job, n: number })) };

@@ -50,7 +50,7 @@ async function openDialogs() {
 /** Asks which collection the pictures go into, and adds them. @param {import("./actions.js").Picture[]} given */
 export async function collect(given) {
   const pictures = given.filter((one) => one.kind === "picture");
-  if (!pictures.length) return void showToast(t("Only pictures can be collected: answers stay where they are."));
+  if (!pictures.length) return void showToast(t("Only pictures can be added to collections."));
   return (await openDialogs()).collectPictures(pictures);
 }
 

@@ -40,9 +40,9 @@ const shortcuts = () => [
   { keys: "/", label: t("Search"), run: here(() => document.getElementById("gallery-search")?.focus()) },
   { keys: "f", label: t("Favourite"), run: here(() => toggleFavourite(chosenEntries())) },
   { keys: "Delete", label: t("Delete"), run: here(deleteChosen) },
-  { keys: "Ctrl+a", label: t("Select all that is loaded"), run: here(selectAll) },
+  { keys: "Ctrl+a", label: t("Select all loaded"), run: here(selectAll) },
   { keys: "d", label: t("Download"), run: here(() => chosenEntries().length && downloadZip(chosenEntries())) },
-  { keys: "x", label: t("Select (several: Shift and arrow keys)"), run: () => null },
+  { keys: "x", label: t("Select (Shift+arrow keys: several)"), run: () => null },
 ];
 
 /** Escape ends a selection, and means nothing else here. */
@@ -50,7 +50,7 @@ function followSelection() {
   let stopKey = () => {};
   const stopFollowing = runOnSignals(() => {
     stopKey();
-    const end = { keys: "Escape", label: t("End the selection"), run: here(clearSelection) };
+    const end = { keys: "Escape", label: t("Clear selection"), run: here(clearSelection) };
     stopKey = isSelectMode.value ? registerShortcuts(t("Selection"), [end]) : () => {};
   });
   return () => [stopFollowing, stopKey].forEach((end) => end());
@@ -74,13 +74,13 @@ export function focus() {
 }
 
 const emptyView = () => (hasFilter.value
-  ? stateView({ icon: "search", title: t("Nothing matches"), text: t("Try fewer words, or another filter."), actions: html`<button type="button" @click=${clearFilters}>${t("Clear the filters")}</button>` })
-  : stateView({ icon: "image", title: t("Your pictures will be here"), text: t("Everything that you make is kept here: pictures, answers and captions."), actions: html`<a class="button primary" href="/">${t("Create the first one")}</a>` }));
+  ? stateView({ icon: "search", title: t("Nothing matches"), text: t("Try fewer words or different filters."), actions: html`<button type="button" @click=${clearFilters}>${t("Clear filters")}</button>` })
+  : stateView({ icon: "image", title: t("Your gallery is empty"), text: t("The pictures, answers and captions you create appear here."), actions: html`<a class="button primary" href="/">${t("Create your first picture")}</a>` }));
 
 /** After the last row: an error, or that more comes. */
 function endView() {
   if (pageError.value) return errorView(pageError.value, () => { pageError.value = null; void loadMore(); });
-  return isComplete.value || listingState.value !== "ready" || !order.value.length ? nothing : html`<p class="visually-hidden">${t("More are loaded as you scroll.")}</p>`;
+  return isComplete.value || listingState.value !== "ready" || !order.value.length ? nothing : html`<p class="visually-hidden">${t("Scroll to load more.")}</p>`;
 }
 
 /** Nothing is left to show: also while a deletion can be undone. */

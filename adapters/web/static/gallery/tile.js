@@ -25,7 +25,7 @@ function answerView(job, width) {
     <span class="gallery-words"><b>${shorten(job.options.question || labelOfCommand(job.command), 80)}</b> ${shorten(job.result.text ?? "", 240)}</span>`;
 }
 
-const STATES = { queued: () => t("Waiting"), running: () => t("Running"), cancelled: () => t("Cancelled") };
+const STATES = { queued: () => t("Queued"), running: () => t("Running"), cancelled: () => t("Cancelled") };
 
 const stateOf = (job) => html`
   <span class="gallery-words"><b>${shorten(wordsOf(job), 80)}</b> ${job.error?.message ?? STATES[job.state]?.() ?? ""}</span>`;

@@ -15,7 +15,7 @@ import { labelOfCommand } from "./titles.js";
 
 const SEARCH_DELAY_MS = 250;
 const MAX_SEARCH = 200;
-const STATES = [["", () => t("Results")], ["all", () => t("Everything")], ["failed", () => t("Failed")], ["cancelled", () => t("Cancelled")], ["queued", () => t("Waiting")], ["running", () => t("Running")]];
+const STATES = [["", () => t("Results")], ["all", () => t("Everything")], ["failed", () => t("Failed")], ["cancelled", () => t("Cancelled")], ["queued", () => t("Queued")], ["running", () => t("Running")]];
 
 let timer = null;
 
@@ -51,9 +51,9 @@ function filtersView() {
   const { command, model, collection, favourite, state } = filter.value;
   const named = (collections.value ?? []).map((one) => [one.id, one.name]);
   return html`
-    ${selectView("command", t("Kind"), choicesOf(t("Every kind"), commands.value.filter((one) => one.name !== "preview").map((one) => [one.name, labelOfCommand(one.name)]), command), command)}
-    ${selectView("model", t("Model"), choicesOf(t("Every model"), models.value.map((one) => [one.name, one.name]), model), model)}
-    ${selectView("collection", t("Collection"), choicesOf(t("Every collection"), named, collection), collection)}
+    ${selectView("command", t("Kind"), choicesOf(t("All kinds"), commands.value.filter((one) => one.name !== "preview").map((one) => [one.name, labelOfCommand(one.name)]), command), command)}
+    ${selectView("model", t("Model"), choicesOf(t("All models"), models.value.map((one) => [one.name, one.name]), model), model)}
+    ${selectView("collection", t("Collection"), choicesOf(t("All collections"), named, collection), collection)}
     ${selectView("state", t("State"), STATES.map(([one, text]) => [one, text()]), state)}
     <button type="button" class="chip" aria-pressed=${favourite ? "true" : "false"} @click=${() => setFilter({ favourite: favourite ? null : "true" })}>${icon("heart")}${t("Favourites")}</button>`;
 }
@@ -66,7 +66,7 @@ function openFilters() {
     view: (close) => html`
       <div class="gallery-filter-sheet">${filtersView()}</div>
       <div class="row dialog-actions">
-        <button type="button" @click=${() => { close(); void manageCollections((id) => setFilter({ collection: id })); }}>${t("Manage the collections")}</button>
+        <button type="button" @click=${() => { close(); void manageCollections((id) => setFilter({ collection: id })); }}>${t("Manage collections")}</button>
         <button type="button" class="primary" @click=${() => close()}>${t("Done")}</button>
       </div>`,
   });
@@ -78,7 +78,7 @@ function countText() {
 }
 
 const densityView = () => html`
-  <label class="gallery-density"><span class="visually-hidden">${t("Size of the pictures")}</span>
+  <label class="gallery-density"><span class="visually-hidden">${t("Thumbnail size")}</span>
     <input type="range" min="0" max=${DENSITIES - 1} step="1" .value=${String(shownDensity.value)} @input=${(event) => (density.value = Number(event.target.value))}>
   </label>`;
 
@@ -86,13 +86,13 @@ export const toolbarView = () => html`
   <div class="gallery-tools">
     <h1 tabindex="-1">${t("Gallery")}</h1>
     <p class="hint number gallery-count" role="status">${countText()}</p>
-    <label class="gallery-search"><span class="visually-hidden">${t("Search words")}</span>${icon("search")}
+    <label class="gallery-search"><span class="visually-hidden">${t("Search")}</span>${icon("search")}
       <input id="gallery-search" type="search" maxlength=${MAX_SEARCH} placeholder=${t("Search prompts and answers")} .value=${filter.value.q} @input=${search} enterkeyhint="search" autocomplete="off">
     </label>
     <div class="gallery-filters">${filtersView()}
-      <button type="button" class="icon-button" aria-label=${t("Manage the collections")} title=${t("Manage the collections")} @click=${() => manageCollections((id) => setFilter({ collection: id }))}>${icon("collection")}</button>
+      <button type="button" class="icon-button" aria-label=${t("Manage collections")} title=${t("Manage collections")} @click=${() => manageCollections((id) => setFilter({ collection: id }))}>${icon("collection")}</button>
     </div>
-    <button type="button" class="icon-button gallery-open-filters" aria-label=${hasFilter.value ? t("Filters (some are set)") : t("Filters")} aria-haspopup="dialog" @click=${openFilters}>${icon("filter")}</button>
+    <button type="button" class="icon-button gallery-open-filters" aria-label=${hasFilter.value ? t("Filters (active)") : t("Filters")} aria-haspopup="dialog" @click=${openFilters}>${icon("filter")}</button>
     ${densityView()}
     <button type="button" class="gallery-select" ?disabled=${!entries.value.length} @click=${() => (isSelecting.value = true)}>${icon("check")}<span>${t("Select")}</span></button>
   </div>`;
@@ -116,11 +116,11 @@ export function selectionView() {
   return html`
     <div class="gallery-tools gallery-selection">
       <h1 class="visually-hidden">${t("Gallery")}</h1>
-      <button type="button" class="icon-button" aria-label=${t("End the selection")} @click=${clearSelection}>${icon("close")}</button>
+      <button type="button" class="icon-button" aria-label=${t("Clear selection")} @click=${clearSelection}>${icon("close")}</button>
       <p class="number gallery-selected" role="status">${tn(chosen.length, "{n} selected", "{n} selected")}</p>
       <button type="button" class="subtle" aria-label=${t("Select all")} @click=${selectAll}>${t("All")}</button>
       <span class="spacer"></span>
-      ${actionView("heart", areFavourites ? t("No favourite") : t("Favourite"), () => toggleFavourite(selectedEntries.peek()), { isDisabled: !pictures.length })}
+      ${actionView("heart", areFavourites ? t("Unfavourite") : t("Favourite"), () => toggleFavourite(selectedEntries.peek()), { isDisabled: !pictures.length })}
       ${actionView("collection", t("Collect"), withSelection(collect), { isDisabled: !pictures.length })}
       ${collection ? actionView("minus", t("Remove from the collection"), withSelection((all) => removeFrom(collection, all)), { isDisabled: isNone }) : nothing}
       ${actionView("download", t("Download"), withSelection(downloadZip), { isDisabled: !pictures.length })}

@@ -18,7 +18,7 @@ export function openKeyDialog() {
 
 /** The first key ends access without one, so it has to be an admin's own. */
 const firstView = () => html`
-  <p>${t("This is the first key. From then on everybody signs in with one, and nobody gets in without: so it is yours, and an admin's. This browser is signed in with it.")}</p>`;
+  <p>${t("This is the first key: your own admin key. This browser will be signed in with it. From then on, everyone needs a key to sign in.")}</p>`;
 
 const formView = (state, close) => html`
   <form class="admin-form" novalidate @submit=${(event) => create(event, state)}>
@@ -26,17 +26,17 @@ const formView = (state, close) => html`
       <div class="field">
         <label for="key-person">${t("Who is it for?")}</label>
         <input id="key-person" name="person" maxlength="60" autocomplete="off" aria-describedby="key-person-hint" aria-invalid=${state.value.option === "person" ? "true" : "false"}>
-        <p class="hint" id="key-person-hint">${t("The name of somebody new. Empty: for yourself.")}</p>
+        <p class="hint" id="key-person-hint">${t("Name of a new person. Leave empty for yourself.")}</p>
       </div>
       <div class="field">
         <label for="key-name">${t("What is it for?")}</label>
         <input id="key-name" name="name" maxlength="60" autocomplete="off" placeholder=${t("Phone")} aria-invalid=${state.value.option === "name" ? "true" : "false"}>
       </div>
-      <label class="admin-check"><input type="checkbox" name="admin"><span>${t("An admin's key")}<span class="hint">${t("Its holder can do everything that you see here.")}</span></span></label>` : firstView()}
+      <label class="admin-check"><input type="checkbox" name="admin"><span>${t("Admin key")}<span class="hint">${t("Gives access to everything in Admin.")}</span></span></label>` : firstView()}
     ${fieldError(state.value.error)}
     <div class="row dialog-actions">
       <button type="button" @click=${() => close()}>${t("Cancel")}</button>
-      <button type="submit" class="primary" ?disabled=${state.value.isSending}>${hasKey.value ? t("Create the key") : t("Create my key")}</button>
+      <button type="submit" class="primary" ?disabled=${state.value.isSending}>${hasKey.value ? t("Create key") : t("Create key")}</button>
     </div>
   </form>`;
 
@@ -58,11 +58,11 @@ async function create(event, state) {
 function createdView(created, close) {
   const link = location.origin + created.link;
   return html`
-    <p class="admin-once">${icon("alert")}<span>${t("The key is shown only now. Keep it, or give it to {name}.", { name: created.person.name })}</span></p>
+    <p class="admin-once">${icon("alert")}<span>${t("This key is shown only once. Keep it, or give it to {name}.", { name: created.person.name })}</span></p>
     ${copyField(t("Key"), created.key)}
     ${created.isFirst ? nothing : html`
       ${copyField(t("One-time link"), link)}
-      <p class="hint">${t("It lets in the first person who opens it, without typing the key, until {time}.", { time: formatTime(created.link_expires_at) })}</p>
+      <p class="hint">${t("Signs in the first person who opens it, without the key. Valid until {time}.", { time: formatTime(created.link_expires_at) })}</p>
       <div class="admin-code">${qrView(link, t("QR code of the link"))}</div>`}
     <div class="row dialog-actions"><button type="button" class="primary" @click=${() => close(true)}>${t("Done")}</button></div>`;
 }

@@ -4,37 +4,37 @@ import { t } from "../core/text.js";
 
 /** Groups of tasks, as one filters by them. */
 export const GROUPS = [
-  { name: "make", icon: "create", label: t("Make pictures"), tasks: ["text-to-image"] },
+  { name: "make", icon: "create", label: t("Create pictures"), tasks: ["text-to-image"] },
   { name: "edit", icon: "edit", label: t("Edit pictures"), tasks: ["image-to-image", "image-text-to-image"] },
   { name: "ask", icon: "ask", label: t("Describe and answer"), tasks: ["image-to-text", "visual-question-answering", "zero-shot-image-classification"] },
-  { name: "find", icon: "brush", label: t("Find and trace"), tasks: ["image-segmentation", "depth-estimation", "keypoint-detection"] },
-  { name: "enlarge", icon: "upscale", label: t("Enlarge"), tasks: ["image-upscaling"] },
+  { name: "find", icon: "brush", label: t("Detect and segment"), tasks: ["image-segmentation", "depth-estimation", "keypoint-detection"] },
+  { name: "enlarge", icon: "upscale", label: t("Upscale"), tasks: ["image-upscaling"] },
 ];
 
 const SENTENCES = {
-  "text-to-image": t("Makes pictures from words."),
-  "image-to-image": t("Makes new pictures from one of yours."),
-  "image-text-to-image": t("Edits pictures as you tell it."),
+  "text-to-image": t("Creates pictures from prompts."),
+  "image-to-image": t("Creates new pictures from an existing one."),
+  "image-text-to-image": t("Edits pictures by instruction."),
   "image-to-text": t("Describes pictures."),
   "visual-question-answering": t("Answers questions about pictures."),
-  "zero-shot-image-classification": t("Rates which words fit a picture."),
-  "image-segmentation": t("Finds what you name in a picture, for masks and cutouts."),
-  "depth-estimation": t("Reads how far things are, so that a new picture keeps the scene."),
-  "keypoint-detection": t("Reads poses, so that people in a new picture stand alike."),
-  "image-upscaling": t("Enlarges pictures."),
+  "zero-shot-image-classification": t("Scores how well texts match a picture."),
+  "image-segmentation": t("Finds objects by name, for masks and cutouts."),
+  "depth-estimation": t("Estimates depth, so a new picture keeps the layout."),
+  "keypoint-detection": t("Detects poses, so people in a new picture keep them."),
+  "image-upscaling": t("Upscales pictures."),
 };
 
 const SHORT = {
-  "text-to-image": t("pictures from words"),
-  "image-to-image": t("pictures from pictures"),
+  "text-to-image": t("text to image"),
+  "image-to-image": t("image to image"),
   "image-text-to-image": t("edits"),
-  "image-to-text": t("descriptions"),
+  "image-to-text": t("captions"),
   "visual-question-answering": t("answers"),
-  "zero-shot-image-classification": t("matching words"),
+  "zero-shot-image-classification": t("text matching"),
   "image-segmentation": t("masks"),
   "depth-estimation": t("depth"),
   "keypoint-detection": t("poses"),
-  "image-upscaling": t("enlarging"),
+  "image-upscaling": t("upscaling"),
 };
 
 const LIST = new Intl.ListFormat(document.documentElement.lang || "en", { type: "conjunction" });

@@ -20,7 +20,7 @@ const addingView = (state, close) => html`
   ${formView(state, {
     name: "source",
     label: t("From the Hugging Face Hub, Civitai or this server"),
-    hint: t("org/name, a link to Civitai, or a folder or file on the server. LoRAs and textual inversions are added in the same way."),
+    hint: t("A Hub name (org/name), a Civitai link, or a file or folder on the server. LoRAs and textual inversions work too."),
     example: "org/name",
     button: t("Add"),
     run: (source) => add(state, source, close),
@@ -28,10 +28,10 @@ const addingView = (state, close) => html`
   <hr class="models-line">
   ${formView(state, {
     name: "folder",
-    label: t("All models of ComfyUI or AUTOMATIC1111"),
-    hint: t("Their folder on the server. Everything stays where it is; nothing is copied or changed."),
+    label: t("All models from ComfyUI or AUTOMATIC1111"),
+    hint: t("The program's folder on the server. Files are used in place: nothing is copied or changed."),
     example: "/home/me/ComfyUI",
-    button: t("Scan the folder"),
+    button: t("Scan folder"),
     run: (folder) => scan(state, folder),
   })}
   ${state.value.scanned ? scannedView(state.value.scanned) : nothing}`;
@@ -62,7 +62,7 @@ async function add(state, source, close) {
     const { model, addition } = await post("/admin/models", { source });
     await changeModels(async () => null);
     close();
-    showToast(model ? t("{title} was added. Install it to use it.", { title: model.title }) : t("{name} was added. Use it in prompts by its name.", { name: addition.name }));
+    showToast(model ? t("{title} was added. Install it to use it.", { title: model.title }) : t("{name} was added. Use its name in prompts.", { name: addition.name }));
   } catch (error) {
     state.value = { ...state.peek(), error: error.message, failed: "source", busy: "" };
   }
@@ -86,10 +86,10 @@ function scannedView({ files }) {
   return html`
     <section role="status" class="models-scanned">
       <p><strong>${tn(adopted.length, "{n} model was added.", "{n} models were added.")}</strong>
-        ${present.length ? tn(present.length, "{n} was there already.", "{n} were there already.") : nothing}</p>
+        ${present.length ? tn(present.length, "{n} already added.", "{n} already added.") : nothing}</p>
       ${adopted.length ? html`<p>${adopted.map((file) => file.name).join(", ")}</p>` : nothing}
       ${skipped.length ? html`
-        <p>${tn(skipped.length, "{n} file was left out:", "{n} files were left out:")}</p>
+        <p>${tn(skipped.length, "{n} file skipped:", "{n} files skipped:")}</p>
         <ul>${skipped.slice(0, SKIPPED_SHOWN).map((file) => html`<li><code>${file.path}</code> ${file.reason}</li>`)}</ul>` : nothing}
     </section>`;
 }

@@ -45,12 +45,12 @@ function badgesView(row) {
 }
 
 function factsView(row) {
-  const size = row.disk_bytes ? t("{size} on the disk", { size: formatBytes(row.disk_bytes) }) : row.download_mb ? t("{size} to download", { size: formatBytes(row.download_mb * 2 ** 20) }) : "";
+  const size = row.disk_bytes ? t("{size} on disk", { size: formatBytes(row.disk_bytes) }) : row.download_mb ? t("{size} to download", { size: formatBytes(row.download_mb * 2 ** 20) }) : "";
   return html`
     <dl class="models-facts">
       ${isInstalled(row) && row.default_for.length ? html`<div><dt>${t("Default for")}</dt><dd>${listTasks(row.default_for)}</dd></div>` : nothing}
       ${size ? html`<div><dt>${t("Size")}</dt><dd>${size}</dd></div>` : nothing}
-      ${row.upscale ? html`<div><dt>${t("Enlarging")}</dt><dd>${row.upscale}</dd></div>` : nothing}
+      ${row.upscale ? html`<div><dt>${t("Upscaling")}</dt><dd>${row.upscale}</dd></div>` : nothing}
       ${row.licences.length ? html`<div><dt>${t("Licence")}</dt><dd>${licenceView(row)}</dd></div>` : nothing}
     </dl>`;
 }
@@ -74,16 +74,16 @@ function actionsView(row) {
   if (row.install_progress) return html`<div class="row models-actions"><button type="button" aria-label=${t("Cancel installing {title}", { title: row.title })} @click=${() => cancelInstall(row).then(() => restoreFocus(cardButton(row)))}>${t("Cancel")}</button></div>`;
   const isThere = isInstalled(row);
   const isDefault = isThere && row.tasks.every((task) => row.default_for.includes(task));
-  const use = isThere ? t("Make it the default: {title}", { title: row.title }) : t("Use it: {title}", { title: row.title });
+  const use = isThere ? t("Make default: {title}", { title: row.title }) : t("Use it: {title}", { title: row.title });
   return html`
     <div class="row models-actions">
-      ${isDefault ? html`<span class="hint models-chosen">${icon("check")}${t("In use")}</span>` : html`<button type="button" aria-label=${use} @click=${() => useModel(row)}>${isThere ? t("Make it the default") : t("Use it")}</button>`}
+      ${isDefault ? html`<span class="hint models-chosen">${icon("check")}${t("In use")}</span>` : html`<button type="button" aria-label=${use} @click=${() => useModel(row)}>${isThere ? t("Make default") : t("Use it")}</button>`}
       ${isThere && !row.demo ? html`<button type="button" class="subtle" aria-label=${t("Remove {title}", { title: row.title })} @click=${() => askToRemove(row)}>${t("Remove")}</button>` : nothing}
     </div>`;
 }
 
 async function askToRemove(row) {
-  const text = row.disk_bytes ? t("This deletes its {size} from the disk, unless another model needs them. It can be downloaded again.", { size: formatBytes(row.disk_bytes) }) : t("It can be added again.");
+  const text = row.disk_bytes ? t("Deletes {size} from disk, except files that other models use. You can download it again.", { size: formatBytes(row.disk_bytes) }) : t("You can add it again later.");
   if (!(await confirmDialog({ title: t("Remove {title}?", { title: row.title }), text, confirm: t("Remove"), isDangerous: true }))) return;
   const result = await removeModel(row);
   void restoreFocus(cardButton(row));
@@ -98,7 +98,7 @@ export const addonView = (addon) => html`
     <div>
       <h3>${addon.name}</h3>
       <p class="hint">${[KINDS[addon.kind] ?? addon.kind, addon.family, formatBytes(addon.size)].filter(Boolean).join(" · ")}</p>
-      ${addon.trigger_words.length ? html`<p>${t("Words for prompts: {words}", { words: addon.trigger_words.join(", ") })}</p>` : nothing}
+      ${addon.trigger_words.length ? html`<p>${t("Trigger words: {words}", { words: addon.trigger_words.join(", ") })}</p>` : nothing}
     </div>
     <button type="button" class="subtle" aria-label=${t("Remove {title}", { title: addon.name })} @click=${() => askToRemove({ ...addon, title: addon.name, disk_bytes: addon.size })}>${t("Remove")}</button>
   </li>`;

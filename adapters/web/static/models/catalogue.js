@@ -81,7 +81,7 @@ async function finish(name, state) {
   followed.delete(name);
   await refreshModels();
   if (state.isGone) return;
-  if (state.trials.some((trial) => trial.has_picture)) setExample(name, { src: `/api/v1/admin/models/${name}/installation/picture`, alt: t("The picture that {title} made as a test", { title }) });
+  if (state.trials.some((trial) => trial.has_picture)) setExample(name, { src: `/api/v1/admin/models/${name}/installation/picture`, alt: t("Test picture by {title}", { title }) });
   if (state.error) announce(state.error);
   else showToast(t("{title} is ready.", { title }));
 }

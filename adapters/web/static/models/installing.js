@@ -18,7 +18,7 @@ export function fitOf(fits) {
   const texts = {
     resident: ["good", seconds ? t("Fits, {seconds} each", { seconds }) : t("Fits")],
     offload: ["slow", seconds ? t("Fits with offloading, {seconds} each", { seconds }) : t("Fits with offloading")],
-    cpu: ["slow", seconds ? t("On the processor, {seconds} each", { seconds }) : t("On the processor")],
+    cpu: ["slow", seconds ? t("On the CPU, {seconds} each", { seconds }) : t("On the CPU")],
   };
   const [kind, text] = texts[fits.place] ?? ["bad", t("Does not fit: needs {missing}", { missing: fits.missing })];
   return { kind, text };
@@ -70,18 +70,18 @@ const isQuestion = (terms) => terms.must_accept || terms.missing_bytes > 0 || te
 function termsView(work) {
   const { terms, error, isSending } = work.state.value;
   if (error) return errorView(error, () => loadTerms(work));
-  if (!terms || !isQuestion(terms)) return loadingView(t("Asking the model's source…"));
+  if (!terms || !isQuestion(terms)) return loadingView(t("Fetching model details…"));
   const fit = fitOf(terms.fits);
   return html`
     <p>${describeAbilities(terms)}</p>
     <ul class="models-terms">
-      ${terms.missing_bytes ? html`<li>${icon("download")}${t("{size} to download, {free} free on the disk.", { size: formatBytes(terms.missing_bytes), free: formatBytes(terms.free_bytes) })}</li>` : nothing}
+      ${terms.missing_bytes ? html`<li>${icon("download")}${t("{size} to download, {free} free on disk.", { size: formatBytes(terms.missing_bytes), free: formatBytes(terms.free_bytes) })}</li>` : nothing}
       ${fit ? html`<li class=${`models-fit-${fit.kind}`}>${icon(fit.kind === "bad" ? "alert" : "check")}${fit.text}</li>` : nothing}
       ${terms.fits.notes.map((note) => html`<li>${icon("minus")}${note}</li>`)}
       <li>${icon("key")}<span>${t("Licence: {names}", { names: terms.licences.join("; ") || t("unknown") })}
         ${terms.licence_url ? html`<a href=${terms.licence_url} target="_blank" rel="noreferrer">${t("Read the licence")}</a>` : nothing}</span></li>
       <li>${icon(terms.commercial ? "check" : "alert")}${terms.commercial ? t("Commercial use is allowed.") : t("Not for commercial use.")}</li>
-      ${terms.gated ? html`<li>${icon("alert")}${t("Its authors share it only with approved accounts: set your hub token on the server.")}</li>` : nothing}
+      ${terms.gated ? html`<li>${icon("alert")}${t("Gated model: request access from its authors, then set your Hub token on the server.")}</li>` : nothing}
     </ul>
     <div class="row dialog-actions">
       <button type="button" @click=${() => work.close()}>${t("Not now")}</button>

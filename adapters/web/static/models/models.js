@@ -53,7 +53,7 @@ export function view({ query }) {
           <h1>${t("Models")}</h1>
           <span class="spacer"></span>
           ${isAdmin.value ? html`
-            <button type="button" class="subtle" title=${t("Unload the models that are idle; the next job that needs one loads it again")} ?disabled=${isUnloading.value} @click=${unload}>${t("Free memory")}</button>
+            <button type="button" class="subtle" title=${t("Unload idle models. They are loaded again when a job needs them.")} ?disabled=${isUnloading.value} @click=${unload}>${t("Free memory")}</button>
             <button type="button" aria-label=${t("Add a model")} @click=${openAdding}>${icon("plus")}${t("Add")}</button>` : nothing}
         </div>
         ${filtersView(filter)}
@@ -63,7 +63,7 @@ export function view({ query }) {
 }
 
 const filtersView = ({ does, show }) => html`
-  <div class="row models-filters" role="group" aria-label=${t("What they do")}>
+  <div class="row models-filters" role="group" aria-label=${t("Filter by task")}>
     <button type="button" class="chip" aria-pressed=${does ? "false" : "true"} @click=${() => updateQuery({ does: null })}>${t("Everything")}</button>
     ${GROUPS.map((group) => html`
       <button type="button" class="chip" aria-pressed=${does === group.name ? "true" : "false"} @click=${() => updateQuery({ does: does === group.name ? null : group.name })}>${icon(group.icon)}${group.label}</button>`)}
@@ -80,9 +80,9 @@ function contentView(filter) {
   if (!rows.value) return loadingView();
   const shown = rows.value.filter((row) => isShown(row, filter));
   const lists = [
-    { name: "installing", title: t("Being installed"), rows: shown.filter((row) => row.install_progress) },
+    { name: "installing", title: t("Installing"), rows: shown.filter((row) => row.install_progress) },
     { name: "installed", title: t("Installed"), rows: shown.filter(isInstalled) },
-    { name: "available", title: t("Can be installed"), rows: shown.filter((row) => !row.enabled && !row.install_progress) },
+    { name: "available", title: t("Available"), rows: shown.filter((row) => !row.enabled && !row.install_progress) },
   ];
   return html`
     ${hasOnlyStarters.value ? invitationView(filter) : nothing}
@@ -101,8 +101,8 @@ const invitationView = (filter) => html`
   <div class="models-invitation">
     ${icon("create")}
     <div>
-      <p><strong>${t("These are small starters.")}</strong> ${t("They came with Easel, so that everything works from the first minute. For pictures worth keeping, choose a real model.")}</p>
-      ${isAdmin.value ? nothing : html`<p class="hint">${t("Somebody who administers this Easel can install one here.")}</p>`}
+      <p><strong>${t("These are small starter models.")}</strong> ${t("They come with Easel so that everything works right away. For pictures worth keeping, choose a real model.")}</p>
+      ${isAdmin.value ? nothing : html`<p class="hint">${t("An admin can install one here.")}</p>`}
     </div>
     ${isAdmin.value && !(filter.does === "make" && filter.show === "fits") ? html`<button type="button" class="primary" @click=${chooseReal}>${t("Choose a real model")}</button>` : nothing}
   </div>`;
@@ -120,7 +120,7 @@ async function chooseReal() {
 
 const noneView = () => stateView({
   icon: "models",
-  title: t("No model fits these filters"),
+  title: t("No models match these filters"),
   actions: html`<button type="button" @click=${() => updateQuery({ does: null, show: null })}>${t("Show all")}</button>`,
 });
 
@@ -134,7 +134,7 @@ async function unload() {
   isUnloading.value = true;
   try {
     const { models, busy, freed_mb: freed } = await post("/models/unload", {});
-    const result = models.length ? tn(models.length, "Unloaded one model and freed {size}.", "Unloaded {n} models and freed {size}.", { size: formatBytes(freed * 2 ** 20) }) : t("No model was idle.");
+    const result = models.length ? tn(models.length, "Unloaded one model and freed {size}.", "Unloaded {n} models and freed {size}.", { size: formatBytes(freed * 2 ** 20) }) : t("No idle models to unload.");
     showToast(busy.length ? `${result} ${t("Still in use: {models}.", { models: busy.join(", ") })}` : result);
     await refreshModels();
   } catch (problem) {

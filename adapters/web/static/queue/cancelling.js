@@ -27,7 +27,7 @@ async function cancelNow(id, options = {}) {
     takeJob(await remove(`/jobs/${id}`, options));
   } catch (error) {
     const isOver = ["not_cancellable", "not_found"].includes(error.code);
-    showToast(isOver ? t("It was done already.") : error.message, { kind: isOver ? "info" : "error" });
+    showToast(isOver ? t("It had already finished.") : error.message, { kind: isOver ? "info" : "error" });
   }
 }
 
@@ -35,7 +35,7 @@ function withdraw(ids) {
   const withdrawal = { waiting: new Set(ids), cancelled: [] };
   withdrawals.add(withdrawal);
   setWithdrawn(ids, true);
-  showUndo(tn(ids.length, "{n} waiting job cancelled.", "{n} waiting jobs cancelled."), {
+  showUndo(tn(ids.length, "{n} queued job cancelled.", "{n} queued jobs cancelled."), {
     undo() {
       withdrawals.delete(withdrawal);
       setWithdrawn([...withdrawal.waiting], false);

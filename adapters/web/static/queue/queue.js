@@ -44,7 +44,7 @@ export function view() {
         <h1>${t("Queue")}</h1>
         <p class="hint" role="status">${SignalView(summaryView)}</p>
         <span class="spacer"></span>
-        ${isAdmin.value ? html`<a class="button subtle" href="/admin?tab=queue">${icon("admin")}${t("Everybody's queue")}</a>` : nothing}
+        ${isAdmin.value ? html`<a class="button subtle" href="/admin?tab=queue">${icon("admin")}${t("Everyone's queue")}</a>` : nothing}
         ${jobs.length > 1 ? html`<button type="button" @click=${() => cancelJobs(shownJobs())}>${t("Cancel all")}</button>` : nothing}
       </div>
       ${jobs.length ? listView(jobs) : emptyView()}
@@ -55,7 +55,7 @@ export function view() {
 function summaryView() {
   const jobs = shownJobs();
   const running = jobs.filter((job) => job.state === "running").length;
-  const parts = [running && tn(running, "{n} running", "{n} running"), jobs.length > running && tn(jobs.length - running, "{n} waiting", "{n} waiting")];
+  const parts = [running && tn(running, "{n} running", "{n} running"), jobs.length > running && tn(jobs.length - running, "{n} queued", "{n} queued")];
   return parts.filter(Boolean).join(" · ");
 }
 
@@ -67,7 +67,7 @@ const listView = (jobs) => html`
 
 function endView() {
   const last = Math.max(...shownJobs().map((job) => secondsLeft(job) ?? -1));
-  return last > 0 ? t("All of them are done in {left}.", { left: formatSeconds(last) }) : "";
+  return last > 0 ? t("All done in {left}.", { left: formatSeconds(last) }) : "";
 }
 
 function rowView(job) {
@@ -125,12 +125,12 @@ function moveInList(event) {
 }
 
 function emptyView() {
-  if (!hasJobs.value) return connection.value === "online" ? loadingView() : stateView({ icon: "alert", title: t("The queue has not loaded yet"), text: t("It appears when the server responds again. Queued jobs stay queued.") });
+  if (!hasJobs.value) return connection.value === "online" ? loadingView() : stateView({ icon: "alert", title: t("The queue has not loaded yet"), text: t("It loads when the server is back. Queued jobs stay queued.") });
   return stateView({
     icon: "queue",
-    title: t("Nothing is waiting"),
-    text: t("What you make shows up here while it runs, wherever you asked for it: on this page, in a chat or from the command line."),
-    actions: html`<a class="button primary" href="/">${t("Make something")}</a><a class="button" href="/gallery">${t("Open the gallery")}</a>`,
+    title: t("Your queue is empty"),
+    text: t("Jobs appear here while they wait and run, whether from this page, a chat or the command line."),
+    actions: html`<a class="button primary" href="/">${t("Create a picture")}</a><a class="button" href="/gallery">${t("Open the gallery")}</a>`,
   });
 }
 

@@ -24,8 +24,8 @@ export function secondsLeft(job) {
 /** @param {object} job */
 export function stateText(job) {
   if (job.cancel_requested) return t("Cancelling…");
-  if (job.install_progress) return t("Waits for {title}, which is being installed", { title: job.install_progress.title });
-  if (job.state === "queued") return job.position ? t("Number {position} in the queue", { position: job.position }) : t("Queued");
+  if (job.install_progress) return t("Waiting for {title} to be installed", { title: job.install_progress.title });
+  if (job.state === "queued") return job.position ? t("Queued at position {position}", { position: job.position }) : t("Queued");
   const { phase = "waiting", step = 0, steps = 0 } = job.progress ?? {};
   if (phase === "loading") return t("Loading the model…");
   if (phase === "finishing") return t("Finishing…");

@@ -43,7 +43,7 @@ function quotaView(shown) {
   const share = shown.limit ? Math.min(1, (shown.used + shown.reserved) / shown.limit) : 0;
   return html`
     <p class="hint">${quotaText(shown)}</p>
-    ${shown.limit === null ? nothing : html`<meter min="0" max="1" .value=${share} aria-label=${t("Share of today's quota used")}></meter>`}`;
+    ${shown.limit === null ? nothing : html`<meter min="0" max="1" .value=${share} aria-label=${t("Quota used today")}></meter>`}`;
 }
 
 function closeMenu() {

@@ -39,7 +39,7 @@ async function start() {
   renderOnSignals(root, () => (startError.value ? startErrorView() : shellView()));
   runOnSignals(() => (document.title = session.value === "ready" && title.value ? `${title.value} · Easel` : "Easel"));
   registerShortcuts(t("Everywhere"), [
-    { keys: "?", label: t("Show the shortcuts"), run: openShortcuts },
+    { keys: "?", label: t("Show shortcuts"), run: openShortcuts },
     { keys: "z", label: t("Undo"), run: undoLast },
     { keys: "Alt+1", label: t("Create"), inFields: true, run: () => navigate("/") },
     { keys: "Alt+2", label: t("Gallery"), inFields: true, run: () => navigate("/gallery") },

@@ -27,7 +27,7 @@ export function shellView() {
   return html`
     ${session.value === "signed-out" ? nothing : html`
       <div class="shell" ?inert=${isCovered} ?hidden=${isCovered}>
-        <a class="skip-link" href="#main">${t("Skip to the content")}</a>
+        <a class="skip-link" href="#main">${t("Skip to content")}</a>
         ${SignalView(railView)}
         <main id="main" tabindex="-1" ?inert=${Boolean(place.value?.route.isOverlay && background.value)}>${SignalView(mainView)}</main>
         ${SignalView(overlayView)}
@@ -82,7 +82,7 @@ function guardedView(shown) {
     return shown.module.view(shown);
   } catch (error) {
     console.error(error);
-    queueMicrotask(() => fail(shown, new Error(t("A fault in the page. Try again; if it stays, reload the page."))));
+    queueMicrotask(() => fail(shown, new Error(t("Something went wrong in the page. Try again or reload it."))));
     return nothing;
   }
 }
@@ -92,7 +92,7 @@ const missingView = () => html`
     <div class="state state-error">
       ${icon("alert")}
       <h1>${t("This part of the page could not be loaded")}</h1>
-      <p>${connection.value === "offline" ? t("The server does not respond. Try again when it is back.") : t("Easel may have been updated while the page was open.")}</p>
+      <p>${connection.value === "offline" ? t("The server is not responding. Try again when it is back.") : t("Easel may have been updated while the page was open.")}</p>
       <div class="row">
         <button type="button" class="primary" @click=${retry}>${t("Try again")}</button>
         <button type="button" @click=${() => location.reload()}>${t("Reload the page")}</button>
@@ -101,4 +101,4 @@ const missingView = () => html`
   </div>`;
 
 const bannerView = () => html`
-  <div role="status" class="banner-place">${connection.value === "offline" ? html`<p class="banner"><span class="spinner" aria-hidden="true"></span>${t("The server does not respond. Trying again…")}</p>` : nothing}</div>`;
+  <div role="status" class="banner-place">${connection.value === "offline" ? html`<p class="banner"><span class="spinner" aria-hidden="true"></span>${t("The server is not responding. Reconnecting…")}</p>` : nothing}</div>`;

@@ -13,7 +13,7 @@ const share = signal(50);
 export function candidatesOf(job, number) {
   const parent = job.parent ? jobs.value.get(job.parent)?.value : null;
   const mine = job.result?.media[number - 1]?.id;
-  const sources = job.images.filter((image) => image.role !== "mask").map((image) => [image.id, t("What it was made from")]);
+  const sources = job.images.filter((image) => image.role !== "mask").map((image) => [image.id, t("Source picture")]);
   const others = (job.result?.media ?? []).map((media, index) => [media?.id, t("Picture {n}", { n: index + 1 })]);
   const earlier = (parent?.result?.media ?? []).map((media, index) => [media?.id, t("Earlier picture {n}", { n: index + 1 })]);
   const unique = new Map();
@@ -40,14 +40,14 @@ export function compareView(job, number, media, alt) {
         <img src=${mediaUrl(media.id, 1024)} alt=${alt} draggable="false">
         <img class="viewer-left" src=${mediaUrl(compared.value, 1024)} alt=${candidates.find(([id]) => id === compared.value)?.[1] ?? ""} draggable="false">
         <span class="viewer-divider" aria-hidden="true"></span>
-        <input type="range" min="0" max="100" step="1" .value=${String(share.value)} aria-label=${t("Position between the two pictures")} @keydown=${keepKeys} @input=${(event) => (share.value = Number(event.target.value))}>
+        <input type="range" min="0" max="100" step="1" .value=${String(share.value)} aria-label=${t("Comparison slider")} @keydown=${keepKeys} @input=${(event) => (share.value = Number(event.target.value))}>
       </div>
       <div class="row viewer-compare-tools">
         ${candidates.length > 1 ? html`
           <label class="row"><span>${t("Compare with")}</span>
             <select @change=${(event) => (compared.value = event.target.value)}>${candidates.map(([id, label]) => html`<option value=${id} .selected=${id === compared.value}>${label}</option>`)}</select>
           </label>` : nothing}
-        <button type="button" @click=${() => (compared.value = null)}>${t("End comparing")}</button>
+        <button type="button" @click=${() => (compared.value = null)}>${t("Stop comparing")}</button>
       </div>
     </div>`;
 }

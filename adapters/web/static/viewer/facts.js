@@ -7,7 +7,7 @@ import { formatNumber, formatTime, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { labelOfCommand, wordsOf } from "../gallery/titles.js";
 
-const PLATFORMS = { web: () => t("The page or the API"), cli: () => t("The command line"), discord: () => "Discord", telegram: () => "Telegram" };
+const PLATFORMS = { web: () => t("Page or API"), cli: () => t("Command line"), discord: () => "Discord", telegram: () => "Telegram" };
 const SHOWN_ELSEWHERE = ["asked", "prompts", "prompt", "question", "negative_prompt", "style", "seed", "steps", "guidance_scale", "sampler", "schedule", "strength", "width", "height", "model", "count", "loras"];
 
 /** Copies a text, also where the browser's clipboard needs HTTPS. @param {string} text */
@@ -17,7 +17,7 @@ export async function copyText(text) {
     else copyByField(text);
     showToast(t("Copied."));
   } catch {
-    showToast(t("The browser did not allow copying. Select the text and copy it by keys."), { kind: "error" });
+    showToast(t("The browser blocked copying. Select the text and copy it yourself."), { kind: "error" });
   }
 }
 
@@ -46,13 +46,13 @@ export function listFacts(job, media, sourceText) {
     [t("Guidance"), facts.guidance_scale],
     [t("Sampler"), facts.sampler],
     [t("Schedule"), facts.schedule],
-    [t("Strength"), facts.strength],
+    [t("Denoising strength"), facts.strength],
     [t("LoRAs"), facts.loras.map(loraText).join(", ")],
     [t("Made from"), sourceText],
     [t("Size"), media ? `${media.width} × ${media.height}` : ""],
     ...Object.entries(options).filter(([name]) => !SHOWN_ELSEWHERE.includes(name)).map(([name, value]) => [name.replaceAll("_", " "), typeof value === "object" ? JSON.stringify(value) : value]),
     [t("Compute time"), seconds(facts.device_s ?? result?.seconds)],
-    [t("Waited"), seconds(facts.queue_s)],
+    [t("Queue time"), seconds(facts.queue_s)],
     [t("Total time"), seconds(facts.took_s)],
     [t("From"), [PLATFORMS[facts.platform]?.() ?? facts.platform, facts.client].filter(Boolean).join(", ")],
     [t("Created"), formatTime(job.created_at)],
@@ -82,5 +82,5 @@ export function factsView(job, media, sourceText) {
 }
 
 /** The words as they were typed. @param {object} job */
-export const wordsView = (job) => html`<div class="viewer-words"><p>${wordsOf(job)}</p>${copyButton(t("words"), wordsOf(job))}</div>`;
+export const wordsView = (job) => html`<div class="viewer-words"><p>${wordsOf(job)}</p>${copyButton(t("prompt"), wordsOf(job))}</div>`;
 

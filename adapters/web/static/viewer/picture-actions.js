@@ -37,7 +37,7 @@ export async function vary() {
   try {
     const recipe = await get(`/jobs/${entry.job}/recipe?picture=${entry.number}`);
     const images = recipe.images.filter((image) => image.available).map(({ available: _available, ...image }) => image);
-    await submit({ command: recipe.command, options: recipe.all_but_seed, images }, t("A variation is being made."));
+    await submit({ command: recipe.command, options: recipe.all_but_seed, images }, t("Variation added to the queue."));
   } catch (error) {
     showToast(error.message, { kind: "error" });
   }
@@ -51,7 +51,7 @@ export const favourite = () => shownEntry.peek()?.kind === "picture" && toggleFa
 
 export function compare() {
   const entry = shownEntry.peek();
-  if (entry?.kind === "picture" && !toggleCompare(shownJob.peek(), entry.number)) showToast(t("There is nothing to compare with: this picture has no source and stands alone."));
+  if (entry?.kind === "picture" && !toggleCompare(shownJob.peek(), entry.number)) showToast(t("There is no other picture to compare with."));
 }
 
 /** Deletes what is shown and goes on with the next one; undone, it is shown again. */
@@ -75,12 +75,12 @@ export function download() {
 export async function copyPicture() {
   const media = shownMedia.peek();
   if (!media) return;
-  if (!window.ClipboardItem || !navigator.clipboard) return void showToast(t("This browser copies pictures only over HTTPS or on this machine. Use Download."), { kind: "error" });
+  if (!window.ClipboardItem || !navigator.clipboard) return void showToast(t("Copying pictures needs HTTPS. Use Download instead."), { kind: "error" });
   try {
     await navigator.clipboard.write([new ClipboardItem({ "image/png": toPng(media) })]);
-    showToast(t("The picture is in the clipboard."));
+    showToast(t("Picture copied."));
   } catch {
-    showToast(t("The browser did not allow copying. Use Download."), { kind: "error" });
+    showToast(t("The browser blocked copying. Use Download instead."), { kind: "error" });
   }
 }
 
@@ -108,17 +108,17 @@ const menuView = (name, label, entries) => html`
 
 function changesOf() {
   const entries = [
-    ["zoom", t("Zoom out"), {}], ["square", t("Make it square"), {}],
+    ["zoom", t("Extend on all sides"), {}], ["square", t("Make it square"), {}],
     ["pan", t("Extend to the left"), { direction: "left" }], ["pan", t("Extend to the right"), { direction: "right" }],
     ["pan", t("Extend upwards"), { direction: "up" }], ["pan", t("Extend downwards"), { direction: "down" }],
   ];
-  return entries.filter(([command]) => isPossible(command)).map(([command, label, options]) => [label, submitFor(command, options, t("The larger picture is being made."))]);
+  return entries.filter(([command]) => isPossible(command)).map(([command, label, options]) => [label, submitFor(command, options, t("Added to the queue."))]);
 }
 
 const buttonView = (name, label, run, { isPressed = null, key = "" } = {}) => html`
   <button type="button" class="viewer-action" title=${key ? t("{label} ({key})", { label, key }) : label} aria-pressed=${isPressed === null ? nothing : String(isPressed)} aria-keyshortcuts=${key || nothing} @click=${run}>${icon(name)}<span>${label}</span></button>`;
 
-const reuseMenu = () => menuView("reuse", t("Reuse"), [[t("The words"), reuse("words")], [t("Everything but the seed"), reuse("all_but_seed")], [t("Everything"), reuse("all")]]);
+const reuseMenu = () => menuView("reuse", t("Reuse"), [[t("Prompt only"), reuse("words")], [t("Everything except the seed"), reuse("all_but_seed")], [t("Everything"), reuse("all")]]);
 
 /** For an answer: only what one can do with words. */
 const textActions = () => html`<div class="viewer-actions">${reuseMenu()}${buttonView("trash", t("Delete"), erase, { key: "Delete" })}</div>`;
@@ -133,7 +133,7 @@ export function actionsView() {
       ${buttonView("vary", t("Vary"), vary, { key: "V" })}
       ${buttonView("photo", t("Start from it"), startFromIt)}
       ${buttonView("edit", t("Edit"), edit, { key: "E" })}
-      ${commands.value.some((one) => one.name === "upscale") ? buttonView("upscale", t("Upscale"), submitFor("upscale", {}, t("The larger picture is being made."))) : nothing}
+      ${commands.value.some((one) => one.name === "upscale") ? buttonView("upscale", t("Upscale"), submitFor("upscale", {}, t("Added to the queue."))) : nothing}
       ${changes.length ? menuView("more", t("Extend"), changes) : nothing}
       ${reuseMenu()}
       ${candidatesOf(job, entry.number).length ? buttonView("compare", t("Compare"), compare, { isPressed: Boolean(compared.value), key: "C" }) : nothing}

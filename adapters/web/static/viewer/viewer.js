@@ -38,8 +38,8 @@ const shortcuts = () => [
   { keys: "e", label: t("Edit"), run: edit },
   { keys: "v", label: t("Vary"), run: vary },
   { keys: "+", label: t("Zoom in"), run: zoomIn },
-  { keys: "-", label: t("Zoom out of the picture"), run: zoomOut },
-  { keys: "0", label: t("Whole picture"), run: resetZoom },
+  { keys: "-", label: t("Zoom out"), run: zoomOut },
+  { keys: "0", label: t("Fit to view"), run: resetZoom },
   { keys: "Escape", label: t("Back"), run: leaveStep },
 ];
 
@@ -104,7 +104,7 @@ export function leave() {
 const missing = (title, text) => html`<h1 class="visually-hidden">${title}</h1>${stateView({ title, text, actions: html`<a class="button primary" href="/gallery">${t("Open the gallery")}</a>` })}`;
 
 function problemView(error) {
-  if (error.code === "not_found") return missing(t("This picture does not exist"), t("It was deleted, it belongs to somebody else, or the link is incomplete."));
+  if (error.code === "not_found") return missing(t("This picture does not exist"), t("It was deleted, belongs to someone else, or the link is incomplete."));
   return html`<h1 class="visually-hidden">${t("Picture")}</h1>${errorView(error, () => { problem.value = null; void fetch({ job: shown.peek().job, n: shown.peek().number }); })}`;
 }
 
@@ -117,8 +117,8 @@ function unfinishedView(job) {
     </div>`;
 }
 
-const deletedView = (job) => html`<div class="viewer-stage">${stateView({ icon: "trash", title: t("This picture was deleted"), text: job.result.media.some(Boolean) ? t("The others of its request are still there.") : "" })}</div>`;
-const failedView = (job) => html`<div class="viewer-stage">${stateView({ icon: "alert", title: t("This request has no picture"), text: [job.error?.message, job.error?.incident && t("Incident {code}", { code: job.error.incident })].filter(Boolean).join(" ") })}</div>`;
+const deletedView = (job) => html`<div class="viewer-stage">${stateView({ icon: "trash", title: t("This picture was deleted"), text: job.result.media.some(Boolean) ? t("Other pictures of this request still exist.") : "" })}</div>`;
+const failedView = (job) => html`<div class="viewer-stage">${stateView({ icon: "alert", title: t("This request produced no picture"), text: [job.error?.message, job.error?.incident && t("Incident {code}", { code: job.error.incident })].filter(Boolean).join(" ") })}</div>`;
 
 const swipe = (direction) => {
   if (direction === "left") void show(next.peek());
@@ -141,7 +141,7 @@ function stageOf(job) {
   if (!job.result) return failedView(job);
   if (job.result.media.length) return deletedView(job);
   const photo = job.images[0];
-  return photo ? stageView({ key: shownKey.value, media: { id: photo.id }, alt: t("The picture that was asked about"), isBlurred: false, swipe }) : html`<div class="viewer-stage"></div>`;
+  return photo ? stageView({ key: shownKey.value, media: { id: photo.id }, alt: t("Picture the question is about"), isBlurred: false, swipe }) : html`<div class="viewer-stage"></div>`;
 }
 
 const arrowView = (entry, name, label, side) => html`
@@ -151,7 +151,7 @@ const arrowView = (entry, name, label, side) => html`
 function placeText() {
   const count = sequence.value.length;
   if (position.value < 0) return "";
-  if (sequence.value === entries.value && !isComplete.value && total.value > count) return t("{n} of more than {count}", { n: position.value + 1, count });
+  if (sequence.value === entries.value && !isComplete.value && total.value > count) return t("{n} of {count}+", { n: position.value + 1, count });
   return t("{n} of {count}", { n: position.value + 1, count });
 }
 
@@ -161,7 +161,7 @@ const barView = () => html`
     <p class="hint number">${placeText()}</p>
     <span class="spacer"></span>
     ${shownMedia.value && !compared.value ? html`
-      <button type="button" class="icon-button viewer-zoom-button" aria-label=${t("Zoom out of the picture")} ?disabled=${!isZoomed.value} @click=${zoomOut}>${icon("minus")}</button>
+      <button type="button" class="icon-button viewer-zoom-button" aria-label=${t("Zoom out")} ?disabled=${!isZoomed.value} @click=${zoomOut}>${icon("minus")}</button>
       <button type="button" class="icon-button viewer-zoom-button" aria-label=${t("Zoom in")} @click=${zoomIn}>${icon("plus")}</button>` : nothing}
   </div>`;
 
@@ -193,7 +193,7 @@ function contentView() {
   if (!job) return html`<div class="viewer-alone">${barView()}<h1 class="visually-hidden">${t("Picture")}</h1>${loadingView()}</div>`;
   const { number } = shown.value;
   const places = job.result?.media.length || 1;
-  if (number < 1 || number > places) return html`<div class="viewer-alone">${barView()}${missing(t("This picture does not exist"), t("Its request has fewer pictures."))}</div>`;
+  if (number < 1 || number > places) return html`<div class="viewer-alone">${barView()}${missing(t("This picture does not exist"), t("This request made fewer pictures."))}</div>`;
   return html`
     <div class="viewer-main">
       ${SignalView(barView)}
