@@ -14,7 +14,7 @@ from bot.usecases.model_manager import Installation, InstallTerms
 from bot.usecases.moderation import SpaceRules
 
 HOW_TO_USE = N_("To install one: {use}. Instead of use: cancel stops an installation, remove deletes a model.")
-TRIGGER_WORDS = N_("Words for prompts: {words}.")
+TRIGGER_WORDS = N_("Trigger words: {words}.")
 ACCEPT_FIRST = N_("To accept these terms and install it: {accept}")
 
 

@@ -1,4 +1,4 @@
-"""/link: a one-time code, linking with one, and unlinking the account that writes."""
+"""/link: creates a one-time code, links accounts with one, and unlinks the current account."""
 
 import re
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from bot.usecases.account_links import parse_code
 
 LINK_OPTIONS = (
     ChatOption(
-        name="code", help=N_("A code from your other account; \u201cremove\u201d unlinks this one"), takes_rest=True
+        name="code", help=N_("Code from your other account, or \u201cremove\u201d to unlink this one"), takes_rest=True
     ),
-    ChatOption(name="confirm", help=N_("True: yes, link these accounts"), kind=OptionKind.FLAG),
+    ChatOption(name="confirm", help=N_("True: link these accounts"), kind=OptionKind.FLAG),
 )
 CONFIRM_UNLINK = Confirmation(
     command="link",
@@ -45,7 +45,7 @@ async def manage_links(ctx: ChatContext, options: Mapping[str, Any]) -> ChatRepl
 
 
 async def _refuse_in_public(ctx: ChatContext, text: str) -> ChatReply:
-    """A code that others have seen could link them instead, so it ends."""
+    """Others could use a code that they have seen, so it is revoked."""
     code = _YES.fullmatch(text)
     if text and text.casefold() != link_texts.REMOVE:
         await ctx.usecases.links.revoke_code(code.group(1) if code else text)
@@ -85,7 +85,7 @@ async def _unlink(ctx: ChatContext, *, is_confirmed: bool) -> ChatReply:
 
 
 def confirm_link(text: str) -> Confirmation:
-    """The question whether to link with a code, which its button carries. Raises: LinkRefused."""
+    """Asks whether to link with this code, which the button carries. Raises: LinkRefused."""
     code = parse_code(text)
     return replace(
         CONFIRM_UNLINK,
@@ -96,7 +96,7 @@ def confirm_link(text: str) -> Confirmation:
 
 
 def find_confirmation(data: str) -> Confirmation | None:
-    """The question that a button with a code accepts."""
+    """The confirmation that a button with a code accepts."""
     match = _ACCEPT.fullmatch(data)
     return confirm_link(match.group(1)) if match and _is_valid(match.group(1)) else None
 

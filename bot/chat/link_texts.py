@@ -11,8 +11,8 @@ from bot.ports import LinkedAccount, LinkResult, LinkSide
 PLATFORMS: Mapping[str, str] = {
     "discord": "Discord",
     "telegram": "Telegram",
-    "web": N_("page and API"),
-    "local": N_("this machine"),
+    "web": N_("page or API"),
+    "local": N_("this computer"),
 }
 REMOVE = "remove"
 
@@ -37,12 +37,12 @@ def format_preview(result: LinkResult, locale: str = "en", *, style: CommandStyl
     translate = translator(locale)
     used, limit = format_seconds(result.used), result.limit
     if limit is None:
-        quota = translate("Together you have used {used} s of compute today, without a daily limit.").format(used=used)
+        quota = translate("Together you have used {used} s of compute today. There is no daily limit.").format(used=used)
     else:
-        sentence = translate("Together you have used {used} of {limit} s of compute today: the larger limit counts.")
+        sentence = translate("Together you have used {used} of {limit} s of compute today. The larger limit applies.")
         quota = sentence.format(used=used, limit=format_seconds(limit))
     lines = [
-        translate("This makes these accounts one person's:"),
+        translate("These accounts will be linked:"),
         _format_side(result.own, locale),
         _format_side(result.other, locale),
         quota,
@@ -67,24 +67,24 @@ def format_linked(result: LinkResult, locale: str = "en") -> str:
 
 
 CODE = N_(
-    "Your code is {code}. Type it within 10 minutes on your other account ({command}) or on the page: both become one "
-    "person's, with one history, quota and gallery. Give it to nobody: they would get everything of yours."
+    "Your code is {code}. Within 10 minutes, enter it from your other account ({command}) or on the page. Both accounts "
+    "then share one history, quota and gallery. Keep it to yourself: anyone with it can get everything of yours."
 )
-LINKED_NOW = N_("Linked now: {accounts}. To unlink the account you are writing with: {remove}")
+LINKED_NOW = N_("Linked accounts: {accounts}. To unlink this one: {remove}")
 WARNING = N_(
-    "History, pictures, favourites, collections, defaults and API keys of both belong to both accounts then. Only link "
-    "accounts that are your own: who has the other one sees all of it and can delete it."
+    "They will share history, pictures, favourites, collections, defaults and API keys. Only link accounts of your own: "
+    "anyone with access to one of them can see and delete everything."
 )
-LINKED = N_("Done. These accounts are one person's now: {accounts}.")
-IN_PRIVATE = N_("Accounts are linked in private: send me /link in our own chat.")
+LINKED = N_("Done. These accounts are now linked: {accounts}.")
+IN_PRIVATE = N_("Accounts can only be linked in private. Send me /link in a private chat.")
 CODE_SEEN = N_(
-    "Others here have seen this code, so it no longer works. Send me /link in our own chat to get a new one."
+    "Others here could see this code, so it no longer works. Send me /link in a private chat to get a new one."
 )
 CONFIRM_UNLINK = N_(
-    "This account becomes a new person without history. History, pictures and favourites stay with {accounts}; what "
-    "you have used today still counts. Are you sure?"
+    "This account will start over without history. History, pictures and favourites stay with {accounts}. What you have "
+    "used today still counts. Are you sure?"
 )
-UNLINKED = N_("Done. This account is on its own now, and the other accounts have kept everything.")
+UNLINKED = N_("Done. This account is no longer linked. The other accounts keep everything.")
 CONFIRM_FORGET_ALL = N_(
     "This permanently deletes the history, pictures and defaults of all your linked accounts: {accounts}. Are you sure?"
 )

@@ -1,4 +1,4 @@
-"""Reports by a button or a message menu, under the bot's own messages only."""
+"""Reports of the bot's own messages, by button or message menu."""
 
 from collections.abc import Mapping
 
@@ -9,19 +9,22 @@ from bot.i18n import N_
 from bot.ports import Person, SaveOutcome
 from bot.usecases import UseCases
 
-NOTHING_TO_REPORT = N_("This message shows nothing that I made, so there is nothing to report to my admins.")
+NOTHING_TO_REPORT = N_("This message shows nothing I made, so there is nothing to report.")
 CONFIRMATIONS: Mapping[SaveOutcome, str] = {
-    "saved": N_("Thank you. My admins will look at it. Nobody else can see that you reported it."),
+    "saved": N_("Thank you. The admins will review it. Nobody else can see that you reported it."),
     "known": N_("You have already reported this. Thank you."),
-    "limit": N_("You have reported a lot today, so this report was not stored. Please write to an admin."),
+    "limit": N_("You have reached today's limit for reports, so this one was not saved. Please contact an admin."),
 }
-"""What only the person reads who reports."""
+"""Shown only to the person who reports."""
 
 
 async def report_by_button(
     usecases: UseCases, person: Person, platform: str, button: Button, message_ref: str, locale: str
 ) -> str:
-    """The button may be forged: what it names must be shown by the message. Raises: JobNotFound, NotFound."""
+    """Report the job that a button names, which may be forged: the message must show that job.
+
+    Raises: JobNotFound, NotFound.
+    """
     if not await shows_job(usecases, person, platform, button, message_ref):
         return format_text(BUTTON_EXPIRED, locale)
     outcome = await usecases.reports.report_job(person, button.job_id, picture=button.number)
@@ -31,7 +34,7 @@ async def report_by_button(
 async def report_message(
     usecases: UseCases, person: Person, platform: str, message_ref: str, reason: str, locale: str
 ) -> str:
-    """Report what one of the bot's messages shows. Raises: JobNotFound, NotFound."""
+    """Report the content of one of the bot's messages. Raises: JobNotFound, NotFound."""
     job = await usecases.chat.job_of_message(platform, message_ref)
     if job is None:
         return format_text(NOTHING_TO_REPORT, locale)

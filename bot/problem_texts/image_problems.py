@@ -63,6 +63,6 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
         "The mask selects nothing: paint what is to be repainted white on black, or in any colour on a clear canvas."
     ),
     "mask_shape": N_(
-        "The mask is {value}, but its picture is {allowed}: make it in the shape of the picture; any size will do."
+        "The mask is {value} but its picture is {allowed}. Use a mask with the same aspect ratio; any size works."
     ),
 }

@@ -1,4 +1,4 @@
-"""Why accounts are not linked or unlinked: the errors, and their sentences."""
+"""Errors of linking and unlinking accounts, with their sentences."""
 
 from collections.abc import Mapping
 
@@ -27,32 +27,31 @@ class TooManyCodes(UserError):
 
 
 LINK_PROBLEMS: Mapping[str, str] = {
-    "code_form": N_("A code has eight letters and digits, such as 7K4M-Q2XP. Ask for one with /link or on the page."),
+    "code_form": N_("A code has eight letters and digits, such as 7K4M-Q2XP. Get one with /link or on the page."),
     "wrong_code": N_(
-        "This code is not valid. Ask for a new one with /link or on the page, and type it within 10 minutes."
+        "This code is not valid. Get a new one with /link or on the page, and enter it within 10 minutes."
     ),
     "expired_code": N_(
-        "This code has expired: a code is valid for 10 minutes. Ask for a new one with /link or on the page."
+        "This code has expired: codes are valid for 10 minutes. Get a new one with /link or on the page."
     ),
-    "used_code": N_("This code was already used, and a code works once. Ask for a new one with /link or on the page."),
-    "own_code": N_("This is your own code: type it on your other account, or on the page."),
+    "used_code": N_("This code has already been used. Get a new one with /link or on the page."),
+    "own_code": N_("This is your own code. Enter it from your other account or on the page."),
     "linked": N_("These accounts are already linked."),
     "open_jobs": N_(
-        "One of the two accounts has jobs that are waiting or running. Link them when those have ended, or cancel them "
-        "first."
+        "One of the two accounts has queued or running jobs. Wait until they finish, or cancel them first."
     ),
-    "deliveries": N_("A message of one of the two accounts is still being delivered. Try again in a minute."),
+    "deliveries": N_("A message to one of the two accounts is still being delivered. Try again in a minute."),
     "no_quota": N_("An admin has set the daily quota of one of the two accounts to 0, so it cannot be linked."),
-    "not_linked": N_("No account of that platform is linked to yours."),
+    "not_linked": N_("You have no linked account on that platform."),
     "several_accounts": N_(
-        "Linked accounts are deleted together. Ask with /privacy forget, which names them, and confirm that."
+        "Linked accounts are deleted together. Send /privacy forget to see which ones, then confirm."
     ),
-    "only_account": N_("This account is not linked to any other, so there is nothing to unlink."),
+    "only_account": N_("This account is not linked to another one, so there is nothing to unlink."),
 }
-TOO_MANY_CODES = N_("You have tried too many wrong codes. Try again in {minutes} min.")
+TOO_MANY_CODES = N_("You have entered too many wrong codes. Try again in {minutes} min.")
 NOTHING_FOUND: Mapping[str, str] = {
     "": N_("Not found."),
     "job": N_("You have no jobs yet."),
-    "person": N_("Your accounts were linked or deleted a moment ago, and nothing was done: send the request again."),
+    "person": N_("Your accounts were just linked or deleted, so nothing was done. Please send the request again."),
 }
-"""By the kind of what was looked for without a name. A person: the request began before."""
+"""By the kind of object that was not found and has no name. "person": the request began before the accounts changed."""

@@ -34,7 +34,7 @@ async def test_a_code_is_given_and_typed_on_the_other_side(app: LineApp) -> None
 
     assert "10 minutes" in told
     assert (await person_of(app, "lia")).id == (await usecases.people.people.person_named("lia at home")).id
-    assert "Linked now: " in await app.chat.receive("lia", "/link")
+    assert "Linked accounts: " in await app.chat.receive("lia", "/link")
 
 
 @pytest.mark.parametrize("way", ["press", "yes", "--confirm"])
@@ -49,9 +49,9 @@ async def test_a_code_from_elsewhere_is_shown_before_it_links(app: LineApp, way:
         done = await app.chat.receive(account, f"/link {code} {way}")
 
     assert f"home of {account}" in question
-    assert "can delete it" in question
+    assert "see and delete everything" in question
     assert f"[own:link:{code.replace('-', '')}]" in question
-    assert "one person's now" in done
+    assert "now linked" in done
     assert {one.platform for one in await app.application.usecases.links.list_accounts(before)} == {"lines", "web"}
 
 
@@ -79,7 +79,7 @@ async def test_ones_own_code_and_a_used_one_are_refused(app: LineApp) -> None:
     assert "your own code" in told
     assert "not valid" in await app.chat.receive("pia", f"/link {own}")
     assert "already linked" in await app.chat.receive("ola", f"/link {code} yes")
-    assert "already used" in await app.chat.receive("pia", f"/link {code} yes")
+    assert "already been used" in await app.chat.receive("pia", f"/link {code} yes")
 
 
 async def test_an_account_leaves_after_a_question_and_starts_anew(app: LineApp) -> None:
@@ -92,7 +92,7 @@ async def test_an_account_leaves_after_a_question_and_starts_anew(app: LineApp) 
     assert "home of rea" in question
     assert "[own:unlink]" in question
     assert kept == ""
-    assert "on its own now" in told
+    assert "no longer linked" in told
     assert "no jobs yet" in await app.chat.receive("rea", "/history")
     home = await app.application.usecases.people.people.person_named("home of rea")
     assert (await app.application.usecases.jobs.list_tickets(home, limit=5))[0]

@@ -69,7 +69,7 @@ async def test_a_code_from_the_page_is_confirmed_by_a_button_and_the_account_lea
 
     assert asked.messages[0].buttons == [accept, "own:keep"]
     assert asked.messages[0].ephemeral_for is ann.person
-    assert "one person's now" in done
+    assert "now linked" in done
     assert len(both) == 2
-    assert "on its own now" in left
+    assert "no longer linked" in left
     assert "no jobs yet" in await ann.private_reply(ann.slash("history"))

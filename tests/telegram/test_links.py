@@ -54,7 +54,7 @@ async def test_a_code_links_after_the_button_under_what_would_be_linked(app, cha
     tickets, _ = await app.application.usecases.jobs.list_tickets(home, limit=5)
 
     assert before == ["web"]
-    assert "one person's now" in str(told)
+    assert "now linked" in str(told)
     assert await accounts_of(app, "home 2") == ["telegram", "web"]
     assert [ticket.job.options["prompt"] for ticket in tickets] == ["a fox of the chat"]
 
@@ -65,5 +65,5 @@ async def test_an_account_leaves_after_a_question(app, chat, ann):
     question = await app.message_with(chat, "home 3", 2)
     await app.callback_answer(app.state.press(question, "own:unlink", ann))
 
-    assert "new person" in text_of(question)
+    assert "start over" in text_of(question)
     assert await accounts_of(app, "home 3") == ["web"]

@@ -86,7 +86,7 @@ def test_a_mask_of_another_shape_is_refused_in_one_sentence(kind):
         kind.from_options(CROWN, MASKED).with_images([stored(600, 400), stored(400, 400)])
 
     assert explain(refused.value) == (
-        "The mask is 400x400, but its picture is 600x400: make it in the shape of the picture; any size will do."
+        "The mask is 400x400 but its picture is 600x400. Use a mask with the same aspect ratio; any size works."
     )
 
 
