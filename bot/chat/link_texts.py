@@ -37,9 +37,9 @@ def format_preview(result: LinkResult, locale: str = "en", *, style: CommandStyl
     translate = translator(locale)
     used, limit = format_seconds(result.used), result.limit
     if limit is None:
-        quota = translate("Together you have used {used} s of compute today. There is no daily limit.").format(used=used)
+        quota = translate("Together you have used {used} s of compute today (no daily limit).").format(used=used)
     else:
-        sentence = translate("Together you have used {used} of {limit} s of compute today. The larger limit applies.")
+        sentence = translate("Together you have used {used} of {limit} s of compute today (the larger limit).")
         quota = sentence.format(used=used, limit=format_seconds(limit))
     lines = [
         translate("These accounts will be linked:"),
@@ -67,13 +67,13 @@ def format_linked(result: LinkResult, locale: str = "en") -> str:
 
 
 CODE = N_(
-    "Your code is {code}. Within 10 minutes, enter it from your other account ({command}) or on the page. Both accounts "
-    "then share one history, quota and gallery. Keep it to yourself: anyone with it can get everything of yours."
+    "Your code is {code}. Within 10 minutes, enter it from your other account ({command}) or on the page. Both "
+    "accounts then share one history, quota and gallery. Keep it to yourself: anyone with it can get everything of yours."
 )
 LINKED_NOW = N_("Linked accounts: {accounts}. To unlink this one: {remove}")
 WARNING = N_(
-    "They will share history, pictures, favourites, collections, defaults and API keys. Only link accounts of your own: "
-    "anyone with access to one of them can see and delete everything."
+    "They will share history, pictures, favourites, collections, defaults and API keys. Only link accounts of your "
+    "own: anyone with access to one of them can see and delete everything."
 )
 LINKED = N_("Done. These accounts are now linked: {accounts}.")
 IN_PRIVATE = N_("Accounts can only be linked in private. Send me /link in a private chat.")
@@ -81,8 +81,8 @@ CODE_SEEN = N_(
     "Others here could see this code, so it no longer works. Send me /link in a private chat to get a new one."
 )
 CONFIRM_UNLINK = N_(
-    "This account will start over without history. History, pictures and favourites stay with {accounts}. What you have "
-    "used today still counts. Are you sure?"
+    "This account will start over without history. History, pictures and favourites stay with {accounts}. What you "
+    "have used today still counts. Are you sure?"
 )
 UNLINKED = N_("Done. This account is no longer linked. The other accounts keep everything.")
 CONFIRM_FORGET_ALL = N_(

@@ -62,8 +62,8 @@ async def test_a_code_from_elsewhere_is_shown_before_it_links(app: LineApp, way:
         ("0000-0000 yes", "not valid"),
         ("hello", "eight letters and digits"),
         ("yes", "eight letters and digits"),
-        ("remove", "not linked to any other"),
-        ("remove yes", "not linked to any other"),
+        ("remove", "not linked to another"),
+        ("remove yes", "not linked to another"),
     ],
 )
 async def test_what_cannot_be_is_answered_with_a_sentence(app: LineApp, typed: str, answer: str) -> None:
