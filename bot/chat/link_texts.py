@@ -68,7 +68,7 @@ def format_linked(result: LinkResult, locale: str = "en") -> str:
 
 CODE = N_(
     "Your code is {code}. Within 10 minutes, enter it from your other account ({command}) or on the page. Both "
-    "accounts then share one history, quota and gallery. Keep it to yourself: anyone who has it can access your account."
+    "accounts then share one history, quota and gallery. Keep it to yourself: anyone with it can access your account."
 )
 LINKED_NOW = N_("Linked accounts: {accounts}. To unlink this one: {remove}")
 WARNING = N_(
