@@ -9,12 +9,8 @@ from storage import purge
 from tests.discord.app_fixture import DiscordApp
 from tests.discord.loopback.server import Loopback
 from tests.discord.simulated_users import SimulatedUser, until
+from tests.erased_bytes import files_with
 from tests.web.fake_pool import picture
-
-
-def files_with(data_dir: Path, pattern: re.Pattern[bytes]) -> list[str]:
-    files = [path for path in data_dir.rglob("*") if path.is_file()]
-    return [path.name for path in files if pattern.search(path.name.encode() + path.read_bytes())]
 
 
 async def test_a_forgotten_person_leaves_no_byte(

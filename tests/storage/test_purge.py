@@ -12,17 +12,11 @@ import pytest
 from bot.errors import NotFound
 from bot.jobs import ImageRef
 from storage import erasure, open_storage, purge
+from tests.erased_bytes import files_with
 from tests.storage.conftest import SETTINGS
 from tests.storage.factories import accept, claim, make_media, make_picture, make_result
 
 MARK = re.compile(rb"zq(\d{5})x")
-
-
-def files_with(data_dir, pattern):
-    """The names of the files that contain the pattern, in their names or in any byte."""
-    pattern = re.compile(pattern) if isinstance(pattern, bytes) else pattern
-    files = [path for path in data_dir.rglob("*") if path.is_file()]
-    return [path.name for path in files if pattern.search(path.name.encode()) or pattern.search(path.read_bytes())]
 
 
 def secret_text(number, words):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bot.models import IMAGE_TEXT_TO_IMAGE, TASKS
-from tests.telegram.easel_fixture import text_of
+from tests.telegram.easel_fixture import has_button, text_of
 from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,7 +29,8 @@ async def test_the_placeholder_says_where_the_job_stands_and_becomes_the_picture
     finished = await app.finished_picture(chat)
 
     assert number_of(placeholder) == number_of(finished)
-    assert text_of(app.state.history[chat["id"], number_of(placeholder)][0]).startswith(("In the queue", "Starting", "Working"))
+    first_text = text_of(app.state.history[chat["id"], number_of(placeholder)][0])
+    assert first_text.startswith(("In the queue", "Starting", "Working"))
     assert number_of(placeholder["reply_to_message"]) == number_of(asked)
     assert "a slow fox" in finished["caption"]
     assert "seed 7" in finished["caption"]
@@ -306,7 +307,7 @@ async def test_several_pictures_from_one_prompt_are_confirmed_first(app, chat, a
     app.state.send_message(chat, ann, "/imagine a {red|blue} fox --steps 2 --confirm")
 
     assert "--confirm" in text_of(told)
-    await app.until(lambda: sum("photo" in one for one in app.state.bot_messages(chat)) == 2)
+    await app.until(lambda: sum(has_button(one, "original") for one in app.state.bot_messages(chat)) == 2)
     shown = " ".join(text_of(one) for one in app.state.bot_messages(chat) if "photo" in one)
     assert "a red fox" in shown
     assert "a blue fox" in shown

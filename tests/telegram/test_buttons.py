@@ -124,6 +124,7 @@ async def test_nobody_cancels_somebody_elses_job(app, group, ann, bob):
 async def test_delete_takes_the_message_and_the_picture_away(app, chat, ann):
     made = await app.imagine_and_wait(chat, ann, "a fox to be deleted")
     await app.callback_answer(app.state.press(made, app.state.button(made, "delete"), ann))
+    await app.until(lambda: app.state.bot_messages(chat) == [])
     app.state.send_message(chat, ann, "/history deleted")
 
     assert "None of your jobs" in text_of(await app.bot_message(chat, 1))

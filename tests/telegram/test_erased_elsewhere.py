@@ -25,7 +25,7 @@ async def erase(app, job):
     person = await app.application.usecases.people.identify_account("telegram", job.origin.account_id, "Ann")
     await app.application.usecases.pictures.erase_job(person, job.id)
     database = app.application.storage.jobs._database
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await database.run_read(lambda tx: tx.scalar(WAITING)):  # noqa: ASYNC110 - asked from outside
             await asyncio.sleep(0.02)
 

@@ -7,6 +7,7 @@ import pytest
 
 from bot.runtime.logs import LogsSettings, set_up_logging
 from storage import purge
+from tests.erased_bytes import files_with
 from tests.telegram.easel_fixture import text_of
 from tests.web.fake_pool import picture
 
@@ -26,11 +27,6 @@ def log_file(tmp_path):
         root.removeHandler(handler)
         handler.close()
     root.setLevel(before[1])
-
-
-def files_with(data_dir, pattern):
-    files = [path for path in data_dir.rglob("*") if path.is_file()]
-    return [path.name for path in files if re.search(pattern, path.name.encode() + path.read_bytes())]
 
 
 async def test_a_forgotten_person_leaves_no_byte(log_file, own_app, tmp_path, monkeypatch):

@@ -7,8 +7,9 @@ from tests.telegram import chat_load
 from tests.telegram.easel_fixture import build_app
 from tests.telegram.server import run_bot_server
 
-SLACK_S = 5.0
-"""The benchmark holds it to one second, on a machine that has nothing else to do."""
+SLACK_S = 20.0
+"""The benchmark holds it to one second, on a machine that has nothing else to do. If a chat had to wait for the others,
+it would be a minute."""
 
 
 @pytest.mark.slow

@@ -231,7 +231,7 @@ async def masked_job(app: Any, chat: Any, number: int = 1) -> Any:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("shape", ["an album", "a reply to a result"])
 async def test_a_mask_is_sent_with_its_picture_or_in_reply_to_it(app, group, ann, bob, shape):
-    words, mask = "/imagine a hat --mask --seed 7", plain("white")
+    words, mask = "/imagine a slow hat --mask --seed 7", plain("white")
     of_result = plain("white", (64, 64))
     if shape == "an album":
         app.state.album(group, ann, [FOX, mask], words)
@@ -246,7 +246,7 @@ async def test_a_mask_is_sent_with_its_picture_or_in_reply_to_it(app, group, ann
 
     assert [one.role for one in job.images] == ["init", "mask"]
     assert job.images[0].id != job.images[1].id
-    assert (job.options["prompt"], job.options["seed"]) == ("a hat", 7)
+    assert (job.options["prompt"], job.options["seed"]) == ("a slow hat", 7)
 
 
 @pytest.mark.asyncio(loop_scope="module")

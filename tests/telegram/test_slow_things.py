@@ -33,9 +33,9 @@ async def test_a_photo_that_does_not_come_holds_no_command_and_no_button(app, ch
     pressed = app.state.press(made, app.state.button(made, "reroll"), ann)
 
     await app.callback_answer(pressed)
-    await app.until(lambda: any("paint" in one.get("text", "") for one in app.state.bot_messages(chat)), 10)
+    await app.until(lambda: any("paint" in one.get("text", "") for one in app.state.bot_messages(chat)))
 
-    assert time.monotonic() - began < 3 + update_handler.TURN_WAIT_S
+    assert time.monotonic() - began < 15
     hangs.set()
     await app.until(lambda: any("It is" in text_of(one) for one in app.state.bot_messages(chat)))
 
