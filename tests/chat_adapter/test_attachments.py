@@ -13,7 +13,7 @@ from adapters.discord.events import AttachedFile
 from adapters.telegram.attachments import PhotoUploads
 from adapters.telegram.message_parsing import Photo
 from bot.errors import UploadQuotaExceeded
-from tests.fakes import make_person
+from tests.fakes import eventually, make_person
 
 ANN, BOB = make_person(id="ann"), make_person(id="bob")
 
@@ -65,9 +65,9 @@ def send_picture(request, uploads, monkeypatch):
 
 async def test_another_persons_picture_does_not_wait_for_somebodys_sixteen_slow_ones(send_picture, uploads):
     slow = [asyncio.create_task(send_picture(ANN, n)) for n in range(16)]
-    await asyncio.sleep(0.01)
+    await eventually(lambda: uploads.decoding["ann"] == 2)
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         (picture,) = await send_picture(BOB, 16)
 
     assert picture.id == "stored"
@@ -89,6 +89,7 @@ async def test_a_file_that_never_ends_holds_its_slot_for_one_deadline(monkeypatc
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     with pytest.raises(AttachmentUnavailable):
         await AttachmentFetcher(url).fetch(f"{url}/picture.png", 100)
+    await eventually(lambda: requests)
     server.close()
 
     assert len(requests) == 1

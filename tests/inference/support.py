@@ -119,7 +119,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def seconds_until_exit(pid: int, within_s: float = 10.0) -> float:
+def seconds_until_exit(pid: int, within_s: float = 30.0) -> float:
     started_at = time.monotonic()
     while is_alive(pid):
         if time.monotonic() - started_at > within_s:

@@ -748,7 +748,9 @@ async def test_a_slow_platform_shows_the_latest_step_only(post):
     job = make_chat_job()
     post.chat.gates["show_progress"] = asyncio.Event()
     async with placed(post, job):
-        for number in range(1, 6):
+        post.events.publish_progress(job.id, step(1))
+        await eventually(lambda: post.chat.called("show_progress"))
+        for number in range(2, 6):
             post.events.publish_progress(job.id, step(number))
             await asyncio.sleep(0.002)
         post.chat.gates["show_progress"].set()
@@ -838,5 +840,5 @@ async def test_a_stop_that_comes_with_a_wake_is_heard(post, turns):
         await asyncio.sleep(0)
     running.cancel()
 
-    done, _ = await asyncio.wait([running], timeout=1)
+    done, _ = await asyncio.wait([running], timeout=20)
     assert done

@@ -1027,5 +1027,5 @@ async def test_a_stop_that_comes_with_a_wake_is_heard(harness, turns):
         await asyncio.sleep(0)
     running.cancel()
 
-    done, _ = await asyncio.wait([running], timeout=1)
+    done, _ = await asyncio.wait([running], timeout=20)
     assert done

@@ -61,14 +61,15 @@ async def test_a_picture_is_described_by_the_model_that_sees(pool):
 
 
 @pytest.mark.parametrize("models", [(PAINTER,), (PAINTER, SEER)])
-async def test_the_prompt_is_used_if_no_vision_model_is_loaded(pool, models):
+async def test_the_prompt_is_used_if_no_vision_model_is_loaded(pool, models, monkeypatch):
+    monkeypatch.setattr(postprocess, "CAPTION_TIMEOUT_S", 60.0)
     pool.loaded = frozenset({"fox-diffusion"})
     started = time.monotonic()
     alts = await make_finishing(pool, *models).alt_texts(make_job(), make_done())
 
     assert alts == ["a fox"]
     assert pool.called("run_task") == []
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 20
 
 
 async def test_each_picture_is_described_by_the_words_of_its_own_prompt(pool):

@@ -65,7 +65,7 @@ def make_sampler(clock, samples):
 
 async def run(sampler, clock):
     running = asyncio.create_task(sampler.run_forever())
-    await asyncio.wait_for(clock.is_over.wait(), 5)
+    await asyncio.wait_for(clock.is_over.wait(), 30)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

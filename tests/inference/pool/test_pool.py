@@ -207,7 +207,7 @@ async def test_the_end_of_a_task_wakes_those_who_wait_for_a_change(pool):
     await asyncio.sleep(0.02)
     is_quiet = not waiting.done()
     await finish(pool, make_task())
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 30)
 
     assert is_quiet
 

@@ -18,5 +18,5 @@ async def test_a_task_that_is_cancelled_while_it_waits_for_a_slot_ends_without_a
     pool.cancel_task("job")
 
     with pytest.raises(JobCancelled):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await waiting
