@@ -90,7 +90,7 @@ async def test_ones_pictures_are_downloaded_and_an_outage_is_said(server, tab):
     await tab.open(server.url, "/queue")
     await tab.page.route("**/api/v1/link", lambda route: route.abort(), times=1)
     dialog = await open_account(tab)
-    await expect(dialog.get_by_role("alert")).to_contain_text("does not respond")
+    await expect(dialog.get_by_role("alert")).to_contain_text("is not responding")
     assert await find_violations(tab.page) == []
     await dialog.get_by_role("button", name="Try again").click()
     await expect(dialog).to_contain_text("This computer")

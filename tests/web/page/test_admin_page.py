@@ -94,7 +94,7 @@ async def test_a_part_that_cannot_be_loaded_is_offered_again(server, tab):
 async def test_what_an_outage_hid_is_loaded_when_the_server_is_back(server, tab, path, shown):
     await tab.page.route(re.compile("/healthz|/admin/(people|models)$"), lambda route: route.abort())
     await tab.open(server.url, path)
-    await expect(tab.page.get_by_role("alert")).to_contain_text("does not respond")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("is not responding")
     assert await find_violations(tab.page) == []
 
     await tab.page.unroute_all()

@@ -130,7 +130,7 @@ async def test_a_loading_model_is_named_and_its_time_counts_down(server, tab):
 async def test_price_wait_and_tokens_are_shown_before_it_is_sent(server, tab):
     await tab.open(server.url)
     facts = tab.page.locator(".create-facts")
-    await expect(facts).to_contain_text("Enter sends")
+    await expect(facts).to_contain_text("Enter to send")
     requests: list[str] = []
     tab.page.on("request", lambda request: requests.append(request.url))
 
@@ -142,7 +142,7 @@ async def test_price_wait_and_tokens_are_shown_before_it_is_sent(server, tab):
     await tab.page.locator("#prompt").fill("x " * 850)
     await expect(facts).to_contain_text("1,700 of 2,000 characters")
     await tab.page.locator("#prompt").fill("")
-    await expect(facts).to_contain_text("Enter sends")
+    await expect(facts).to_contain_text("Enter to send")
     assert tab.errors == []
 
 
@@ -235,7 +235,7 @@ async def test_an_edit_asks_for_the_part_where_no_model_follows_instructions(ser
 
     await tab.page.locator("#prompt").press("Enter")
 
-    await expect(tab.page.get_by_role("alert")).to_contain_text("add a mask of the part")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Add a mask")
     assert await find_violations(tab.page) == []
     await tab.page.get_by_role("button", name="Upscale").click()
     await expect(tile(tab.page).locator(".create-picture")).to_have_attribute("width", "96")
@@ -495,7 +495,7 @@ async def test_an_outage_keeps_the_draft_and_its_sentence_goes_with_it(server, t
     port = int(server.url.rpartition(":")[2])
     await server.stop()
     await send(tab.page, "a patient fox")
-    await expect(tab.page.get_by_role("alert")).to_contain_text("The server does not respond")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("The server is not responding")
 
     await server.serve(port=port)
 

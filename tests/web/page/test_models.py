@@ -22,7 +22,7 @@ async def test_cards_say_what_models_are_good_for_and_are_filtered(server, tab):
     await expect(card(tab, "fox").get_by_role("link", name="fox-1.0")).to_have_attribute(
         "href", "https://hub.test/org/fox"
     )
-    await expect(card(tab, "look")).to_contain_text("descriptions and answers")
+    await expect(card(tab, "look")).to_contain_text("captions and answers")
     await expect(card(tab, "demo")).to_contain_text("Starter")
     await expect(tab.page.locator(".models")).not_to_contain_text("text-to-image")
     assert await find_violations(tab.page) == []
@@ -81,7 +81,7 @@ async def test_what_cannot_be_installed_says_why_and_can_be_tried_again(server, 
     await tab.open(server.url, "/models")
     await tab.page.get_by_role("button", name="Use it: Fox XL").click()
     dialog = tab.page.get_by_role("dialog", name="Install Fox XL")
-    await expect(dialog.get_by_role("alert")).to_contain_text("does not respond")
+    await expect(dialog.get_by_role("alert")).to_contain_text("is not responding")
     assert await find_violations(tab.page) == []
     hub.errors.clear()
     await dialog.get_by_role("button", name="Try again").click()
