@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from bot.memory import placement
+from bot.memory.compiled import with_compiled_denoiser
 from bot.memory.components import Component, ComponentRole, component_role
 from bot.memory.placement import SPARE_MB, MemoryBudget, ModelRequirements, PlacementPlan, Residency
 from bot.models import (
@@ -109,6 +110,12 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
     is_known = bool(spec.components_mb)
     half = ("bfloat16", max(0, need_mb - spec.activation_mb - spec.vae_decode_mb))
     full = (("float32", 2 * size_mb),) if is_known and spec.dtype == "auto" else ()
+    formats: tuple[tuple[str, int], ...] = (*full, half)
+    if spec.backend != "torch":
+        denoiser_mb = sum(one.size_mb for one in components if one.role is ComponentRole.DENOISER)
+        formats = with_compiled_denoiser(
+            (name, need_mb, 2 * denoiser_mb if name == "float32" else denoiser_mb) for name, need_mb in formats
+        )
     return ModelRequirements(
         name=spec.name,
         components=components,
@@ -116,7 +123,7 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
         vae_decode_mb=spec.vae_decode_mb,
         quantize=spec.quantize,
         load_ram_mb=need_mb,
-        cpu_formats=() if has_accelerator and is_image_model else (*full, half),
+        cpu_formats=() if has_accelerator and is_image_model else formats,
     )
 
 

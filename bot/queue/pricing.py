@@ -19,6 +19,7 @@ class _Key(NamedTuple):
     what: str
     shape: str
     batch_size: int
+    backend: str = "torch"
 
 
 class Rates:
@@ -37,9 +38,10 @@ class Rates:
         """Ignores impossible figures."""
         is_sane = math.isfinite(measured.seconds) and measured.seconds >= 0 and measured.batch_size >= 1
         if is_sane and (measured.what not in _STEPS or _area(measured.shape)):
-            self._measured[
-                _Key(measured.device, measured.model, measured.what, measured.shape, measured.batch_size)
-            ] = measured.seconds
+            key = _Key(
+                measured.device, measured.model, measured.what, measured.shape, measured.batch_size, measured.backend
+            )
+            self._measured[key] = measured.seconds
 
     def step_s(self, model: ModelSpec, options: Mapping[str, Any], area: float, together: int = 1) -> float:
         """Seconds for one step of each of `together` such jobs.
@@ -87,7 +89,10 @@ class Rates:
         return next(iter(self._find_measured("", "import").values()), IMPORT_S)
 
     def _measured_for(self, model: ModelSpec, what: str) -> "dict[_Key, float]":
-        return self._find_measured(model.name, what)
+        """Measured on what the model runs on now; if nothing was, on any backend."""
+        found = self._find_measured(model.name, what)
+        backend = model.capabilities.get("backend", "torch")
+        return {key: seconds for key, seconds in found.items() if key.backend == backend} or found
 
     def _find_measured(self, model: str, what: str) -> "dict[_Key, float]":
         first = self._first_device()

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 
 import torch
 
+from inference.backends.compiled_module import CompiledModule
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.reference_attention import merge_references
 
+TORCH = "torch"
 TIMESTEP_ARGUMENTS = frozenset({"timestep", "t"})
 """Arguments that hold the timestep: a single number in a call applies to each of its rows."""
 
@@ -165,12 +167,32 @@ class ControlNetBatching(GenericBatching):
 class BatchedModule:
     """A module whose calls of several images may share forward passes; without a rule they are made one at a time.
 
-    `uses_denoiser`: it is a control that computes with layers of the denoiser too, which LoRAs change.
+    Attributes:
+        uses_denoiser: it is a control that computes with layers of the denoiser too, which LoRAs change.
+        compiled: makes those of its calls that a graph can compute.
     """
 
     module: torch.nn.Module
     rule: BatchingRule | None
     uses_denoiser: bool = False
+    compiled: CompiledModule | None = None
+
+    def backend_for(self, call: ModuleCall, arguments: Mapping[str, Any], loras: Hashable) -> str:
+        """What makes this call: "torch" where the graph lacks something that the call has, such as LoRAs."""
+        if self.compiled is None or loras or call.is_tiled or not self.compiled.takes(arguments):
+            return TORCH
+        return self.compiled.backend
+
+    def module_for(self, backend: str) -> torch.nn.Module:
+        """What computes calls of this backend; torch's weights are loaded if they were released."""
+        if self.compiled is None:
+            return self.module
+        return self.compiled.original if backend == TORCH else self.compiled
+
+    def restore_weights(self) -> None:
+        """Load the torch module's weights if they were released, before something reads or changes them."""
+        if self.compiled is not None:
+            self.compiled.restore_original()
 
 
 BATCHING_RULES: Mapping[str, str] = {

@@ -88,6 +88,9 @@ class ControlStore:
         return self._loaded[name]
 
     def _load(self, name: str, files: ControlFiles, kind: str) -> LoadedControl:
+        if files.layout.class_name == Z_IMAGE:
+            for called in self._modules.values():
+                called.restore_weights()  # it computes with layers of the transformer
         try:
             module = load_control(files, self._pipeline, self._dtype)
         except Exception as error:  # the libraries raise many types for weights that do not fit

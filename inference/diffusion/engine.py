@@ -17,9 +17,10 @@ import torch
 
 from bot.error_texts import PICTURE_BLANKED
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
-from bot.ports import Measurement, Task, step_of
+from bot.ports import Measurement, Task
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion.batching import BatchedModule, batching_rule_for
+from inference.diffusion.compiled_denoiser import open_denoiser
 from inference.diffusion.controls import ControlNets
 from inference.diffusion.coroutines import ModuleCall, SplitCall
 from inference.diffusion.decode_batching import batchable_prefix
@@ -27,6 +28,7 @@ from inference.diffusion.decode_thread import DecodeResult, DecodeThread
 from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
 from inference.diffusion.lora import LoraManager, base_model_family, requested_loras
 from inference.diffusion.masks import mask_notes
+from inference.diffusion.pass_costs import pass_cost_samples
 from inference.diffusion.pipeline_call import SEED_COUNT, supported_options
 from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, RunExtension, sampler_name
 from inference.diffusion.previews import Previewer, preview_decoder
@@ -36,7 +38,7 @@ from inference.diffusion.row_options import RowOptions
 from inference.diffusion.sequence import ImageOutput, ImageSequence
 from inference.diffusion.shared_component import SharedComponent
 from inference.diffusion.split_sequences import SplitSequences
-from inference.diffusion.step_loop import StepLoop, shape_key
+from inference.diffusion.step_loop import StepLoop
 from inference.diffusion.tiled_refinement import TiledRefinement
 from inference.engine.base import CostSample, EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed
 from inference.ipc.messages import RawImage, TaskResult
@@ -107,7 +109,12 @@ class DiffusionEngine:
         self._denoiser = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
         self._runner = PipelineRunner(self._model, self._pipelines, self._denoiser, self._conditioner, self._vae)
-        modules = {} if denoiser is None else {self._denoiser: BatchedModule(denoiser, batching_rule_for(denoiser))}
+        opened = open_denoiser(self._model, folder, pipeline, self._denoiser, device)
+        rule = batching_rule_for(denoiser) if denoiser is not None else None
+        batched = BatchedModule(denoiser, rule, compiled=opened.compiled) if denoiser is not None else None
+        modules = {self._denoiser: batched} if batched is not None else {}
+        if opened.compiled is not None:
+            self._conditioner.loras.before_use = opened.compiled.restore_original
         step_device = torch.device(device)
         self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras)
         self._split_sequences = SplitSequences(self._step_loop, self._advance, self._fail_task)
@@ -124,6 +131,8 @@ class DiffusionEngine:
             "family": base_model_family(pipeline),
             "dtype": dtype_name(getattr(denoiser, "dtype", pipeline.dtype)),
             "rows": MAX_TASKS,
+            "backend": opened.backend,
+            **({"backend_problem": opened.problem} if opened.problem else {}),
         }
         for extension in self._runner.extensions:
             self._capabilities |= extension.capabilities()
@@ -136,8 +145,13 @@ class DiffusionEngine:
             RowOptions(self._model, self._runner, self._conditioner),
             TiledRefinement(self._model, self._runner, self._conditioner, controls, self._step_loop.modules),
             controls,
-            AdapterReferences(self._model, pipeline),
+            AdapterReferences(self._model, pipeline, self._restore_weights),
         )
+
+    def _restore_weights(self) -> None:
+        """Of the torch denoiser, if they were released."""
+        for module in self._step_loop.modules.values():
+            module.restore_weights()
 
     def load_costs(self, measurements: Sequence[Measurement]) -> None:
         self._step_loop.load_costs(measurements)
@@ -193,20 +207,8 @@ class DiffusionEngine:
         return self._step_loop.take_usage()
 
     def cost_samples(self, task: Task) -> Sequence[CostSample]:
-        """Passes by rows of an unguided image; steps by tasks like this one, up to the largest pass measured."""
-        costs, sequence = self._step_loop.cost_model(shape_key(task.options)), self._last_sequences.get(task.id)
-        if costs is None or sequence is None:
-            return []
-        row_tokens, measured = sequence.tokens // sequence.rows, costs.measured_points()
-        samples = [
-            CostSample(what="pass", batch_size=round(at.size / row_tokens), seconds=at.seconds) for at in measured
-        ]
-        for tasks in (1, 2, 4, 8, 16):
-            tokens = tasks * sequence.tokens
-            seconds = costs.predict_seconds(tokens)
-            if seconds is not None and (tasks == 1 or tokens <= measured[-1].size):
-                samples.append(CostSample(what=step_of(task.options), batch_size=tasks, seconds=seconds))
-        return samples
+        sequence = self._last_sequences.get(task.id)
+        return [] if sequence is None else pass_cost_samples(self._step_loop, sequence, task)
 
     def cancel_task(self, task_id: str) -> None:
         running = self._tasks.pop(task_id, None)
@@ -242,6 +244,8 @@ class DiffusionEngine:
             self._decode_thread.close()
         if "_runner" in self.__dict__:
             self._runner.close()
+        if "_step_loop" in self.__dict__:
+            self._step_loop.close()
         self._pipelines.clear()
         for name in _LOADED:
             self.__dict__.pop(name, None)

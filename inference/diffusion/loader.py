@@ -12,6 +12,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
+from bot.memory.placement import EIGHT_BIT
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from inference.checkpoints.resolve import lora_path, model_path, require_safetensors
 from inference.diffusion.lora import load_lora
@@ -46,6 +47,22 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
 
 def _load_folder(model: ModelSpec, folder: Path, dtype: Any) -> Any:
     require_safetensors(model, folder)
+def load_denoiser(model: ModelSpec, folder: Path, device: str, name: str, kind: Any, dtype: Any) -> Any:
+    """The denoiser alone, as `load_pipeline` loads it, with `kind` as its class. Raises: as `load_pipeline`."""
+    is_plain = folder.is_dir() and not model.loras and model.quantize != EIGHT_BIT
+    if not is_plain:
+        return getattr(load_pipeline(model, folder, device), name)
+    require_safetensors(model, folder)
+    variant = {"variant": model.variant} if model.variant else {}
+    return (
+        kind.from_pretrained(
+            folder, subfolder=name, dtype=dtype, use_safetensors=True, local_files_only=True, **variant
+        )
+        .to(device)
+        .eval()
+    )
+
+
     index = _read_model_index(model, folder)
     kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else text_to_image_class(index["_class_name"])
     pipeline = kind.from_pretrained(

@@ -7,7 +7,7 @@ between passes. Without any, the output equals that without peft, bit for bit.
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ class LoraManager:
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
+        self.before_use: Callable[[], None] = lambda: None
+        """Called before LoRAs are activated: loads the denoiser's weights if they were released."""
         self._loaded: OrderedDict[tuple[str, int], str] = OrderedDict()
         """Adapter names by file and its modification time, least recently used first."""
         self._active: LoraSet = ()
@@ -80,6 +82,8 @@ class LoraManager:
         """
         if loras == self._active:
             return
+        if loras:
+            self.before_use()
         names = [self._adapter_name(path) for path, _ in loras]
         if names:
             self._pipeline.enable_lora()

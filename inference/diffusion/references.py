@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,8 +27,10 @@ Source: InstantStyle (arXiv 2404.02733); Diffusers' guide to IP-Adapter, "Style 
 class AdapterReferences(RunExtension):
     """Lets the images of Stable Diffusion models refer to pictures through the IP-Adapters in their `controls`."""
 
-    def __init__(self, model: ModelSpec, pipeline: Any) -> None:
+    def __init__(self, model: ModelSpec, pipeline: Any, before_load: Callable[[], None] = lambda: None) -> None:
+        """`before_load`: called before adapters read and change the denoiser."""
         self._model, self._pipeline = model, pipeline
+        self._before_load = before_load
         self._loader: IPAdapterLoader | None = None
         self._cache = EmbeddingCache()
 
@@ -77,6 +79,7 @@ class AdapterReferences(RunExtension):
     def _load(self, kind: str) -> tuple[IPAdapter, LayerWeights]:
         """The adapter, and its weights for the layers that serve this kind."""
         if self._loader is None:
+            self._before_load()
             self._loader = IPAdapterLoader(self._model, self._pipeline.unet, self._pipeline._execution_device)
             install_processors(self._pipeline.unet)
         source = self._model.control_source(kind)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from bot.ports import Task
-from inference.diffusion.batching import BatchedModule
+from inference.diffusion.batching import TORCH, BatchedModule
 from inference.diffusion.coroutines import ModuleCall, PipelineCoroutine, Returned
 from inference.diffusion.lora import LoraSet
 from inference.diffusion.previews import Previewer
@@ -44,6 +44,7 @@ class ImageSequence:
         pass_count: its denoiser passes so far, and the next one.
         call_arguments: of its next pass, by name; `batch_key`, `rows` and `tokens` come from the `BatchingRule` of the
             module it calls. A sequence that is not batched has a unique key.
+        backend: what makes its next pass: "torch", or the backend of a compiled denoiser.
         parts: of the divided call that it waits for.
         parts_done: of all divided calls, which shows that a long step goes on.
         whole, part_number: of a part: the image, and which of its parts this is.
@@ -67,6 +68,7 @@ class ImageSequence:
     batch_key: Hashable = None
     rows: int = 1
     tokens: int = 1
+    backend: str = TORCH
     parts: PendingParts | None = None
     parts_done: int = 0
     whole: "ImageSequence | None" = None
@@ -119,11 +121,13 @@ class ImageSequence:
         self.pending_call = outcome
         module = self._modules.get(outcome.component)
         if module is None or module.rule is None:
-            self.batch_key = id(self)
+            self.batch_key, self.backend = id(self), TORCH
             return
         rule = module.rule
         self.call_arguments = rule.bind_arguments(outcome)
         loras = self.loras if outcome.component == self.denoiser or module.uses_denoiser else ()
-        self.batch_key = (outcome.component, outcome.is_tiled, loras, rule.batch_key(self.call_arguments))
+        self.backend = module.backend_for(outcome, self.call_arguments, loras)
+        key = rule.batch_key(self.call_arguments)
+        self.batch_key = (outcome.component, self.backend, outcome.is_tiled, loras, key)
         self.rows = rule.count_rows(self.call_arguments)
         self.tokens = rule.count_tokens(self.call_arguments)

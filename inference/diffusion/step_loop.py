@@ -17,7 +17,7 @@ import torch
 
 from bot.cost_curve import CostPoint
 from bot.ports import Measurement
-from inference.diffusion.batching import BatchedModule
+from inference.diffusion.batching import TORCH, BatchedModule
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.lora import LoraManager
 from inference.diffusion.schedule_policy import WaitingSequence, order_sequences, select_batch, take_within
@@ -47,13 +47,21 @@ class StepLoop:
         self._device = device
         self._loras = loras
         self._sequences: list[ImageSequence] = []
-        self._cost_models: dict[tuple[str, str], PassCostModel] = {}
-        self._loaded_costs: dict[str, list[Measurement]] = defaultdict(list)
+        self._cost_models: dict[tuple[str, str, str], PassCostModel] = {}
+        """By component, backend and shape."""
+        self._loaded_costs: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
+        """By backend and shape."""
         self.usage_s: dict[str, float] = defaultdict(float)
         self.max_rows = 0
 
     def __len__(self) -> int:
         return len(self._sequences)
+
+    def close(self) -> None:
+        """Free the compiled modules."""
+        for module in self.modules.values():
+            if module.compiled is not None:
+                module.compiled.close()
 
     def add_sequence(self, sequence: ImageSequence) -> None:
         self._sequences.append(sequence)
@@ -76,14 +84,14 @@ class StepLoop:
             self.usage_s[task_id] += time.monotonic() - started
 
     def load_costs(self, rates: Sequence[Measurement]) -> None:
-        """Pass costs that earlier processes measured, by shape and batch rows."""
+        """Pass costs that earlier processes measured, by backend, shape and batch rows."""
         for rate in rates:
             if rate.what == "pass":
-                self._loaded_costs[rate.shape].append(rate)
+                self._loaded_costs[rate.backend, rate.shape].append(rate)
 
-    def cost_model(self, shape: str) -> PassCostModel | None:
+    def cost_model(self, shape: str, backend: str = TORCH) -> PassCostModel | None:
         """Seconds of the denoiser's pass of this image shape by its tokens; None before the first."""
-        return self._cost_models.get((self._denoiser, shape))
+        return self._cost_models.get((self._denoiser, backend, shape))
 
     # ------------------------------------------------------------ one pass
 
@@ -163,27 +171,30 @@ class StepLoop:
     def _cost_model_for(self, sequence: ImageSequence, component: str) -> PassCostModel:
         """Costs of passes of this module at the image's shape, by tokens."""
         shape = shape_key(sequence.task.options)
-        if (component, shape) not in self._cost_models:
+        key = (component, sequence.backend, shape)
+        if key not in self._cost_models:
             row_tokens = sequence.tokens / sequence.rows
-            loaded = self._loaded_costs.pop(shape, ()) if component == self._denoiser else ()
+            loaded = self._loaded_costs.pop(key[1:], ()) if component == self._denoiser else ()
             points = (CostPoint(rate.batch_size * row_tokens, rate.seconds) for rate in loaded)
-            self._cost_models[component, shape] = PassCostModel(points)
-        return self._cost_models[component, shape]
+            self._cost_models[key] = PassCostModel(points)
+        return self._cost_models[key]
 
     def _forward(self, batch: Sequence[ImageSequence]) -> list[Any]:
         """The output of the called module for each sequence."""
         component = self._component_of(batch[0])
-        called = self.modules.get(component)
-        if component == self._denoiser or (called is not None and called.uses_denoiser):
+        called, backend = self.modules.get(component), batch[0].backend
+        if backend == TORCH and (component == self._denoiser or (called is not None and called.uses_denoiser)):
             self._loras.apply(batch[0].loras)
         if called is None:
             return [None for _ in batch]  # only suspended between steps: the pipeline calls its own modules
-        set_tiling(called.module, _pending_call(batch[0]).is_tiled)
+        module = called.module_for(backend)
+        if backend == TORCH:
+            set_tiling(module, _pending_call(batch[0]).is_tiled)
         if len(batch) == 1 or called.rule is None:
-            outputs = [_pending_call(sequence).execute(called.module) for sequence in batch]
+            outputs = [_pending_call(sequence).execute(module) for sequence in batch]
         else:
             merged = called.rule.merge_calls([sequence.call_arguments for sequence in batch])
-            outputs = called.rule.split_output(called.module(**merged), [sequence.rows for sequence in batch])
+            outputs = called.rule.split_output(module(**merged), [sequence.rows for sequence in batch])
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         elif self._device.type == "xpu":

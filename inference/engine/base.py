@@ -67,11 +67,12 @@ EngineEvent = StepDone | ImageReady | TaskDone | TaskFailed
 @dataclass(frozen=True, kw_only=True)
 class CostSample:
     """The measured cost of `batch_size` tasks that run together: `seconds` of one "step" or "token"; or of one "pass"
-    of so many batch rows, from which the next process starts."""
+    of so many batch rows, from which the next process starts. `backend`: what computed it."""
 
     what: str
     batch_size: int
     seconds: float
+    backend: str = "torch"
 
 
 class Engine(Protocol):

@@ -31,6 +31,8 @@ class ComponentOffloader:
 
     def __init__(self, model: Any, components: Mapping[str, torch.nn.Module], plan: MemoryPlan, device: str) -> None:
         self.plan = plan.plan
+        self.keeps_original = plan.keeps_original
+        """Whether there is memory for the torch denoiser beside a compiled one."""
         self._fallbacks = plan.fallbacks
         self._model = model
         self._components = dict(components)

@@ -12,6 +12,7 @@ import torch
 
 from bot.errors import ModelUnavailable, OutOfMemory
 from bot.memory import placement
+from bot.memory.compiled import keeps_both_denoisers, with_compiled_denoiser
 from bot.memory.components import Component, ComponentRole, component_role
 from bot.memory.fit import can_quantize, format_gib
 from bot.memory.placement import EIGHT_BIT, MemoryBudget, ModelRequirements, PlacementPlan
@@ -32,10 +33,14 @@ NOT_QUANTIZED = ("embed", "shared", "lm_head", "wte", "norm", "proj_out")
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """`plan`, and `fallbacks`: plans that use less device memory, in case memory runs out nevertheless."""
+    """`plan`, and `fallbacks`: plans that use less device memory, in case memory runs out nevertheless.
+
+    `keeps_original`: there is memory for the torch denoiser beside the compiled one.
+    """
 
     plan: PlacementPlan
     fallbacks: tuple[PlacementPlan, ...] = ()
+    keeps_original: bool = True
 
 
 def choose_plan(model: ModelSpec, folder: Path, dtype: Any, device: str) -> MemoryPlan:
@@ -54,7 +59,8 @@ def choose_plan(model: ModelSpec, folder: Path, dtype: Any, device: str) -> Memo
         raise OutOfMemory(f"loading it needs {format_gib(least_mb)} of RAM, {format_gib(budget.ram_mb)} are free")
     best = placement.best_plan(needs, budget) or min(loadable, key=lambda plan: (plan.peak_mb, plan.cost))
     fallbacks = (plan for plan in loadable if plan.cost > best.cost and plan.peak_mb < best.peak_mb)
-    return MemoryPlan(best, tuple(fallbacks))
+    keeps_original = keeps_both_denoisers(model, needs.cpu_formats, (best.format, best.load_mb))
+    return MemoryPlan(best, tuple(fallbacks), keeps_original)
 
 
 # ---------------------------------------------------------------- available memory
@@ -142,6 +148,12 @@ def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator:
         for cpu_dtype in _cpu_dtypes(model, dtype)
     }
     cpu = tuple((str(cpu_dtype).removeprefix("torch."), size_mb) for cpu_dtype, size_mb in total_mb.items())
+    if model.backend != "torch":
+        denoisers = [counts for name, counts in weights.items() if component_role(name) is ComponentRole.DENOISER]
+        cpu = with_compiled_denoiser(
+            (name, size_mb, sum(counts.size_mb(_bytes_per_weight(cpu_dtype)) for counts in denoisers))
+            for (name, size_mb), cpu_dtype in zip(cpu, total_mb, strict=True)
+        )
     if model.quantize == EIGHT_BIT:
         cpu = ((EIGHT_BIT, sum(part.quantized_mb or part.size_mb for part in parts)),)
     is_picture_model = bool(IMAGE_TASKS & set(model.tasks))

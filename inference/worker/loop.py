@@ -251,7 +251,8 @@ class WorkerLoop:
         if not samples:
             return []
         if not any(sample.what == "job" for sample in samples):
-            samples.append(CostSample(what="job", batch_size=1, seconds=running.overhead_s))
+            backend = samples[0].backend
+            samples.append(CostSample(what="job", batch_size=1, seconds=running.overhead_s, backend=backend))
         return [
             Measurement(
                 device=self._init.device,
@@ -261,6 +262,7 @@ class WorkerLoop:
                 batch_size=sample.batch_size,
                 what=sample.what,
                 seconds=sample.seconds,
+                backend=sample.backend,
             )
             for sample in samples
         ]

@@ -80,6 +80,9 @@ class ModelCache:
     def dtype_of(self, name: str) -> str:
         return str(self[name].capabilities.get("dtype", ""))
 
+    def backend_of(self, name: str) -> str:
+        return str(self[name].capabilities.get("backend", "torch"))
+
     # ------------------------------------------------------------ loading
 
     def can_load(self, model: ModelSpec, *, busy: frozenset[str]) -> bool:
@@ -107,7 +110,7 @@ class ModelCache:
         for _ in range(self._reductions[model.name]):
             engine.reduce_memory()
         load_s = time.monotonic() - started - sum(one.seconds for one in self._measured)
-        self._measure("load", load_s, model.name, self.dtype_of(model.name))
+        self._measure("load", load_s, model.name, self.dtype_of(model.name), self.backend_of(model.name))
         self._report_loaded(model, engine, checker)
         return None
 
@@ -131,10 +134,18 @@ class ModelCache:
         engine.load_costs(self._measurements_of(model, str(engine.capabilities.get("dtype", ""))))
         return engine
 
-    def _measure(self, what: str, seconds: float, model: str = "", dtype: str = "") -> None:
-        device = self._init.device
+    def _measure(self, what: str, seconds: float, model: str = "", dtype: str = "", backend: str = "torch") -> None:
         self._measured.append(
-            Measurement(device=device, model=model, dtype=dtype, shape="", batch_size=1, what=what, seconds=seconds)
+            Measurement(
+                device=self._init.device,
+                model=model,
+                dtype=dtype,
+                shape="",
+                batch_size=1,
+                what=what,
+                seconds=seconds,
+                backend=backend,
+            )
         )
 
     def _take_measurements(self) -> tuple[Measurement, ...]:
