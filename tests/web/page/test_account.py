@@ -63,7 +63,7 @@ async def test_a_code_from_a_chat_shows_what_is_merged_before_it_links(server, p
     field = dialog.get_by_label("Code", exact=True)
     await expect(field).to_be_focused()
     await dialog.get_by_role("button", name="Preview merge").click()
-    await expect(dialog.get_by_role("alert")).to_contain_text("Type the code")
+    await expect(dialog.get_by_role("alert")).to_contain_text("Enter the code")
     await field.fill("0000-0000")
     await phone.page.keyboard.press("Enter")
     await expect(dialog.get_by_role("alert")).to_be_visible()

@@ -149,7 +149,7 @@ async def test_the_first_key_is_an_admins_own_and_signs_this_browser_in(server, 
     await tab.open(server.url, "/admin?tab=people")
     await tab.page.get_by_role("button", name="Create a key").click()
     dialog = tab.page.get_by_role("dialog", name="Create a key")
-    await expect(dialog).to_contain_text("This is the first key.")
+    await expect(dialog).to_contain_text("This is the first key")
     assert await find_violations(tab.page) == []
 
     await dialog.get_by_role("button", name="Create key").click()
@@ -215,7 +215,7 @@ async def test_figures_are_plots_and_tables(server, tab):
     await plot.get_by_text("Show table").click()
     await expect(plot.get_by_role("table").get_by_role("row")).to_have_count(13)
     await expect(tab.page.get_by_role("region", name="Device memory", exact=True)).to_contain_text("cuda:0")
-    await expect(tab.page.get_by_role("region", name="Failures")).to_contain_text("no metrics for this day")
+    await expect(tab.page.get_by_role("region", name="Failures")).to_contain_text("No data for the last 24 hours")
 
     assert await find_violations(tab.page) == []
     assert tab.errors == []

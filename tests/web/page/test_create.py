@@ -100,8 +100,8 @@ async def test_a_running_job_keeps_its_place_and_becomes_its_picture(server, tab
     running = tile(tab.page, "running")
     await expect(running).to_contain_text("Step 2 of 5")
     await expect(running.locator(".create-preview")).to_be_visible()
-    await send(tab.page, "another one")
-    waiting = tab.page.locator(".extras-queued", has_text="another one")
+    await send(tab.page, "Reuse settings")
+    waiting = tab.page.locator(".extras-queued", has_text="Reuse settings")
     await expect(waiting).to_contain_text("Queued at position 1")
     assert await tab.page.locator(".create-tile").count() == 1
     assert await find_violations(tab.page) == []
@@ -204,7 +204,7 @@ async def test_a_question_is_answered_beside_its_photo_and_goes_on(server, tab):
     await tab.open(server.url)
     await choose_mode(tab.page, "Ask")
     await send(tab.page, "What is it?")
-    await expect(tab.page.get_by_role("alert")).to_contain_text("Add the photo to ask about")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Add a photo to ask about")
     await add_photo(tab.page)
     assert await find_violations(tab.page) == []
 
@@ -230,7 +230,7 @@ async def test_an_edit_asks_for_the_part_where_no_model_follows_instructions(ser
     await tab.open(server.url)
     await choose_mode(tab.page, "Edit")
     await send(tab.page, "a red roof")
-    await expect(tab.page.get_by_role("alert")).to_contain_text("Add the photo to edit")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Add a photo to edit")
     await add_photo(tab.page)
 
     await tab.page.locator("#prompt").press("Enter")
@@ -253,7 +253,7 @@ async def test_a_photo_is_started_from_and_can_become_a_control(server, client, 
     first = await newest_job(client)
     assert (first["images"][0]["role"], first["options"]["strength"]) == ("init", 0.6)
 
-    await tab.page.get_by_label("What picture 1 is for").select_option("control")
+    await tab.page.get_by_label("Role of picture 1").select_option("control")
     await expect(tab.page.get_by_label("Type of picture 1")).to_have_value("canny")
     await open_more(tab.page)
     await tab.page.get_by_label("Weight").fill("0.5")

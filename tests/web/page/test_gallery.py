@@ -229,7 +229,7 @@ async def test_collections_are_filled_opened_renamed_and_deleted(server, client,
     await tab.page.get_by_role("button", name="Manage collections").click()
     await dialog.get_by_role("button", name="Delete Red ones").click()
     await tab.page.get_by_role("dialog", name="Delete the collection?").get_by_role("button", name="Delete").click()
-    await expect(dialog.get_by_text("No collection yet.")).to_be_visible()
+    await expect(dialog.get_by_text("No collections yet.")).to_be_visible()
     assert (await client.get("/api/v1/collections")).json()["total"] == 0
     assert tab.errors == []
 

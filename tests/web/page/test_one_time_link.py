@@ -18,7 +18,7 @@ async def test_a_link_signs_in_once_and_replaces_nobody(server, tab):
     theirs, _ = await links.create_link(other.prefix)
     await tab.page.goto("about:blank")
     await tab.page.goto(f"{server.url}/#key={theirs}")
-    await expect(tab.page.locator(".toast")).to_contain_text("signed in already")
+    await expect(tab.page.locator(".toast")).to_contain_text("already signed in")
     still = await tab.page.evaluate("fetch('/api/v1/me').then((answer) => answer.json())")
 
     assert me["name"] == still["name"] == "Ada"

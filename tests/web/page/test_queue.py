@@ -51,7 +51,7 @@ async def test_jobs_are_listed_in_their_order_and_follow_events(server, tab, sub
     await expect(row(tab, first)).to_contain_text("Step 2 of 4")
     await expect(row(tab, first).locator("img")).to_be_visible()
     await expect(row(tab, first).get_by_role("progressbar")).to_have_attribute("max", "1")
-    await expect(row(tab, second)).to_contain_text("Number 1 in the queue")
+    await expect(row(tab, second)).to_contain_text("Queued at position 1")
     await expect(row(tab, third)).to_contain_text("2 pictures")
     await expect(row(tab, third)).to_contain_text("done in")
     await expect(tab.page.get_by_role("status").filter(has_text="queued")).to_have_text("1 running · 2 queued")

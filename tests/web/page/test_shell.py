@@ -157,7 +157,7 @@ async def test_a_part_that_cannot_be_loaded_is_offered_again(server, tab, views)
 async def test_faults_of_a_view_leave_the_page_usable(server, tab, views):
     await tab.open(server.url)
     await tab.page.get_by_role("link", name="Models").click()
-    await expect(tab.page.get_by_role("alert")).to_contain_text("A fault in the page.")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Something went wrong in the page.")
     await tab.page.get_by_role("link", name="Admin").click()
     await expect(tab.page.get_by_role("alert")).to_contain_text("The list could not be read.")
 
