@@ -26,6 +26,7 @@ from adapters.web import (
 from adapters.web.context import WebContext
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
 from adapters.web.page_files import load_page_files
+from adapters.web.page_problems import install_page_handlers
 from adapters.web.schemas import (
     AdminKeyBody,
     CollectionBody,
@@ -52,6 +53,7 @@ def build_app(context: WebContext) -> FastAPI:
     for routes in (
         routes_jobs, routes_events, routes_pictures, routes_media, routes_export, routes_about, routes_admin,
         routes_internal, routes_collections, routes_page, routes_recipes, routes_names,
+    install_page_handlers(app)
         routes_session, routes_operation, routes_links,
     ):  # fmt: skip
         app.include_router(routes.router)

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.web.context import HttpMetrics
+from adapters.web.page_problems import show_problem
 from adapters.web.problems import Problem, incident_problem
 from adapters.web.session_cookie import read_session
 
@@ -67,7 +68,7 @@ class GuardMiddleware:
         except Exception as error:  # the outermost handler: the client gets a response, the log the details
             problem = incident_problem(error, f"{scope['method']} {_route_pattern(scope)}")
             if not status:
-                await problem(scope, receive, guarded)
+                await show_problem(scope, problem)(scope, receive, guarded)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.requests.labels(method, _route_pattern(scope), str(status or 499)).inc()

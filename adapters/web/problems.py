@@ -76,6 +76,7 @@ class Problem(Response):
         }
         body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
         super().__init__(body, status, headers)
+        self.detail = str(content["detail"])
 
 
 def to_problem(error: errors.UserError) -> Problem:
@@ -132,17 +133,18 @@ async def _on_user_error(_request: Request, error: Exception) -> Response:
     return to_problem(error)
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
+async def on_http_error(request: Request, error: Exception) -> Response:
     """The framework's own errors: unknown route, wrong method."""
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.NOT_FOUND:
         return Problem("not_found", "There is no such URL.")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return Problem("method_not_allowed", "This URL does not support this method.", headers=_allow(request))
+        allow = {"Allow": list_methods(request)}
+        return Problem("method_not_allowed", "This URL does not support this method.", headers=allow)
     return Problem("bad_request", "The request is malformed.")
 
 
-def _allow(request: Request) -> dict[str, str]:
+def list_methods(request: Request) -> str:
     """The methods of all routes with this path; Starlette names those of the first one only."""
     scopes = {method: {**request.scope, "method": method} for method in METHODS}
     allowed = [
@@ -150,7 +152,7 @@ def _allow(request: Request) -> dict[str, str]:
         for method, scope in scopes.items()
         if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
     ]
-    return {"Allow": ", ".join(allowed)}
+    return ", ".join(allowed)
 
 
 async def _on_wrong_parameter(_request: Request, error: Exception) -> Response:
@@ -164,5 +166,5 @@ async def _on_wrong_parameter(_request: Request, error: Exception) -> Response:
 def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestRefused, _on_request_refused)
     app.add_exception_handler(errors.UserError, _on_user_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, _on_wrong_parameter)

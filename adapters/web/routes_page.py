@@ -1,6 +1,7 @@
 """The page, the API docs and monitoring: `/`, `/docs`, `/healthz`, `/readyz`, `/metrics`."""
 
 import hmac
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -13,10 +14,10 @@ from starlette.templating import Jinja2Templates
 from adapters.web.auth import get_caller, read_bearer, require_admin, require_local_request
 from adapters.web.context import ContextDep, WebContext
 from adapters.web.page_files import STATIC, PageFiles
-from adapters.web.problems import CODES
+from adapters.web.problems import CODES, Problem
 from bot.error_texts import explain
 from bot.errors import Unauthorized
-from bot.i18n import has_catalogue, list_translations
+from bot.i18n import has_catalogue, list_translations, translator
 from bot.jobs import JobState
 from bot.usecases import Operations
 
@@ -30,25 +31,57 @@ PAGES = {
     "/models": "models", "/admin": "admin",
 }  # fmt: skip
 """The addresses of the page, with the folder of static files that each view needs first."""
+MISSING = "missing"
+"""The folder of the view of every other address."""
 THEMES = ("light", "dark")
 _MAX_LANGUAGES = 20
 
 
 async def get_page(request: Request, context: ContextDep) -> Response:
     """The same document at each address of the page: the view is chosen in the browser."""
+    return await render_page(request, context)
+
+
+async def render_page(
+    request: Request, context: WebContext, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     media, files = context.usecases.media, get_files(request)
-    theme = request.cookies.get("easel-theme")
+    route = request.scope.get("route")
     values = {
         "files": files,
         "styles": " ".join(name.removesuffix(".css") for name in files.files if name.endswith(".css")),
-        "folder": PAGES.get(request.scope["route"].path),
+        "folder": PAGES.get(getattr(route, "path", ""), MISSING),
         "language": _choose_language(request.headers.get("accept-language", "")),
-        "theme": theme if theme in THEMES else None,
+        "theme": _read_theme(request),
         "needs_key": await context.needs_key(),
         "max_upload_mb": media.max_file_mb,
         "too_large": explain(media.too_large()),
     }
-    return templates.TemplateResponse(request, "page.html", values, headers=_NO_CACHE)
+    all_headers = {**_NO_CACHE, **(headers or {})}
+    return templates.TemplateResponse(request, "page.html", values, status_code=status, headers=all_headers)
+
+
+def render_failure(request: Request, problem: Problem) -> Response:
+    """A document that needs neither scripts nor the database."""
+    language = _choose_language(request.headers.get("accept-language", ""))
+    translate = translator(language)
+    values = {
+        "files": get_files(request),
+        "language": language,
+        "theme": _read_theme(request),
+        "title": translate("Something went wrong"),
+        "detail": problem.detail,
+        "try_again": translate("Try again"),
+        "create": translate("Create"),
+    }
+    kept = {name: value for name, value in problem.headers.items() if name in ("retry-after", "www-authenticate")}
+    headers = {"Cache-Control": "no-store", "Vary": "Accept", **kept}
+    return templates.TemplateResponse(request, "failure.html", values, status_code=problem.status_code, headers=headers)
+
+
+def _read_theme(request: Request) -> str | None:
+    theme = request.cookies.get("easel-theme")
+    return theme if theme in THEMES else None
 
 
 def _choose_language(accepted: str) -> str:

@@ -27,6 +27,8 @@ import { batch, computed, signal } from "./render.js";
 
 const positions = new Map();
 let routes = [];
+/** The route of all other addresses. */
+let missing = null;
 let entryKey = 0;
 
 /** The place that is shown: `{route, params, query, url, state, module, error}`; state is a signal: loading, ready or failed. */
@@ -39,8 +41,9 @@ export const currentRoute = computed(() => (background.value ?? place.value)?.ro
 
 export const setTitle = (text) => (title.value = text);
 
-/** @param {Route[]} list */
-export function startRouter(list) {
+/** @param {Route[]} list @param {Route} fallback shown at all other addresses */
+export function startRouter(list, fallback) {
+  missing = fallback;
   routes = list.map((route) => ({ ...route, matcher: compile(route.pattern) }));
   history.scrollRestoration = "manual";
   history.replaceState({ ...history.state, key: history.state?.key ?? newKey() }, "");
@@ -122,8 +125,7 @@ function followLink(event) {
 
 async function enter(url, { key = newKey(), isReturn = false, isFirst = false } = {}) {
   const { pathname, searchParams: query } = new URL(url, location.origin);
-  const found = findRoute(pathname);
-  if (!found) return void location.assign(url);
+  const found = findRoute(pathname) ?? { route: missing, params: {} };
   if (returnToBackground(url)) return undefined;
   const before = place.peek();
   const isSame = before?.route === found.route && before.state.peek() === "ready";

@@ -21,6 +21,7 @@ const ROUTES = [
   { name: "models", pattern: "/models", folder: "models", title: () => t("Models"), load: () => import("../models/models.js") },
   { name: "admin", pattern: "/admin", folder: "admin", title: () => t("Admin"), load: () => import("../admin/admin.js") },
 ];
+const MISSING = { name: "missing", pattern: "", folder: "missing", title: () => t("Not found"), load: () => import("../missing/missing.js") };
 
 const startError = signal(null);
 const startErrorView = () => html`<main class="page"><h1>Easel</h1>${errorView(startError.value, () => location.reload())}</main>`;
@@ -49,7 +50,7 @@ async function start() {
   runOnSignals(() => {
     if (session.value !== "ready" || isRouted) return;
     isRouted = true;
-    void startRouter(ROUTES);
+    void startRouter(ROUTES, MISSING);
     startEvents();
     document.body.dataset.shell = "ready";
   });
