@@ -57,7 +57,9 @@ async def run_load(app: DiscordApp, *, people: int, channels: int, seconds: floa
     state, load = app.server.state, Load()
     places = [state.channel() for _ in range(channels)]
     crowd = [SimulatedUser(app.server, state.person(f"p{index}"), places[index % channels]) for index in range(people)]
-    await asyncio.gather(*(_ask(actor, load, seconds) for actor in crowd))
+    dice = random.Random(4)
+    moments = [dice.uniform(0, EVERY_S) for _ in crowd]
+    await asyncio.gather(*(_ask(actor, load, seconds, moment) for actor, moment in zip(crowd, moments, strict=True)))
 
     def messages() -> list[Message]:
         return [message for place in places for message in place.from_bot]
@@ -77,9 +79,9 @@ async def run_load(app: DiscordApp, *, people: int, channels: int, seconds: floa
     return load
 
 
-async def _ask(actor: SimulatedUser, load: Load, seconds: float) -> None:
+async def _ask(actor: SimulatedUser, load: Load, seconds: float, moment: float) -> None:
     loop = asyncio.get_running_loop()
-    begin, moment = loop.time(), random.uniform(0, EVERY_S)
+    begin = loop.time()
     while moment < seconds:
         await asyncio.sleep(begin + moment - loop.time())
         number = load.asked

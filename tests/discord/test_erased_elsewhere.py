@@ -25,7 +25,7 @@ async def erase(app: DiscordApp, user: SimulatedUser, job_id: str) -> None:
     """Returns once nothing is left to be retracted."""
     await app.application.usecases.pictures.erase_job(await app.person(user.person.id), job_id)
     database = app.application.storage.jobs._database
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await database.run_read(lambda tx: tx.scalar(WAITING)):  # noqa: ASYNC110 - asked from outside
             await asyncio.sleep(0.02)
 
@@ -58,7 +58,7 @@ async def test_the_delete_button_reaches_the_messages_of_a_linked_account(
 
     pressed = f"v1:delete:{job.id}" if count == 1 else f"v1:delete:{job.id}:2"
     ann.press_unchecked(made, pressed)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not (left := await storage.jobs._database.run_read(lambda tx: tx.execute(WHERE).all())):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

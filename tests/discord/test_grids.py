@@ -133,9 +133,9 @@ async def test_one_picture_is_deleted_and_its_attachment_too(
     ann.press_unchecked(shown, f"v1:delete:{job.id}:2")
     await until(lambda: len(grid.attachments) == 2, "the picture to go")
 
+    await until(lambda: [one.id for one in ann.channel.from_bot] == [grid.id], "its message to go")
     assert [one.data for one in grid.attachments] == [first, third]
     assert rows_under(grid)[0] == ["U1", "U3"]
-    assert [one.id for one in ann.channel.from_bot] == [grid.id]
 
 
 @pytest.mark.parametrize("policy", [Policy.SPOILER, Policy.BLOCK])

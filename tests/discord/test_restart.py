@@ -69,8 +69,10 @@ async def test_what_was_acknowledged_and_not_done_is_done_after_a_restart_once(
         async with open_app(data_dir, server) as later:
             later.start()
             message = await ann.finished()
-            await asyncio.sleep(0.3)
-            assert await later.storage.inbox.pending_events("discord") == []
+            await later.wait_until_ready()
+            while await later.storage.inbox.pending_events("discord"):  # noqa: ASYNC110 - asked from outside
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
     assert message.attachments
     assert len(ann.channel.from_bot) == 1

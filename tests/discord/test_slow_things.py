@@ -41,7 +41,7 @@ async def test_photos_that_do_not_come_hold_no_command_and_no_button(
     await ann.private_reply(listed)
     await ann.finished(2)
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     assert all((one.answered_after_s or 9) < 3 for one in (*slow, listed, pressed))
     hanging_files.set()
     await until(lambda: len([one for one in ann.channel.from_bot if is_finished(one)]) == 6, "the captions")
