@@ -26,13 +26,14 @@ class SqlHistory:
         q: str,
         only: HistoryFilter = ALL_JOBS,
         before: str | None,
+        after: str | None = None,
         limit: int,
     ) -> tuple[list[Job], str | None]:
-        """`before` is the id of the previous page's last job."""
+        """`before` is the id of the previous page's last job, `after` that of its first."""
         chosen = self._choose(owner, state, q, only)
         if chosen is None:
             return [], None
-        return await self._database.run_read(lambda tx: _page(tx, owner, chosen, before, limit))
+        return await self._database.run_read(lambda tx: _page(tx, owner, chosen, before, after, limit))
 
     async def count_jobs(self, owner: str, *, state: JobState | None, q: str, only: HistoryFilter = ALL_JOBS) -> int:
         chosen = self._choose(owner, state, q, only)
@@ -77,14 +78,17 @@ def _given_to(owner: str, media_id: str) -> Select[tuple[str]]:
 
 
 def _page(
-    tx: Connection, owner: str, chosen: list[ColumnElement[bool]], before: str | None, limit: int
+    tx: Connection, owner: str, chosen: list[ColumnElement[bool]], before: str | None, after: str | None, limit: int
 ) -> tuple[list[Job], str | None]:
-    query = select(job).where(*chosen).order_by(job.c.seq.desc())
+    query = select(job).where(*chosen).order_by(job.c.seq.desc() if after is None else job.c.seq.asc())
     if before is not None:
         query = query.where(job.c.seq < _number(before, owner))
+    if after is not None:
+        query = query.where(job.c.seq > _number(after, owner))
     rows = tx.execute(query.limit(limit + 1)).all()
     page = [to_job(row) for row in rows[:limit]]
-    return page, page[-1].id if page and len(rows) > limit else None
+    following = page[-1].id if page and len(rows) > limit else None
+    return page if after is None else page[::-1], following
 
 
 def _number(job_id: str, owner: str) -> ScalarSelect[int]:

@@ -296,7 +296,7 @@ class FakeHistory:
     def __init__(self, store: FakeJobStore) -> None:
         self._store = store
 
-    async def list_jobs(self, owner, *, state, q, only=None, before, limit) -> tuple[list[Job], str | None]:
+    async def list_jobs(self, owner, *, state, q, only=None, before, after=None, limit) -> tuple[list[Job], str | None]:
         mine = [job for job in self._store.jobs.values() if job.owner == owner and state in (None, job.state)]
         return mine[:limit], None
 

@@ -269,7 +269,9 @@ class History(Protocol):
         q: str,
         only: HistoryFilter = ALL_JOBS,
         before: str | None,
+        after: str | None = None,
         limit: int,
     ) -> tuple[list[Job], str | None]:
-        """The owner's jobs, newest first, and the `before` of the next page. `q` searches prompts, questions, captions
-        and answers for all of its words or prefixes; none of its characters are special."""
+        """The owner's jobs, newest first, and the `before` of the next page. With `after`, the nearest that are newer
+        than that job, and the next page's `after`. `q` searches prompts, questions, captions and answers for all of
+        its words or prefixes; none of its characters are special."""

@@ -242,9 +242,10 @@ class JobUseCases:
         limit: int = 20,
     ) -> tuple[list[Ticket], str | None]:
         jobs, following = await self._history.list_jobs(
-            person.id, state=state, q=q, only=only, before=before, limit=limit
+            person.id, state=state, q=q, only=only, before=before, after=after, limit=limit
         )
         return await self._mark(person, [await self.ticket_for(job) for job in jobs]), following
+        after: str | None = None,
 
     async def count_jobs(
         self, person: Person, *, state: JobState | None = None, q: str = "", only: HistoryFilter = ALL_JOBS

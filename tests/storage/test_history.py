@@ -23,6 +23,19 @@ async def test_pages_go_from_the_newest_to_the_oldest_without_gaps(storage, ann)
     assert before is None
 
 
+async def test_pages_go_from_one_job_to_the_newest_without_gaps(storage, ann, ben):
+    first, *newer = await accept(storage, ann, 6)
+    pages, after = [], first.id
+    while after is not None:
+        page, after = await storage.history.list_jobs(ann.id, state=None, q="", before=None, after=after, limit=2)
+        pages.append([job.id for job in page])
+
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [job_id for page in reversed(pages) for job_id in page] == [job.id for job in reversed(newer)]
+    assert await found(storage, ann, after="nothing") == []
+    assert await found(storage, ben, after=first.id) == []
+
+
 async def test_a_full_last_page_promises_no_more(storage, ann):
     await accept(storage, ann, 3)
     _, following = await storage.history.list_jobs(ann.id, state=None, q="", before=None, limit=3)

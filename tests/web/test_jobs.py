@@ -212,6 +212,16 @@ async def test_history_is_newest_first_and_comes_in_pages(client):
     assert second["next"] is None
 
 
+async def test_history_goes_on_from_a_job_to_newer_ones(client):
+    ids = [(await make(client, imagine(f"number {number}")))["id"] for number in range(4)]
+
+    first = (await client.get("/api/v1/jobs", params={"limit": 2, "after": ids[0]})).json()
+    second = (await client.get("/api/v1/jobs", params={"limit": 2, "after": first["next"]})).json()
+
+    assert [job["id"] for job in second["jobs"] + first["jobs"]] == ids[:0:-1]
+    assert second["next"] is None
+
+
 async def test_history_is_searched_by_prompts_and_answers(client, a_picture):
     fox = await make(client, imagine("a fox in the snow"))
     await make(client, imagine("a harbour"))
@@ -248,6 +258,7 @@ async def test_history_is_narrowed_to_a_state(client):
         ({"limit": "000000001" + "9" * 5000}, "limit"),
         ({"q": "x" * 201}, "q"),
         ({"before": "x" * 201}, "before"),
+        ({"after": ""}, "after"),
     ],
 )
 async def test_an_odd_search_is_refused_by_name(shared_client, query, option):

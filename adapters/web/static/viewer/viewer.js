@@ -15,7 +15,7 @@ import { compared, compareView } from "./compare.js";
 import { close, compare, actionsView, download, edit, erase, favourite, show, vary } from "./picture-actions.js";
 import { factsView, wordsView } from "./facts.js";
 import { ancestryView, findPicture, followRelated, stopRelated, stripView } from "./related.js";
-import { loadAhead, next, position, previous, problem, sequence, shown, shownEntry, shownJob, shownKey, shownMedia } from "./shown.js";
+import { isCounted, isOpenEnded, loadAhead, next, position, previous, problem, sequence, shown, shownEntry, shownJob, shownKey, shownMedia } from "./shown.js";
 import { isZoomed, preload, resetZoom, stageView, zoomIn, zoomOut } from "./stage.js";
 import { clearThread, threadView } from "./thread.js";
 
@@ -87,7 +87,7 @@ function prepare() {
   const around = [next.value, previous.value];
   queueMicrotask(() => {
     followRelated(job, mediaId);
-    void loadAhead();
+    void loadAhead().catch(() => null); // tried again with the next step
     preload(...around.map((entry) => entry && jobSignal(entry.job)?.peek().result?.media[entry.number - 1]?.id));
   });
 }
@@ -150,8 +150,8 @@ const arrowView = (entry, name, label, side) => html`
 
 function placeText() {
   const count = sequence.value.length;
-  if (position.value < 0) return "";
-  if (sequence.value === entries.value && !isComplete.value && total.value > count) return t("{n} of {count}+", { n: position.value + 1, count });
+  if (position.value < 0 || !isCounted.value) return "";
+  if (isOpenEnded.value) return t("{n} of {count}+", { n: position.value + 1, count });
   return t("{n} of {count}", { n: position.value + 1, count });
 }
 
