@@ -292,6 +292,46 @@ async def test_photos_are_dropped_and_pasted_anywhere_and_many_get_one_sentence(
     assert await find_violations(tab.page) == []
 
 
+async def test_each_of_many_files_is_tried_and_one_sentence_names_those_that_are_refused(server, tab):
+    await tab.open(server.url)
+    await add_photo(tab.page, name="before.png")
+    before = await tab.page.locator(".attach-photo img").get_attribute("src")
+    texts = [file(name=f"notes-{number}.png", data=b"a text") for number in range(30)]
+    field, alert = tab.page.locator("#create-file"), tab.page.get_by_role("alert")
+
+    await field.set_input_files(files=texts)
+
+    await expect(alert).to_have_text(
+        "30 of 30 files were not added. notes-0.png, notes-1.png, notes-2.png and 27 more: "
+        "This file is not a picture. Please send a PNG, JPEG, WebP, AVIF or GIF."
+    )
+    await expect(tab.page.locator(".attach-photo img")).to_have_attribute("src", before)  # nothing was lost
+    assert await find_violations(tab.page) == []
+
+    await field.set_input_files(files=[*texts[:2], file(name="empty.png", data=b" "), file("boat.png"), *texts[:3]])
+
+    await expect(alert).to_contain_text("3 of 7 files were not added. notes-0.png, notes-1.png")
+    await expect(alert).to_contain_text("3 more were not added: the limit is reached.")
+    await expect(tab.page.locator(".attach-photo img")).to_have_attribute("alt", "boat.png")
+    await expect(tab.page.locator(".attach-photo")).to_have_count(1)
+
+
+async def test_an_error_that_concerns_every_file_ends_the_sending(server, tab):
+    await tab.open(server.url)
+    detail = "The server's disk is full."
+    answers = []
+
+    async def refuse(route):
+        answers.append(route)
+        await route.fulfill(status=507, json={"code": "storage_full", "detail": detail})
+
+    await tab.page.route("**/api/v1/media", refuse)
+    await tab.page.locator("#create-file").set_input_files(files=[file(name=f"{one}.png") for one in "ab"])
+
+    await expect(tab.page.get_by_role("alert")).to_have_text(f"2 of 2 files were not added. a.png, b.png: {detail}")
+    assert len(answers) == 1
+
+
 async def test_a_large_photo_is_shrunk_before_it_is_sent(server, client, tab):
     data = io.BytesIO()
     Image.effect_noise((4400, 1200), 90).save(data, "PNG")

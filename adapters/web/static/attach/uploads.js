@@ -1,4 +1,4 @@
-// Sends photos to the server. Large ones are shrunk before.
+// Sends photos to the server, each file until no more fit. Large ones are shrunk before.
 
 import { upload } from "../core/api.js";
 import { uploadLimits } from "../core/store.js";
@@ -7,30 +7,58 @@ import { announce } from "../core/toast.js";
 import { photoLimit } from "../create/capabilities.js";
 import { addPhoto, countInit, dropInit, photoNote, uploads } from "../create/photos.js";
 import { setRefusal } from "../create/request.js";
+import { refusedText } from "./refused-files.js";
 
 const MAX_SIDE = 4096;
 const MAX_PIXELS = 12_000_000;
 const LOOK_AT_BYTES = 2 * 2 ** 20;
 const JPEG_QUALITY = 0.92;
 const PICTURE_NAME = /\.(heic|heif|avif|tiff?|bmp)$/i;
+/** Errors that are about one file; after others, none of the rest would be taken. */
+const ABOUT_THE_FILE = ["unsupported_media", "too_large"];
 
 let counter = 0;
 
-/** Takes the first files that fit the mode; a sentence tells about the rest. @param {File[]} files */
-export async function takeFiles(files) {
-  const given = files.filter((file) => file.type.startsWith("image/") || !file.type || PICTURE_NAME.test(file.name));
-  const others = files.length - given.length;
+const mayBePicture = (file) => file.type.startsWith("image/") || !file.type || PICTURE_NAME.test(file.name);
+
+/** Takes the first pictures that fit the mode, after those that were given before. @param {File[]} files */
+export const takeFiles = (files) => (turn = turn.catch(() => null).then(() => takeTogether(files)));
+
+/** One sentence tells about the files that were not taken. @param {File[]} files */
+async function takeTogether(files) {
+  const given = files.filter(mayBePicture);
+  const others = files.filter((file) => !mayBePicture(file));
   setRefusal(null);
-  photoNote.value = others ? tn(others, "{n} file is not a picture.", "{n} files are not pictures.") : "";
+  photoNote.value = given.length ? "" : tn(others.length, "{n} file is not a picture.", "{n} files are not pictures.");
   if (!given.length) return;
-  if (photoLimit.peek() === 1) dropInit();
-  const room = Math.max(photoLimit.peek() - countInit() - uploads.peek().length, 0);
-  const taken = given.slice(0, room);
-  if (taken.length < given.length) photoNote.value = t("Only {taken} of {given} pictures were added: the limit is reached.", { taken: taken.length, given: given.length });
-  for (const file of taken) await sendFile(file);
+  const room = photoLimit.peek() === 1 ? 1 : photoLimit.peek() - countInit();
+  const { taken, left, refused, code } = await sendUntilFull(given, room);
+  refused.push(...others.map(({ name }) => ({ name, reason: t("It is not a picture.") })));
+  if (refused.length) setRefusal({ message: refusedText(refused, files.length, left), code: files.length > 1 ? "" : code, option: "images" });
+  else if (left) photoNote.value = t("Only {taken} of {given} pictures were added: the limit is reached.", { taken, given: files.length });
+}
+
+/** @param {File[]} files @param {number} room how many fit */
+async function sendUntilFull(files, room) {
+  const waiting = [...files];
+  const refused = [];
+  let code = "";
+  for (let free = room; free > 0 && waiting.length;) {
+    const file = waiting.shift();
+    try {
+      await sendFile(file);
+      free -= 1;
+    } catch (error) {
+      code = error.code ?? "";
+      const concerned = !code || ABOUT_THE_FILE.includes(code) ? [file] : [file, ...waiting.splice(0)];
+      refused.push(...concerned.map(({ name }) => ({ name, reason: error.message })));
+    }
+  }
+  return { taken: files.length - waiting.length - refused.length, left: waiting.length, refused, code };
 }
 
 async function sendFile(file) {
+/** A photo that alone fits takes the place of the one before, once it is stored. */
   const entry = { key: ++counter, name: file.name };
   uploads.value = [...uploads.peek(), entry];
   try {
@@ -38,9 +66,8 @@ async function sendFile(file) {
     if (shrunk.size > uploadLimits.maxMb * 2 ** 20 && !/hei[cf]/i.test(file.type + file.name)) throw new Error(uploadLimits.tooLarge);
     const media = await upload(shrunk);
     addPhoto(media.id, { name: file.name, recalled: readRecalled(media.parameters) });
+    if (photoLimit.peek() === 1) dropInit();
     announce(t("Photo added."));
-  } catch (error) {
-    setRefusal({ message: error.message, code: error.code, option: "images" });
   } finally {
     uploads.value = uploads.peek().filter((other) => other !== entry);
   }

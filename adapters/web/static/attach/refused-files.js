@@ -1,0 +1,27 @@
+// What is said about files that were not taken: how many, which, and why.
+
+import { t, tn } from "../core/text.js";
+import { shorten } from "../core/titles.js";
+
+const MAX_NAMED = 3;
+const MAX_NAME = 40;
+
+function namesText(names) {
+  const named = names.slice(0, MAX_NAMED).map((name) => shorten(name, MAX_NAME)).join(", ");
+  const rest = names.length - MAX_NAMED;
+  return rest > 0 ? tn(rest, "{named} and {n} more", "{named} and {n} more", { named }) : named;
+}
+
+/**
+ * One text about all of them, the reasons after the names that they are about.
+ * @param {{name: string, reason: string}[]} refused @param {number} given how many files there were @param {number} left how many were not tried
+ */
+export function refusedText(refused, given, left) {
+  if (given === 1) return refused[0].reason;
+  const byReason = Map.groupBy(refused, ({ reason }) => reason);
+  return [
+    tn(refused.length, "{n} of {given} files was not added.", "{n} of {given} files were not added.", { given }),
+    ...[...byReason].map(([reason, files]) => t("{names}: {reason}", { names: namesText(files.map(({ name }) => name)), reason })),
+    left ? tn(left, "{n} more was not added: the limit is reached.", "{n} more were not added: the limit is reached.") : "",
+  ].filter(Boolean).join(" ");
+}
