@@ -18,7 +18,7 @@ import { serverTab } from "./server.js";
 const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, metrics: metricsTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, server: serverTab };
 let stops = [];
 
-const tabOf = (query) => (query.get("tab") in TABS ? query.get("tab") : "people");
+const tabOf = (query) => (Object.hasOwn(TABS, query.get("tab")) ? query.get("tab") : "people");
 
 export function load({ query }) {
   leave();

@@ -6,7 +6,7 @@ import { registerShortcuts } from "../core/shortcuts.js";
 import { errorView, loadingView, stateView } from "../core/states.js";
 import { t, tn } from "../core/text.js";
 import { deletePictures, downloadZip, toggleFavourite } from "./actions.js";
-import { loadCollections } from "./collections.js";
+import { collections, loadCollections } from "./collections.js";
 import { activeKey, focusTile, gridView, scrollPage } from "./grid.js";
 import { arrivals, entries, filter, hasFilter, isComplete, list, listingState, loadMore, order, pageError, readFilter, showArrivals } from "./listing.js";
 import { clearSelection, isSelectMode, selectAll, selectedEntries } from "./selection.js";
@@ -73,9 +73,17 @@ export function focus() {
   if (!activeKey.peek() || !focusTile(activeKey.peek())) document.querySelector(".gallery h1")?.focus({ preventScroll: true });
 }
 
-const emptyView = () => (hasFilter.value
-  ? stateView({ icon: "search", title: t("Nothing matches"), text: t("Try fewer words or different filters."), actions: html`<button type="button" @click=${clearFilters}>${t("Clear filters")}</button>` })
-  : stateView({ icon: "image", title: t("Your gallery is empty"), text: t("The pictures, answers and captions you create appear here."), actions: html`<a class="button primary" href="/">${t("Create your first picture")}</a>` }));
+const noMatchView = (text, label = t("Show all pictures")) => stateView({ icon: "search", title: t("Nothing matches"), text, actions: html`<button type="button" @click=${clearFilters}>${label}</button>` });
+
+function emptyView() {
+  const { collection } = filter.value;
+  if (collection && collections.value && !collections.value.some(({ id }) => id === collection)) return noMatchView(t("This collection does not exist. It may have been deleted."));
+  if (hasFilter.value) return noMatchView(t("Try fewer words or different filters."), t("Clear filters"));
+  return stateView({ icon: "image", title: t("Your gallery is empty"), text: t("The pictures, answers and captions you create appear here."), actions: html`<a class="button primary" href="/">${t("Create your first picture")}</a>` });
+}
+
+/** A filter that the server refuses comes from the address; trying again would not help. */
+const failedView = (error) => (error.option ? noMatchView(t("The filters in this address cannot be used.")) : errorView(error, () => list(filter.peek(), { isForced: true })));
 
 /** After the last row: an error, or that more comes. */
 function endView() {
@@ -87,7 +95,7 @@ function endView() {
 const isEmpty = computed(() => listingState.value === "ready" && !arrivals.value.length && (!order.value.length || (isComplete.value && !entries.value.length)));
 
 function contentView() {
-  if (listingState.value instanceof Error) return errorView(listingState.value, () => list(filter.peek(), { isForced: true }));
+  if (listingState.value instanceof Error) return failedView(listingState.value);
   if (listingState.value === "loading" && !order.value.length) return loadingView();
   if (isEmpty.value) return emptyView();
   return html`
