@@ -2,6 +2,7 @@
 
 import { icon } from "../core/icons.js";
 import { html, nothing } from "../core/render.js";
+import { sentenceView } from "../core/sentence.js";
 import { t } from "../core/text.js";
 import { send } from "../create/request.js";
 import { shorten, titleOf } from "../create/tiles.js";
@@ -18,8 +19,8 @@ export function failureView(job, tabIndex) {
   const isCancelled = job.state === "cancelled";
   return html`
     <div class="answers-failure" data-tile tabindex=${tabIndex()}>
-      <p class="create-tile-title">${isCancelled ? nothing : icon("alert")}${shorten(titleOf(job))}</p>
-      <p class="create-tile-text">${job.error?.message ?? t("This job produced no picture.")}</p>
+      <p class="create-tile-title">${isCancelled ? nothing : icon("alert")}${shorten(wordsOf(job), 80)}</p>
+      <p class="create-tile-text">${sentenceView(job.error?.message ?? t("This job produced no picture."))}</p>
       ${job.error?.incident && !job.error.message.includes(job.error.incident) ? html`<p class="hint">${t("Incident {code}", { code: job.error.incident })}</p>` : nothing}
       <button type="button" class="chip" @click=${() => tryAgain(job)}>${t("Try again")}</button>
     </div>`;

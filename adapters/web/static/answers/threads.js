@@ -2,6 +2,7 @@
 
 import { mediaUrl } from "../core/api.js";
 import { html, nothing, repeat, SignalView } from "../core/render.js";
+import { sentenceView } from "../core/sentence.js";
 import { isFinished, jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
 import { findCommand, labelOf } from "../create/capabilities.js";
@@ -34,7 +35,7 @@ function answerView(job) {
   }
   if (job.result && findCommand(job.command)?.answers === "lines") return linesView(job.result.text ?? "");
   if (job.result) return html`<p class="answers-text">${job.result.text || t("No answer.")}</p>`;
-  return html`<p class="error">${job.error?.message ?? ""}</p><button type="button" class="chip" @click=${() => tryAgain(job)}>${t("Try again")}</button>`;
+  return html`<p class="error">${sentenceView(job.error?.message ?? "")}</p><button type="button" class="chip" @click=${() => tryAgain(job)}>${t("Try again")}</button>`;
 }
 
 const entryView = (id) => SignalView(() => {

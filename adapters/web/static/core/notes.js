@@ -1,6 +1,7 @@
 // What the server says about a result. A reader of the page is led to its models rather than to a command line.
 
 import { html, nothing } from "./render.js";
+import { plainSentence, sentenceView } from "./sentence.js";
 import { isAdmin } from "./store.js";
 import { t } from "./text.js";
 
@@ -10,9 +11,9 @@ const SETUP = "`easel setup`";
 const wordsOf = (note) => note.split(/(?<=[.!?。]) */).filter((sentence) => !sentence.includes(SETUP)).join(" ");
 
 /** The notes as plain text. @param {string[]} notes */
-export const notesText = (notes) => notes.map(wordsOf).join(" ").replaceAll("`", "");
+export const notesText = (notes) => plainSentence(notes.map(wordsOf).join(" "));
 
 /** The notes, with commands in the type of code, and for admins of a demo model a link. @param {string[]} notes */
 export const notesView = (notes) => html`
-  ${notes.map(wordsOf).join(" ").split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part))}
+  ${sentenceView(notes.map(wordsOf).join(" "))}
   ${isAdmin.value && notes.some((note) => note.includes(SETUP)) ? html`<a href="/models">${t("Choose a real model")}</a>` : nothing}`;

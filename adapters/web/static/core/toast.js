@@ -2,6 +2,7 @@
 
 import { html, repeat, signal } from "./render.js";
 import { icon } from "./icons.js";
+import { plainSentence, sentenceView } from "./sentence.js";
 import { t } from "./text.js";
 
 const PLAIN_MS = 5000;
@@ -17,7 +18,8 @@ let counter = 0;
 
 /** Reads a sentence to screen readers; a repeated one is read again. @param {string} text */
 export function announce(text) {
-  announcement.value = announcement.peek() === text ? `${text}\u00a0` : text;
+  const plain = plainSentence(text);
+  announcement.value = announcement.peek() === plain ? `${plain}\u00a0` : plain;
 }
 
 /**
@@ -84,7 +86,7 @@ export const toastsView = () => html`
     ${repeat(toasts.value.slice(-MAX_SHOWN), (toast) => toast.id, (toast) => html`
       <div class="toast toast-${toast.kind}">
         ${toast.kind === "error" ? icon("alert") : ""}
-        <p>${toast.message}</p>
+        <p>${sentenceView(toast.message)}</p>
         ${toast.action ? html`<button type="button" class="toast-action" @click=${() => end(toast, "action")}>${toast.action.label}</button>` : ""}
         <button type="button" class="icon-button" aria-label=${t("Close this message")} @click=${() => end(toast, "closed")}>${icon("close")}</button>
       </div>`)}

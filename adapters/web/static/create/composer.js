@@ -2,6 +2,7 @@
 
 import { html, nothing, SignalView, signal } from "../core/render.js";
 import { icon } from "../core/icons.js";
+import { sentenceView } from "../core/sentence.js";
 import { loadStyle } from "../core/router.js";
 import { t } from "../core/text.js";
 import { countingOptions, takenOptions } from "./capabilities.js";
@@ -26,7 +27,7 @@ const refused = lazyPart("extras", () => import("../extras/refused.js"));
 const confirmation = lazyPart("extras", () => import("../extras/confirm.js"));
 
 const photosPart = () => (photos.value.length || uploads.value.length ? photoRow()?.photosView() : nothing);
-const noteView = () => (photoNote.value ? html`<p class="hint create-note" role="status">${photoNote.value}</p>` : nothing);
+const noteView = () => (photoNote.value ? html`<p class="hint create-note" role="status">${sentenceView(photoNote.value)}</p>` : nothing);
 
 /** The option that the drawer shows as wrong. */
 export const wrongOption = signal(null);

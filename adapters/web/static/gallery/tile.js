@@ -2,6 +2,7 @@
 
 import { mediaUrl } from "../core/api.js";
 import { icon } from "../core/icons.js";
+import { sentenceView } from "../core/sentence.js";
 import { html, nothing, SignalView } from "../core/render.js";
 import { jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
@@ -28,7 +29,7 @@ function answerView(job, width) {
 const STATES = { queued: () => t("Queued"), running: () => t("Running"), cancelled: () => t("Cancelled") };
 
 const stateOf = (job) => html`
-  <span class="gallery-words"><b>${shorten(wordsOf(job), 80)}</b> ${job.error?.message ?? STATES[job.state]?.() ?? ""}</span>`;
+  <span class="gallery-words"><b>${shorten(wordsOf(job), 80)}</b> ${sentenceView(job.error?.message ?? STATES[job.state]?.() ?? "")}</span>`;
 
 function contentOf(entry, job, width) {
   if (entry.kind === "picture") return pictureView(job, entry.number, width);

@@ -3,6 +3,7 @@
 import { post } from "../core/api.js";
 import { openDialog } from "../core/dialog.js";
 import { html, nothing, signal } from "../core/render.js";
+import { sentenceView } from "../core/sentence.js";
 import { fieldError } from "../core/states.js";
 import { t, tn } from "../core/text.js";
 import { showToast } from "../core/toast.js";
@@ -90,6 +91,6 @@ function scannedView({ files }) {
       ${adopted.length ? html`<p>${adopted.map((file) => file.name).join(", ")}</p>` : nothing}
       ${skipped.length ? html`
         <p>${tn(skipped.length, "{n} file skipped:", "{n} files skipped:")}</p>
-        <ul>${skipped.slice(0, SKIPPED_SHOWN).map((file) => html`<li><code>${file.path}</code> ${file.reason}</li>`)}</ul>` : nothing}
+        <ul>${skipped.slice(0, SKIPPED_SHOWN).map((file) => html`<li><code>${file.path}</code> ${sentenceView(file.reason)}</li>`)}</ul>` : nothing}
     </section>`;
 }

@@ -4,6 +4,7 @@ import { confirmDialog } from "../core/dialog.js";
 import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing } from "../core/render.js";
+import { sentenceView } from "../core/sentence.js";
 import { isAdmin } from "../core/store.js";
 import { formatBytes, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
@@ -24,7 +25,7 @@ export const cardView = (row) => html`
     </div>
     <p>${describeAbilities(row)}</p>
     ${factsView(row)}
-    ${row.error && !row.install_progress ? html`<p class="error" role="alert">${icon("alert")}<span>${row.error}</span></p>` : nothing}
+    ${row.error && !row.install_progress ? html`<p class="error" role="alert">${icon("alert")}<span>${sentenceView(row.error)}</span></p>` : nothing}
     ${row.install_progress ? progressView(row) : nothing}
     ${isAdmin.value ? actionsView(row) : nothing}
   </li>`;

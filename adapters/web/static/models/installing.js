@@ -5,6 +5,7 @@ import { openDialog } from "../core/dialog.js";
 import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, signal } from "../core/render.js";
+import { sentenceView } from "../core/sentence.js";
 import { errorView, loadingView } from "../core/states.js";
 import { formatBytes, formatSeconds, t } from "../core/text.js";
 import { announce, showToast } from "../core/toast.js";
@@ -77,7 +78,7 @@ function termsView(work) {
     <ul class="models-terms">
       ${terms.missing_bytes ? html`<li>${icon("download")}${t("{size} to download, {free} free on disk.", { size: formatBytes(terms.missing_bytes), free: formatBytes(terms.free_bytes) })}</li>` : nothing}
       ${fit ? html`<li class=${`models-fit-${fit.kind}`}>${icon(fit.kind === "bad" ? "alert" : "check")}${fit.text}</li>` : nothing}
-      ${terms.fits.notes.map((note) => html`<li>${icon("minus")}${note}</li>`)}
+      ${terms.fits.notes.map((note) => html`<li>${icon("minus")}<span>${sentenceView(note)}</span></li>`)}
       <li>${icon("key")}<span>${t("Licence: {names}", { names: terms.licences.join("; ") || t("unknown") })}
         ${terms.licence_url ? html`<a href=${terms.licence_url} target="_blank" rel="noreferrer">${t("Read the licence")}</a>` : nothing}</span></li>
       <li>${icon(terms.commercial ? "check" : "alert")}${terms.commercial ? t("Commercial use is allowed.") : t("Not for commercial use.")}</li>

@@ -6,6 +6,7 @@ import { onJobEvent } from "../core/events.js";
 import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat, signal, SignalView } from "../core/render.js";
+import { sentenceView } from "../core/sentence.js";
 import { loadingView, stateView } from "../core/states.js";
 import { hasJobs, isAdmin, jobSignal } from "../core/store.js";
 import { formatSeconds, t, tn } from "../core/text.js";
@@ -153,7 +154,7 @@ function finishedRow(job) {
     <li class="queue-done">
       <span class="queue-thumbnail">${picture}</span>
       ${media ? html`<a href=${`/p/${job.id}/${number + 1}`}>${title}</a>` : html`<span>${title}</span>`}
-      ${job.error ? html`<span class="queue-error">${job.error.message}</span>` : nothing}
+      ${job.error ? html`<span class="queue-error">${sentenceView(job.error.message)}</span>` : nothing}
       ${job.result?.text ? html`<span class="hint">${shorten(job.result.text, 160)}</span>` : nothing}
     </li>`;
 }

@@ -3,6 +3,7 @@
 import { get, post } from "../core/api.js";
 import { takeJob } from "../core/events.js";
 import { html, live, nothing, repeat, signal, SignalView, storedSignal } from "../core/render.js";
+import { sentenceView } from "../core/sentence.js";
 import { fieldError } from "../core/states.js";
 import { commands, isFinished, jobs, jobSignal, person } from "../core/store.js";
 import { t } from "../core/text.js";
@@ -27,7 +28,7 @@ const entryView = (id) => SignalView(() => {
   return html`
     <div class="viewer-entry" data-job=${id} data-state=${job.state}>
       <dt>${job.options.question || labelOfCommand(job.command)}</dt>
-      <dd>${isFinished(job) ? (job.result?.text || job.error?.message || t("No answer.")) : html`<span class="spinner" aria-hidden="true"></span> ${t("Looking at the picture…")}`}</dd>
+      <dd>${isFinished(job) ? (job.result?.text || sentenceView(job.error?.message || t("No answer."))) : html`<span class="spinner" aria-hidden="true"></span> ${t("Looking at the picture…")}`}</dd>
     </div>`;
 });
 
