@@ -38,6 +38,7 @@ lint: .venv/.dev
 
 types: .venv/.dev
 	$(VENV) -m mypy
+	DENO_DIR=.venv/deno DENO_NO_UPDATE_CHECK=1 .venv/bin/deno check --quiet --config adapters/web/deno.json adapters/web/static
 
 contracts: .venv/.dev
 	.venv/bin/lint-imports --no-logo

@@ -223,7 +223,7 @@ def install_runtime() -> None:
 
 
 def install_dev() -> None:
-    print_message("Installing the tools for tests and checks (about 100 MB download) ...")
+    print_message("Installing the tools for tests and checks (about 140 MB download) ...")
     install_packages(["--group", "dev"], read_uv_environment())
 
 

@@ -19,6 +19,7 @@ _DECLARATION = re.compile(r"^export (?=(?:async function\*?|function\*?|class|co
 _DYNAMIC = re.compile(r'\bimport\("(\.[^"]+)"\)')
 _SOURCE_MAP = re.compile(r"^//# sourceMappingURL=.*$|(?<=;)//# sourceMappingURL=.*$", re.M)
 _COMMENTS = re.compile(r"^[ \t]*(?:/\*(?:(?!\*/).)*\*/[ \t]*$\n?|//[^\n]*$\n?)", re.M | re.S)
+_CASTS = re.compile(r"/\*\* @type \{[^}\n]*\} \*/ (?=\()")
 _INDENT = re.compile(r"^[ \t]+|\n(?=\n)", re.M)
 _UNREAD = re.compile(r"^(?:import|export)\b.*", re.M)
 
@@ -86,8 +87,8 @@ def _read_module(path: str, text: str, bundle_of: Mapping[str, str]) -> _Module:
 
 
 def strip(text: str) -> str:
-    """Without comments that have lines of their own, indentation and empty lines: a third of a compressed file."""
-    return _INDENT.sub("", _COMMENTS.sub("", text)).lstrip("\n")
+    """Without casts, comments that have lines of their own, indentation, empty lines: a third of a compressed file."""
+    return _INDENT.sub("", _CASTS.sub("", _COMMENTS.sub("", text))).lstrip("\n")
 
 
 def _resolve(path: str, address: str) -> str:

@@ -54,6 +54,12 @@ def test_comments_and_indentation_are_removed_but_strings_are_not():
     assert "more" not in text
 
 
+def test_casts_of_types_are_removed():
+    text = join(core__a='export const a = [/** @type {"x"} */ (b), "/** @type {x} */"];')["start.js"]
+
+    assert 'const a = [(b), "/** @type {x} */"];' in text
+
+
 A_NEEDS_B = 'import { b } from "./b.js";\nexport const a = 1;'
 B_NEEDS_A = 'import { a } from "./a.js";\nexport const b = 1;'
 A_NEEDS_G = 'import { g } from "../gallery/g.js";\nexport const a = 1;'

@@ -21,6 +21,6 @@ function copySelected(text) {
   field.select();
   const isDone = document.execCommand("copy");
   field.remove();
-  focused?.focus();
+  if (focused instanceof HTMLElement) focused.focus();
   return isDone;
 }

@@ -13,7 +13,7 @@ export const formatDeviceSeconds = (seconds) => formatNumber(seconds < 10 ? Math
 /** @param {string | null} iso */
 export const timeView = (iso) => (iso ? html`<time datetime=${iso} title=${new Date(iso).toLocaleString()}>${formatTime(iso)}</time>` : nothing);
 
-/** @param {[string, unknown][]} pairs what has no value is left out */
+/** @param {[unknown, unknown][]} pairs what has no value is left out */
 export const factsView = (pairs) => html`
   <dl class="admin-facts">
     ${pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== nothing).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}

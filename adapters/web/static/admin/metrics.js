@@ -28,6 +28,7 @@ const inGigabytes = (line) => ({ ...line, values: line.values.map((value) => (va
 function plotsView({ minutes, series }) {
   const to = Date.now();
   const shared = { minutes: minutes.map((minute) => Date.parse(minute)), from: to - DAY_MS, to };
+  /** @param {string} name @param {string} label @param {import("./plots.js").Line["merge"]} [merge] */
   const line = (name, label, merge = "max") => ({ label, merge, values: series[name] ?? [] });
   const devices = Object.keys(series).filter((name) => name.startsWith(MEMORY));
   return html`

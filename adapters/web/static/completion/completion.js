@@ -21,10 +21,10 @@ let asked = null;
 /** Shows the names that fit what is typed before the caret. @param {HTMLTextAreaElement} element */
 export async function completeNames(element) {
   const before = element.value.slice(0, element.selectionStart);
-  const found = KINDS.map((kind) => [kind, kind.pattern.exec(before)]).find(([, match]) => match);
+  const found = KINDS.map((kind) => ({ kind, match: kind.pattern.exec(before) })).find(({ match }) => match);
   asked?.abort();
   if (!found) return void (completion.value = null);
-  const [kind, match] = found;
+  const { kind, match } = found;
   asked = new AbortController();
   try {
     const answer = await get(`${kind.path}?q=${encodeURIComponent(match[1])}`, { signal: asked.signal });

@@ -67,13 +67,14 @@ export async function request(path, options = {}) {
   }
 }
 
+/** @param {string} path @param {RequestOptions} options */
 async function send(path, { method = "GET", body, headers = {}, signal, keepalive, cache }) {
   const isJson = body !== undefined && typeof body !== "string" && !(body instanceof FormData || body instanceof Blob);
   const all = { ...headers };
   if (method !== "GET") all["X-Easel"] = "1";
   if (isJson) all["Content-Type"] = "application/json";
   try {
-    return await fetch(API + path, { method, body: isJson ? JSON.stringify(body) : body, headers: all, signal, keepalive, cache });
+    return await fetch(API + path, { method, body: isJson ? JSON.stringify(body) : /** @type {BodyInit} */ (body), headers: all, signal, keepalive, cache });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     markOffline();

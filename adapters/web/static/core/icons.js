@@ -43,7 +43,9 @@ const SHAPES = {
   vary: svg`<path d="M4 8h3c4 0 5 8 9 8h4M4 16h3c1.5 0 2.5-1 3.3-2.500M13 9.500c.8-1 1.7-1.5 3-1.500h4M17 5l3 3-3 3M17 13l3 3-3 3"/>`,
 };
 
-/** An icon. It says nothing to screen readers: its button needs a name. @param {keyof typeof SHAPES} name */
+/** @typedef {keyof typeof SHAPES} IconName */
+
+/** An icon. It says nothing to screen readers: its button needs a name. @param {IconName} name */
 export const icon = (name) => html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">${SHAPES[name]}</svg>`;
 
 /** The names of all icons. */

@@ -1,12 +1,20 @@
 // Rendering: everything of lit-html and signals that views use, and views that render again when a signal changes.
 
+// @ts-types="./libraries.d.ts"
 import { html, svg, nothing, noChange, render } from "../vendor/lit-html/lit-html.js";
+// @ts-types="./libraries.d.ts"
 import { directive } from "../vendor/lit-html/directive.js";
+// @ts-types="./libraries.d.ts"
 import { AsyncDirective } from "../vendor/lit-html/async-directive.js";
+// @ts-types="./libraries.d.ts"
 import { ifDefined } from "../vendor/lit-html/directives/if-defined.js";
+// @ts-types="./libraries.d.ts"
 import { live } from "../vendor/lit-html/directives/live.js";
+// @ts-types="./libraries.d.ts"
 import { ref } from "../vendor/lit-html/directives/ref.js";
+// @ts-types="./libraries.d.ts"
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
+// @ts-types="./libraries.d.ts"
 import { batch, computed, effect, signal, untracked } from "../vendor/signals-core/signals-core.js";
 
 export { html, svg, nothing, noChange, render, directive, AsyncDirective };

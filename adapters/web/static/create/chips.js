@@ -5,6 +5,7 @@ import { t } from "../core/text.js";
 import { fittingModels, model, takenOptions } from "./capabilities.js";
 import { choose, chosen, mode } from "./draft.js";
 
+/** @type {[string, () => string][]} */
 const SHAPES = [
   ["", () => t("Model default")], ["1:1", () => t("Square")], ["4:3", () => t("Landscape 4:3")],
   ["3:4", () => t("Portrait 3:4")], ["16:9", () => t("Wide 16:9")], ["9:16", () => t("Tall 9:16")],

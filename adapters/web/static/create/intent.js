@@ -4,7 +4,7 @@ import { navigate } from "../core/router.js";
 
 /**
  * Opens Create with what a job was made of, or with a picture as the photo.
- * @param {{job?: string, picture?: number | string, how?: "words" | "all" | "all_but_seed", mode?: "imagine" | "edit" | "ask"}} from
+ * @param {{job?: string, picture?: number | string, how?: "words" | "all" | "all_but_seed", mode?: "" | "imagine" | "edit" | "ask"}} from
  *   with `job`, `picture` is the number of one of its pictures; without, the id of a stored picture
  */
 export function startFrom({ job = "", picture = "", how = "all", mode: wanted = "" }) {

@@ -16,7 +16,8 @@ export const completion = signal(null);
 let historyIndex = -1;
 let beforeHistory = "";
 
-const field = () => document.getElementById("prompt");
+/** @returns {HTMLTextAreaElement} */
+const field = () => document.querySelector("#prompt");
 
 /** Moves the focus into the prompt, its end. */
 export function focusPrompt() {

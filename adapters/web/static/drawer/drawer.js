@@ -12,6 +12,7 @@ import { kindsOf, roleFields, setRole } from "../attach/photo-row.js";
 import { addPhoto, startWithPhoto } from "../create/photos.js";
 import { optionField } from "./fields.js";
 
+/** @type {[() => string, string[]][]} */
 const GROUPS = [
   [() => t("Prompt"), ["negative_prompt"]],
   [() => t("Picture"), ["seed", "steps", "guidance_scale", "image_guidance_scale", "sampler", "schedule", "width", "height"]],
@@ -61,6 +62,7 @@ function photoSettings() {
     </section>`;
 }
 
+/** Name, label and largest value. @type {[string, () => string, number][]} */
 const SHARES = [["weight", () => t("Weight"), 2], ["start", () => t("Start"), 1], ["end", () => t("End"), 1]];
 
 function photoFields(photo, index) {

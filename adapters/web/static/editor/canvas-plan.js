@@ -9,9 +9,11 @@ const ENLARGED_FROM = 2;
 const MAX_ENLARGED = 4;
 const WHOLE_FROM = 0.7;
 
+/** @typedef {{width: number, height: number, left: number, top: number, picture: [number, number]}} CanvasPlan in pixels */
+
 /**
  * @param {{command: string, options: Record<string, unknown>}} extend @param {{width: number, height: number}} size of the picture
- * @returns {{width: number, height: number, left: number, top: number, picture: [number, number]}} in pixels
+ * @returns {CanvasPlan}
  */
 export function planCanvas({ command, options }, { width, height }) {
   if (command === "zoom") return zoomOut(width, height, options.factor);
@@ -20,11 +22,13 @@ export function planCanvas({ command, options }, { width, height }) {
   return { width: side, height: side, left: Math.floor((side - width) / 2), top: Math.floor((side - height) / 2), picture: [width, height] };
 }
 
+/** @returns {CanvasPlan} */
 function zoomOut(width, height, factor) {
   const [wide, high] = [Math.round(width / factor), Math.round(height / factor)];
   return { width, height, left: Math.floor((width - wide) / 2), top: Math.floor((height - high) / 2), picture: [wide, high] };
 }
 
+/** @returns {CanvasPlan} */
 function extendSide(width, height, direction) {
   const isWide = direction === "left" || direction === "right";
   const added = Math.round((isWide ? width : height) * PAN_SHARE);
@@ -57,7 +61,7 @@ export const findExtension = (extend) => EXTENSIONS.find((one) => extend && one.
  * The part of the picture that a job computes, of which its previews are: a box around the mask in the shape of the
  * computed size, as the server places it.
  * @param {number[]} bounds of the mask: left, top, right, bottom @param {[number, number]} picture @param {[number, number]} size that is computed
- * @returns {number[]} left, top, width, height
+ * @returns {[number, number, number, number]} left, top, width, height
  */
 export function findComputedBox([left, top, right, bottom], picture, size) {
   const around = 2 * CONTEXT * Math.max(right - left, bottom - top);

@@ -15,6 +15,7 @@ import { addRectangle } from "./tools.js";
 
 const MIN_FEATHER = 10;
 const MAX_FEATHER = 1 / 24;
+/** @type {[string, () => string][]} */
 const FIELDS = [["left", () => t("Left")], ["top", () => t("Top")], ["width", () => t("Width")], ["height", () => t("Height")]];
 
 const unit = signal("%");

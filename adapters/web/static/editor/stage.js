@@ -29,6 +29,7 @@ const followStage = (element) => {
 /** For the property `style`: an attribute of that name is against the page's Content-Security-Policy. */
 const join = (styles) => Object.entries(styles).map(([name, value]) => `${name}: ${value}`).join("; ");
 const percent = (value, whole) => `${(100 * value) / whole}%`;
+/** @param {{width: number, height: number}} whole @param {{left: number, top: number, picture: number[]}} place */
 const placeIn = (whole, { left, top, picture: [width, height] }) => ({
   left: percent(left, whole.width), top: percent(top, whole.height), width: percent(width, whole.width), height: percent(height, whole.height),
 });
@@ -51,7 +52,8 @@ async function drawPreview({ preview, options, command }) {
   const isPart = command === "imagine" && options.inpaint_area !== "whole" && bounds.peek() && options.width;
   const toPicture = width / maskCanvas.width;
   const box = isPart ? findComputedBox(bounds.peek().map((value) => value * toPicture), [width, height], [options.width, options.height]) : [0, 0, width, height];
-  context.drawImage(image, ...box.map((value) => value * scale));
+  const [left, top, wide, high] = box.map((value) => value * scale);
+  context.drawImage(image, left, top, wide, high);
   context.globalCompositeOperation = "destination-in";
   if (choices.peek().mode === "repaint" && bounds.peek()) context.drawImage(maskCanvas, 0, 0, previewCanvas.width, previewCanvas.height);
 }

@@ -11,13 +11,13 @@ const MAX_FLAT_COLOURS = 8;
 
 /**
  * @typedef {object} Operation
- * @property {number} id
+ * @property {number} [id] once it is in the list
  * @property {"stroke" | "lasso" | "rectangle" | "image" | "invert" | "clear"} kind
  * @property {boolean} [erase]
  * @property {number} [size] diameter of a stroke
  * @property {number[]} [points] x, y, x, y…: of a stroke or a lasso
  * @property {number[]} [pressures] 0 to 1, one for each point of a stroke that a pen drew
- * @property {number[]} [box] of a rectangle: left, top, width, height
+ * @property {[number, number, number, number]} [box] of a rectangle: left, top, width, height
  * @property {string} [media] of an image: the id of a mask
  * @property {string} [label] of an image: the words it was found by, or its file's name
  */
@@ -43,7 +43,10 @@ export function drawOperation(context, operation, isInverse, images) {
   else if (images.has(operation.media)) context.drawImage(images.get(operation.media), 0, 0, width, height);
 }
 
-/** Draws a list of operations on an empty canvas. */
+/**
+ * Draws a list of operations on an empty canvas.
+ * @param {CanvasRenderingContext2D} context @param {Operation[]} operations @param {boolean} isInverse @param {Map<string, HTMLCanvasElement>} images
+ */
 export function drawOperations(context, operations, isInverse, images) {
   const start = operations.findLastIndex((operation) => operation.kind === "clear") + 1;
   context.globalCompositeOperation = "source-over";
@@ -52,7 +55,7 @@ export function drawOperations(context, operations, isInverse, images) {
   if (isInverse) drawOperation(context, { kind: "invert" }, false, images);
 }
 
-/** Draws a stroke from one of its points on, which is how it grows under the pointer. @param {number} from the number of a point */
+/** Draws a stroke from one of its points on, which is how it grows under the pointer. @param {CanvasRenderingContext2D} context @param {Omit<Operation, "kind">} stroke @param {number} from the number of a point */
 export function drawStroke(context, { points, pressures, size }, from) {
   context.lineCap = "round";
   context.lineJoin = "round";
@@ -64,6 +67,7 @@ export function drawStroke(context, { points, pressures, size }, from) {
 
 const thickness = (pressures, n) => (pressures ? MIN_PRESSURE + (1 - MIN_PRESSURE) * pressures[n] : 1);
 
+/** @param {CanvasRenderingContext2D} context @param {number[]} point @param {number} size */
 function drawDot(context, [x, y], size) {
   context.beginPath();
   context.arc(x, y, size / 2, 0, 2 * Math.PI);

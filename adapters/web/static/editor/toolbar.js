@@ -12,7 +12,7 @@ import { chain, chainIndex, editResult, isBlurred, results, showResult, stepInCh
 import { brushSize, changeSize, maskOpacity, tool, zoomPercent } from "./tools.js";
 import { shownResult, showWhole, zoomBy } from "./viewport.js";
 
-/** Name, icon, label and key of each tool. */
+/** Name, icon, label and key of each tool. @type {[string, unknown, () => string, string][]} */
 export const TOOLS = [
   ["brush", icon("brush"), () => t("Brush"), "b"],
   ["eraser", editIcon("eraser"), () => t("Eraser"), "e"],

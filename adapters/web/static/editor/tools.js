@@ -31,6 +31,7 @@ const isMoving = signal(false);
 export const movesPicture = computed(() => tool.value === "move" || isSpaceDown.value || isMoving.value || choices.value.mode === "extend" || Boolean(shownResult.value));
 
 const pointers = new Map();
+/** The stroke or outline that is being drawn: "kind" is a tool. @type {object} */
 let stroke = null;
 
 /** @param {number} direction 1 or -1 */

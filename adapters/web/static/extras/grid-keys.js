@@ -1,6 +1,6 @@
 // The keyboard in the grid of results.
 
-/** The arrow keys move between tiles, which are one stop of the Tab key. @param {KeyboardEvent} event */
+/** The arrow keys move between tiles, which are one stop of the Tab key. @param {KeyboardEvent & {currentTarget: HTMLElement, target: HTMLElement}} event */
 export function moveFocus(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity, ArrowDown: "row", ArrowUp: "-row" }[event.key];
   const tiles = [...event.currentTarget.querySelectorAll("[data-tile]")];

@@ -90,8 +90,9 @@ async function commitDeletion(pictures, keepalive) {
     else if (!job) removeMedia(gone[0]);
   };
   const plan = planDeletion(pictures);
-  const errors = keepalive ? plan.forEach((one) => void erase(one)) : await runAll(plan, erase);
-  if (!errors?.length) return;
+  if (keepalive) return void plan.forEach((one) => void erase(one));
+  const errors = await runAll(plan, erase);
+  if (!errors.length) return;
   hide(errors.flatMap(({ item }) => item.pictures), false);
   showToast(errors[0].error.message, { kind: "error" });
 }

@@ -68,7 +68,7 @@ const tabKey = computed(() => {
 const headView = ({ day, top }) => html`<h2 class="gallery-day" .style=${`transform: translateY(${top - HEAD_HEIGHT}px)`}>${formatDay(day)}</h2>`;
 
 function rowsView() {
-  const parts = shownRows.value.flatMap((row) => [...(row.day ? [{ key: row.day, row }] : []), ...row.items.map((item) => ({ key: item.entry.key, item, row }))]);
+  const parts = shownRows.value.flatMap((row) => [...(row.day ? [{ key: row.day, row, item: null }] : []), ...row.items.map((item) => ({ key: item.entry.key, item, row }))]);
   return repeat(parts, (part) => part.key, ({ item, row, key }) => (item ? tileView(item, row, key === tabKey.value) : headView(row)));
 }
 

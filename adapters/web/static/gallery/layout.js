@@ -8,6 +8,9 @@ const MAX_RATIO = 2.4;
  * @property {string} key
  * @property {string} day entries of one day follow each other
  * @property {number} ratio width by height
+ * @property {string} job its id
+ * @property {number} number of the picture, from 1
+ * @property {"picture" | "text" | "state"} kind
  *
  * @typedef {object} Row
  * @property {number} top

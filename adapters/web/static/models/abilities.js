@@ -2,7 +2,7 @@
 
 import { t } from "../core/text.js";
 
-/** Groups of tasks, as one filters by them. */
+/** Groups of tasks, as one filters by them. @type {{name: string, icon: import("../core/icons.js").IconName, label: string, tasks: string[]}[]} */
 export const GROUPS = [
   { name: "make", icon: "create", label: t("Create pictures"), tasks: ["text-to-image"] },
   { name: "edit", icon: "edit", label: t("Edit pictures"), tasks: ["image-to-image", "image-text-to-image"] },

@@ -98,7 +98,7 @@ async function loadExamples() {
   }));
 }
 
-/** Runs a change of the models and shows what came of it. @param {() => Promise<unknown>} work */
+/** Runs a change of the models and shows what came of it. @template Result @param {() => Promise<Result>} work */
 export async function changeModels(work) {
   try {
     const result = await work();

@@ -17,6 +17,7 @@ let element = null;
 let view = { scale: 1, x: 0, y: 0 };
 const pointers = new Map();
 let gesture = null;
+/** @type {(direction: string) => void} */
 let onSwipe = () => {};
 
 export function resetZoom() {
@@ -105,7 +106,11 @@ const attach = (given) => {
 const showFull = (event) => event.target.classList.add("viewer-loaded");
 
 /** What the grid shows already, so that something is there at once. */
-const seenUrl = (key, id) => document.querySelector(`[data-key="${key}"] img`)?.currentSrc || mediaUrl(id, 256);
+function seenUrl(key, id) {
+  /** @type {HTMLImageElement} */
+  const image = document.querySelector(`[data-key="${key}"] img`);
+  return image?.currentSrc || mediaUrl(id, 256);
+}
 
 /**
  * @param {{key: string, media: {id: string, width?: number, height?: number}, alt: string, isBlurred: boolean, extra?: unknown, swipe: (direction: string) => void}} options
