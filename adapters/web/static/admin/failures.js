@@ -55,6 +55,6 @@ const failureView = (job) => html`
     <div class="row"><h2>${job.person.name}</h2><span class="admin-badge">${job.code || t("failed")}</span>
       ${job.incident ? html`<a href=${`/admin?tab=incidents&code=${job.incident}`} aria-label=${t("Incident {code}", { code: job.incident })}><code>${job.incident}</code></a>` : nothing}
       <span class="spacer"></span>${timeView(job.finished_at ?? job.created_at)}</div>
-    <p class="hint">${jobFacts(job)}${job.id ? nothing : html` · ${t("not accepted")}`}</p>
+    <p class="hint">${jobFacts(job)}</p>
     ${job.message ? html`<p>${sentenceView(job.message)}</p>` : nothing}
   </li>`;

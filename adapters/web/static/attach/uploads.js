@@ -18,6 +18,7 @@ const PICTURE_NAME = /\.(heic|heif|avif|tiff?|bmp)$/i;
 const ABOUT_THE_FILE = ["unsupported_media", "too_large"];
 
 let counter = 0;
+let turn = Promise.resolve();
 
 const mayBePicture = (file) => file.type.startsWith("image/") || !file.type || PICTURE_NAME.test(file.name);
 
@@ -57,16 +58,16 @@ async function sendUntilFull(files, room) {
   return { taken: files.length - waiting.length - refused.length, left: waiting.length, refused, code };
 }
 
-async function sendFile(file) {
 /** A photo that alone fits takes the place of the one before, once it is stored. */
+async function sendFile(file) {
   const entry = { key: ++counter, name: file.name };
   uploads.value = [...uploads.peek(), entry];
   try {
     const shrunk = await shrink(file);
     if (shrunk.size > uploadLimits.maxMb * 2 ** 20 && !/hei[cf]/i.test(file.type + file.name)) throw new Error(uploadLimits.tooLarge);
     const media = await upload(shrunk);
-    addPhoto(media.id, { name: file.name, recalled: readRecalled(media.parameters) });
     if (photoLimit.peek() === 1) dropInit();
+    addPhoto(media.id, { name: file.name, recalled: readRecalled(media.parameters) });
     announce(t("Photo added."));
   } finally {
     uploads.value = uploads.peek().filter((other) => other !== entry);

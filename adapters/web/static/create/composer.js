@@ -1,8 +1,8 @@
 // The composer: mode, prompt, photos, choices, price, and what was refused.
 
 import { html, nothing, SignalView, signal } from "../core/render.js";
-import { icon } from "../core/icons.js";
 import { sentenceView } from "../core/sentence.js";
+import { icon } from "../core/icons.js";
 import { loadStyle } from "../core/router.js";
 import { t } from "../core/text.js";
 import { countingOptions, takenOptions } from "./capabilities.js";

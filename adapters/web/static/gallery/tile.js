@@ -2,8 +2,8 @@
 
 import { mediaUrl } from "../core/api.js";
 import { icon } from "../core/icons.js";
-import { sentenceView } from "../core/sentence.js";
 import { html, nothing, SignalView } from "../core/render.js";
+import { sentenceView } from "../core/sentence.js";
 import { jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
 import { selected } from "./selection.js";
