@@ -14,6 +14,7 @@ from bot.problem_texts.collection_problems import COLLECTION_PROBLEMS
 from bot.problem_texts.image_problems import IMAGE_PROBLEMS
 from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MANY_CODES, LinkRefused, TooManyCodes
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, MODEL_PROBLEMS
+from bot.problem_texts.people_problems import BLOCKED_PERSON, PEOPLE_PROBLEMS
 from bot.problem_texts.region_problems import REGION_PROBLEMS
 
 OPTION_PROBLEMS: Mapping[str, str] = {
@@ -26,10 +27,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "long": N_("{option} has {value} characters; the limit is {allowed}. Please shorten it."),
     "twice": N_("{option} was given twice; give it once."),
     "no_value": N_("{option} needs a value."),
-    "has_jobs": N_(
-        "{value} has pictures here, which a key would show. On the server's machine, the owner can create the key with "
-        "`easel keys create`."
-    ),
+    **PEOPLE_PROBLEMS,
     "count": N_("{option} has {value} texts, but must have {allowed}, separated by |."),
     "no_text": N_("This command accepts no text, only options: {allowed}."),
     "multiple": N_("{option} is {value}, but must be a multiple of {allowed}; try {nearest}."),
@@ -135,6 +133,7 @@ BLOCKED: Mapping[str, str] = {
     ),
     "adult_here": N_("This picture can't be shown here. You can see it where it was made."),
     "admins": N_("Only this bot's admins can do that. Ask the owner."),
+    "person": BLOCKED_PERSON,
 }
 """`detail` is filled in where the sentence names it."""
 

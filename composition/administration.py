@@ -34,6 +34,7 @@ def build_server_admin(
     return ServerAdmin(
         store=storage.jobs,
         administration=storage.administration,
+        refusals=storage.refusals,
         samples=storage.metric_samples,
         people=people,
         jobs=jobs,

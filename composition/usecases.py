@@ -38,6 +38,7 @@ from bot.usecases import (
 )
 from bot.usecases.key_links import KeyLinks
 from bot.usecases.mask_check import MaskCheck
+from bot.usecases.refused_requests import RefusedRequests
 from composition.administration import build_report_use_cases, build_server_admin
 from composition.parts import build_finishes, build_preparations
 from composition.settings import shipped_models
@@ -199,6 +200,7 @@ def build_job_use_cases(
         changes=storage.changes,
         forget_maps=maps.clear,
         token_counter=TokenizerFiles(),
+        refused=RefusedRequests(storage.refusals),
     )
 
 

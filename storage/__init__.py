@@ -37,6 +37,7 @@ from storage.picture_collections import SqlCollections
 from storage.pictures import SqlPictures
 from storage.privacy import SqlPrivacy
 from storage.purge import Purge
+from storage.refusals import SqlRefusals
 from storage.reports import SqlReports
 from storage.restore import RestoreResult, restore
 from storage.sessions import SqlSessions
@@ -82,6 +83,7 @@ class Storage:
     maintenance: SqlMaintenance
     administration: SqlAdministration
     reports: SqlReports
+    refusals: SqlRefusals
     key_links: SqlKeyLinks
     metric_samples: SqlMetricSamples
 
@@ -122,6 +124,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             maintenance=SqlMaintenance(database, disk, purge),
             administration=SqlAdministration(database, disk),
             reports=SqlReports(database),
+            refusals=SqlRefusals(database),
             key_links=SqlKeyLinks(database),
             metric_samples=SqlMetricSamples(database),
         )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from bot.errors import IdempotencyConflict, MediaNotFound, NotFound, QueueFull
+from bot.errors import Blocked, IdempotencyConflict, MediaNotFound, NotFound, QueueFull
 from bot.jobs import Job
 from bot.ports import AcceptResult, Limits, NewJob, RequestKey
 from storage import fair_share, ledger
@@ -30,7 +30,7 @@ _RESERVE_PLACES = (
     .where(person_load.c.person == bindparam("of_person"), bindparam("limit") >= _NEW_OUTSTANDING)
     .values(outstanding=_NEW_OUTSTANDING)
 )
-_FORGOTTEN = select(person.c.forgotten).where(person.c.id == bindparam("of_person"))
+_STANDING = select(person.c.forgotten, person.c.blocked_at).where(person.c.id == bindparam("of_person"))
 _LAST = select(func.max(job.c.seq))
 _JOBS = select(job).where(job.c.id.in_(bindparam("ids", expanding=True)))
 
@@ -49,8 +49,7 @@ class AcceptJobs:
         if known := self._find_replay(tx):
             return known
         self.disk.require_free_space()
-        if tx.scalar(_FORGOTTEN, {"of_person": self.owner}):
-            raise NotFound("person", "")
+        self._check_person(tx)
         self._check_images(tx)
         now = utcnow()
         self._reserve_places(tx)
@@ -77,6 +76,14 @@ class AcceptJobs:
         ids = [new.id for new in self.jobs]
         for key in self.keys:
             tx.execute(insert(inbox), {"key": key.key, "body_hash": key.body_hash, "jobs": ids, "created_at": now})
+
+    def _check_person(self, tx: Connection) -> None:
+        """They may have been forgotten or blocked since the request began."""
+        row = tx.execute(_STANDING, {"of_person": self.owner}).one_or_none()
+        if row is not None and row.forgotten:
+            raise NotFound("person", "")
+        if row is not None and row.blocked_at is not None:
+            raise Blocked("person")
 
     def _check_images(self, tx: Connection) -> None:
         named = {image.id for new in self.jobs for image in new.images}

@@ -20,9 +20,10 @@ from sqlalchemy import (
     update,
 )
 
-from bot.errors import Blocked, NotFound
+from bot.errors import NotFound
 from bot.jobs import Job, JobState
 from bot.ports import ApiKey, ListPage, Person, PersonSummary, StorageUse
+from storage import blocking
 from storage.database import Database
 from storage.disk import DiskSpace
 from storage.mapping import JobRow, to_job
@@ -42,11 +43,10 @@ from storage.schema import (
 )
 
 _CURSOR = re.compile(r"([01])-(\d{1,18})")
-_IS_FAILED = and_(IS_ENDED, job.c.state.in_([literal_column("'failed'"), literal_column("'dead'")]))
+IS_FAILED = and_(IS_ENDED, job.c.state.in_([literal_column("'failed'"), literal_column("'dead'")]))
 """The first condition is that of the index, the second is what it is searched by."""
-_IS_BLOCKED = and_(_IS_FAILED, job.c.error["code"].as_string() == Blocked.code)
 _INCIDENT = job.c.error["incident"].as_string()
-_OF_OWNER = select(job, person).join(person, person.c.id == job.c.owner)
+OF_OWNER = select(job, person).join(person, person.c.id == job.c.owner)
 
 
 class SqlAdministration:
@@ -68,6 +68,16 @@ class SqlAdministration:
 
         return await self._database.run_write(set_it)
 
+    async def set_blocked(self, person_id: str, *, is_blocked: bool) -> tuple[Person, Sequence[str]]:
+        open_jobs = select(job.c.id).where(job.c.owner == person_id, IS_QUEUED | IS_RUNNING)
+
+        def set_it(tx: Connection) -> tuple[Person, Sequence[str]]:
+            _get_person(tx, person_id)
+            blocking.set_blocked(tx, person_id, is_blocked=is_blocked)
+            return _get_person(tx, person_id), list(tx.scalars(open_jobs.order_by(job.c.seq)))
+
+        return await self._database.run_write(set_it)
+
     async def may_create_key(self, person_id: str) -> bool:
         is_own = account.c.person == person_id
         others = exists().where(is_own, account.c.platform != NAMED_PLATFORM)
@@ -77,14 +87,10 @@ class SqlAdministration:
     async def list_queue(self, *, before: str | None, limit: int) -> ListPage[tuple[Job, Person]]:
         return await self._database.run_read(lambda tx: _list_queue(tx, before, limit))
 
-    async def list_blocked(self, *, before: str | None, limit: int) -> ListPage[tuple[Job, Person]]:
-        shown = and_(_IS_BLOCKED, job.c.erased.is_(False))
-        return await self._database.run_read(lambda tx: _list_newest(tx, shown, before, limit))
-
     async def list_incidents(self, code: str, limit: int) -> Sequence[tuple[Job, Person]]:
         is_wanted = code == _INCIDENT if code else _INCIDENT != ""
-        shown = and_(_IS_FAILED, is_wanted)
-        query = _OF_OWNER.where(shown).order_by(job.c.seq.desc()).limit(limit)
+        shown = and_(IS_FAILED, is_wanted)
+        query = OF_OWNER.where(shown).order_by(job.c.seq.desc()).limit(limit)
         return await self._database.run_read(lambda tx: [_with_owner(row) for row in tx.execute(query)])
 
     async def reported_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
@@ -194,7 +200,7 @@ def _list_queue(tx: Connection, before: str | None, limit: int) -> ListPage[tupl
     rows: list[JobRow] = []
     for number, state in enumerate((IS_RUNNING, IS_QUEUED)):
         if number >= rank and len(rows) <= limit:
-            query = _OF_OWNER.where(state, job.c.erased.is_(False)).order_by(job.c.seq)
+            query = OF_OWNER.where(state, job.c.erased.is_(False)).order_by(job.c.seq)
             query = query.where(job.c.seq > seq) if number == rank and seq else query
             rows += tx.execute(query.limit(limit + 1 - len(rows)))
     page = [_with_owner(row) for row in rows[:limit]]
@@ -203,16 +209,6 @@ def _list_queue(tx: Connection, before: str | None, limit: int) -> ListPage[tupl
     if len(rows) > limit:
         more = f"{int(page[-1][0].state is JobState.QUEUED)}-{rows[limit - 1]._mapping[job.c.seq]}"
     return ListPage(items=tuple(page), total=total, next=more)
-
-
-def _list_newest(
-    tx: Connection, shown: ColumnElement[bool], before: str | None, limit: int
-) -> ListPage[tuple[Job, Person]]:
-    _, seq = read_cursor(before)
-    query = _OF_OWNER.where(shown).order_by(job.c.seq.desc())
-    rows = tx.execute((query.where(job.c.seq < seq) if seq else query).limit(limit + 1)).all()
-    more = f"0-{rows[limit - 1]._mapping[job.c.seq]}" if len(rows) > limit else None
-    return ListPage(items=tuple(_with_owner(row) for row in rows[:limit]), total=count_rows(tx, job, shown), next=more)
 
 
 def read_cursor(text: str | None) -> tuple[int, int]:

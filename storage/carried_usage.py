@@ -3,25 +3,28 @@
 Nobody gains quota by linking and unlinking: two persons who become one have at most what both had left.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from storage.link_tables import carried_usage
 from storage.media_queries import sum_uploads
+from storage.picture_tables import report
 from storage.schema import quota_day
 
 UPLOADS_COUNT_FOR = timedelta(hours=24)
+REPORTS_COUNT_FOR = timedelta(hours=24)
 _CARRIED = select(carried_usage).where(carried_usage.c.person == bindparam("of_person"))
 
 
 @dataclass(frozen=True)
 class CountedUsage:
-    """What counts for a person: of the UTC day in device-seconds, of 24 hours in bytes of uploads."""
+    """What counts for a person: of the UTC day in device-seconds, of 24 hours in bytes of uploads and in reports."""
 
     device_s: float = 0.0
     upload_bytes: int = 0
+    reports: int = 0
 
 
 def read_carried(tx: Connection, person_id: str, now: datetime) -> CountedUsage:
@@ -30,14 +33,17 @@ def read_carried(tx: Connection, person_id: str, now: datetime) -> CountedUsage:
     if row is None:
         return CountedUsage()
     is_today = row.at.date() == now.date()
-    is_recent = row.at > now - UPLOADS_COUNT_FOR
-    return CountedUsage(row.device_s if is_today else 0.0, row.upload_bytes if is_recent else 0)
+    upload_bytes = row.upload_bytes if row.at > now - UPLOADS_COUNT_FOR else 0
+    reports = row.reports if row.at > now - REPORTS_COUNT_FOR else 0
+    return CountedUsage(row.device_s if is_today else 0.0, upload_bytes, reports)
 
 
 def read_usage(tx: Connection, person_id: str, now: datetime) -> CountedUsage:
     """A person's own usage with what they brought along; open jobs count."""
     own, carried = _read_own(tx, person_id, now), read_carried(tx, person_id, now)
-    return CountedUsage(own.device_s + carried.device_s, own.upload_bytes + carried.upload_bytes)
+    return CountedUsage(
+        own.device_s + carried.device_s, own.upload_bytes + carried.upload_bytes, own.reports + carried.reports
+    )
 
 
 def _read_own(tx: Connection, person_id: str, now: datetime) -> CountedUsage:
@@ -45,14 +51,26 @@ def _read_own(tx: Connection, person_id: str, now: datetime) -> CountedUsage:
     today = select(q.used, q.reserved).where(q.person == person_id, q.day == now.date().isoformat())
     uploads, _ = sum_uploads(tx, person_id, now - UPLOADS_COUNT_FOR)
     row = tx.execute(today).one_or_none()
-    return CountedUsage(0.0 if row is None else row.used + row.reserved, uploads)
+    device_s = 0.0 if row is None else row.used + row.reserved
+    return CountedUsage(device_s, uploads, _count_own_reports(tx, person_id, now))
+
+
+def _count_own_reports(tx: Connection, person_id: str, now: datetime) -> int:
+    r = report.c
+    recent = select(func.count()).where(r.person == person_id, r.created_at > now - REPORTS_COUNT_FOR)
+    return tx.scalar(recent) or 0
+
+
+def count_reports(tx: Connection, person_id: str, now: datetime) -> int:
+    """Of the last 24 hours, with those that they brought along."""
+    return _count_own_reports(tx, person_id, now) + read_carried(tx, person_id, now).reports
 
 
 def carry_usage(tx: Connection, person_id: str, usage: CountedUsage, now: datetime) -> None:
     """Let this count for the person from now on, in place of what they brought along before."""
     tx.execute(delete(carried_usage).where(carried_usage.c.person == person_id))
     if usage != CountedUsage():
-        row = {"person": person_id, "device_s": usage.device_s, "upload_bytes": usage.upload_bytes, "at": now}
+        row = {"person": person_id, **asdict(usage), "at": now}
         tx.execute(insert(carried_usage), row)
 
 
@@ -66,6 +84,7 @@ def join_carried(tx: Connection, kept: str, emptied: str, now: datetime) -> Coun
     return CountedUsage(
         max(0.0, carried[0].device_s - own[1].device_s, carried[1].device_s - own[0].device_s),
         max(0, carried[0].upload_bytes - own[1].upload_bytes, carried[1].upload_bytes - own[0].upload_bytes),
+        max(0, carried[0].reports - own[1].reports, carried[1].reports - own[0].reports),
     )
 
 

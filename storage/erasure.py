@@ -14,11 +14,13 @@ from bot.errors import NotFound
 from bot.jobs import Job, JobError, JobState, Origin, Result
 from bot.problem_texts.link_problems import LinkRefused
 from storage import people, transitions
+from storage.blocking import remember_block
 from storage.changes import announce_change
 from storage.dialect import Dialect
 from storage.link_tables import carried_usage, link_code, link_event
 from storage.mapping import JobRow, from_result, next_version, to_job
 from storage.media_queries import is_used
+from storage.moderation_tables import refusal
 from storage.picture_tables import batch, collection, collection_item, favourite, report, session
 from storage.retractions import retract_messages
 from storage.schema import (
@@ -138,6 +140,7 @@ def begin_forgetting(tx: Connection, person_id: str, *, with_linked: bool = True
     if accounts > 1 and not with_linked:
         raise LinkRefused("several_accounts")
     was_locked = people.is_locked(tx)
+    remember_block(tx, person_id)
     tx.execute(update(person).where(person.c.id == person_id).values(forgotten=True, name=FORGOTTEN_NAME))
     of_person = select(api_key.c.prefix).where(api_key.c.person == person_id)
     tx.execute(delete(session).where(session.c.key.in_(of_person)))
@@ -146,7 +149,7 @@ def begin_forgetting(tx: Connection, person_id: str, *, with_linked: bool = True
     collections = select(collection.c.id).where(collection.c.person == person_id)
     tx.execute(delete(collection_item).where(collection_item.c.collection.in_(collections)))
     about_links = (link_code, link_event, carried_usage)
-    for table in (account, api_key, person_setting, favourite, collection, report, *about_links):
+    for table in (account, api_key, person_setting, favourite, collection, report, refusal, *about_links):
         tx.execute(delete(table).where(table.c.person == person_id))
     if was_locked:
         people.lock(tx)

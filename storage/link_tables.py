@@ -1,6 +1,6 @@
 """Tables of linked accounts: one-time codes, what was linked when, and usage that a person brings along."""
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, String, Table
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer, String, Table
 
 from storage.columns import DeviceSeconds, Number, UtcDateTime, metadata, not_negative, one_of
 
@@ -32,5 +32,6 @@ carried_usage = Table(
     Column("device_s", DeviceSeconds, nullable=False),
     Column("upload_bytes", BigInteger, nullable=False),
     Column("at", UtcDateTime, nullable=False),
+    Column("reports", Integer, nullable=False, server_default="0"),
     *not_negative("device_s", "upload_bytes"),
 )

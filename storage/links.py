@@ -126,8 +126,10 @@ def _plan(tx: Connection, person_id: str, code_hash: str, default_s: float | Non
 
 
 def _check_state(tx: Connection, *rows: JobRow) -> None:
-    """Nothing may be under way, and no admin may have set a quota of 0. Raises: LinkRefused."""
+    """Nothing may be under way, and no admin may have blocked one or set a quota of 0. Raises: LinkRefused."""
     ids = [row.id for row in rows]
+    if any(row.blocked_at is not None for row in rows):
+        raise LinkRefused("blocked")
     if any(row.daily_s == 0 for row in rows):
         raise LinkRefused("no_quota")
     if tx.scalar(select(exists().where(job.c.owner.in_(ids), IS_QUEUED | IS_RUNNING))):

@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, delete, exists, func, insert, or_, select, update
 
 from bot.errors import NotFound
 from bot.ports import ApiKey, Person
+from storage.blocking import find_block
 from storage.database import Database
 from storage.mapping import JobRow
 from storage.picture_tables import session
@@ -159,9 +160,11 @@ def _find_or_make(tx: Connection, platform: str, account_id: str, name: str) -> 
             return replace(found, name=name)
         return found
     is_local = (platform, account_id) == LOCAL_ACCOUNT
-    created = Person(id=secrets.token_hex(8), name=name, is_local=is_local, is_admin=is_local)
+    blocked_at = find_block(tx, platform, account_id)
+    is_blocked = blocked_at is not None
+    created = Person(id=secrets.token_hex(8), name=name, is_local=is_local, is_admin=is_local, is_blocked=is_blocked)
     row = {"id": created.id, "name": name, "is_local": is_local, "is_admin": is_local, "created_at": utcnow()}
-    tx.execute(insert(person), row)
+    tx.execute(insert(person), {**row, "blocked_at": blocked_at})
     tx.execute(insert(person_load), {"person": created.id, "running": 0, "outstanding": 0})
     tx.execute(insert(account), {"platform": platform, "account_id": account_id, "person": created.id, "name": name})
     return created
@@ -237,10 +240,12 @@ def select_keys() -> Select[Any]:
     return select(api_key, person).join(person, person.c.id == api_key.c.person)
 
 
-def to_person(row: JobRow) -> Person:
+def to_person(row: JobRow, table: FromClause = person) -> Person:
+    """`table`: the person table, or an alias of it."""
     of = row._mapping
     names = ("id", "name", "is_local", "is_admin", "daily_s")
-    return Person(**{name: of[person.c[name]] for name in names})
+    is_blocked = of[table.c.blocked_at] is not None
+    return Person(**{name: of[table.c[name]] for name in names}, is_blocked=is_blocked)
 
 
 def to_key(row: JobRow) -> ApiKey:

@@ -23,6 +23,7 @@ from storage.files import MediaFiles
 from storage.jobs import find_job
 from storage.link_tables import carried_usage, link_code, link_event
 from storage.mapping import JobRow, to_job
+from storage.moderation_tables import refusal
 from storage.picture_tables import batch, collection, collection_item, favourite, report, session
 from storage.retractions import retract_messages
 from storage.schema import (
@@ -243,6 +244,7 @@ def _collect_rows(tx: Connection, person_id: str) -> tuple[dict[str, Any], list[
         "links": _read_rows(tx, link_event, link_event.c.person == person_id),
         "carried_usage": _read_rows(tx, carried_usage, carried_usage.c.person == person_id),
         "reports": _read_rows(tx, report, report.c.person == person_id),
+        "refusals": _read_rows(tx, refusal, refusal.c.person == person_id),
     }
     owned = select(media.c.id, media.c.media_type).join(media_owner).where(media_owner.c.owner == person_id)
     pictures = tx.execute(owned.order_by(media_owner.c.kept_since.desc(), media.c.id))

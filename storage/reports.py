@@ -1,17 +1,17 @@
 """Reports of pictures and answers: `bot.ports.Reports` on the database."""
 
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Select, case, insert, select, update
 
 from bot.errors import NotFound
-from bot.ports import ListPage, Person, ReportedJob, ReportState, SaveOutcome
+from bot.ports import ListPage, ReportedJob, ReportState, SaveOutcome
 from storage.administration import count_rows, read_cursor
+from storage.carried_usage import count_reports
 from storage.database import Database
 from storage.jobs import find_job
 from storage.mapping import JobRow, to_job
-from storage.people import refuse_forgotten
+from storage.people import refuse_forgotten, to_person
 from storage.picture_tables import report
 from storage.schema import job, person, utcnow
 
@@ -49,7 +49,7 @@ def _save(
     of_person, now = report.c.person == person_id, utcnow()
     if count_rows(tx, report, of_person, report.c.job == found.id, report.c.picture.is_not_distinct_from(picture)):
         return "known"
-    if count_rows(tx, report, of_person, report.c.created_at > now - timedelta(days=1)) >= daily_limit:
+    if count_reports(tx, person_id, now) >= daily_limit:
         return "limit"
     row = {"person": person_id, "job": found.id, "picture": picture, "reason": reason, "created_at": now}
     tx.execute(insert(report), row)
@@ -99,14 +99,9 @@ def _to_report(row: JobRow) -> ReportedJob:
         job=to_job(row),
         picture=of[report.c.picture],
         reason=of[report.c.reason],
-        reporter=_to_person(row, _reporter),
-        owner=_to_person(row, _owner),
+        reporter=to_person(row, _reporter),
+        owner=to_person(row, _owner),
         created_at=of[_SINCE],
         closed_at=of[_UNTIL],
         outcome=of[report.c.outcome],
     )
-
-
-def _to_person(row: JobRow, of: Any) -> Person:
-    names = ("id", "name", "is_local", "is_admin", "daily_s")
-    return Person(**{name: row._mapping[of.c[name]] for name in names})

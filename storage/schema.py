@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 import storage.link_tables
+import storage.moderation_tables
 import storage.picture_tables  # noqa: F401 - they register their tables in the metadata
 from bot.jobs import JobState
 from storage.columns import DeviceSeconds as DeviceSeconds
@@ -33,7 +34,7 @@ from storage.columns import UtcDateTime as UtcDateTime
 from storage.columns import metadata as metadata
 from storage.columns import utcnow as utcnow
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration: a database with this revision needs no alembic at startup."""
 
 
@@ -49,6 +50,7 @@ person = Table(
     Column("forgotten", Boolean, nullable=False, server_default=false()),
     # The id of the person that this one's accounts were linked to: this one is empty then, and counts as forgotten.
     Column("merged_into", String(32)),
+    Column("blocked_at", UtcDateTime),  # null: requests of theirs are accepted
 )
 
 account = Table(

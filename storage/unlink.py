@@ -15,7 +15,8 @@ from storage.schema import account, person, person_load, utcnow
 def unlink_accounts(tx: Connection, row: JobRow, gone: Iterable[LinkedAccount], default_s: float | None) -> None:
     """`row` is the person, who keeps everything.
 
-    A quota of their own that is smaller than `default_s` holds for the new persons too: nobody escapes it by unlinking.
+    A block, and a quota of their own that is smaller than `default_s`, hold for the new persons too: nobody escapes
+    them by unlinking.
     """
     now = utcnow()
     usage = read_usage(tx, row.id, now)
@@ -23,7 +24,9 @@ def unlink_accounts(tx: Connection, row: JobRow, gone: Iterable[LinkedAccount], 
     for one in gone:
         new_id = secrets.token_hex(8)
         new = {"id": new_id, "name": one.name, "is_local": False, "is_admin": False, "created_at": now}
-        tx.execute(insert(person), {**new, "daily_s": row.daily_s if is_smaller else None})
+        tx.execute(
+            insert(person), {**new, "daily_s": row.daily_s if is_smaller else None, "blocked_at": row.blocked_at}
+        )
         tx.execute(insert(person_load), {"person": new_id, "running": 0, "outstanding": 0})
         is_account = (account.c.platform == one.platform, account.c.account_id == one.account_id)
         tx.execute(update(account).where(*is_account).values(person=new_id))

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.web.views import format_time
+from bot.error_texts import BLOCKED, explain
+from bot.errors import Blocked
 from bot.jobs import Job
-from bot.ports import ApiKey, DeviceStatus, Person, PersonSummary, ReportedJob
+from bot.ports import ApiKey, BlockedRequest, DeviceStatus, Person, PersonSummary, ReportedJob
 from bot.prompts.resolver import original_prompt
 from bot.usecases.reports import reported_pictures
 from bot.usecases.server_admin import QueuedJob
@@ -35,6 +37,7 @@ def summary_json(summary: PersonSummary, limit: float | None) -> dict[str, Any]:
     return {
         **person_json(summary.person),
         "local": summary.person.is_local,
+        "blocked": summary.person.is_blocked,
         "accounts": [{"platform": platform, "account": account} for platform, account in summary.accounts],
         "keys": [key_json(key) for key in summary.keys],
         "jobs": summary.jobs,
@@ -122,6 +125,27 @@ def failure_json(job: Job, owner: Person) -> dict[str, Any]:
         "code": error.code if error else "",
         "message": error.message if error else "",
         "incident": (error.incident if error else "") or None,
+    }
+
+
+def blocked_json(one: BlockedRequest) -> dict[str, Any]:
+    """`reason` names the rule of a request that was not accepted, which has no id."""
+    if one.job is not None:
+        return {**failure_json(one.job, one.person), "reason": None}
+    at = format_time(one.at)
+    return {
+        "id": None,
+        "person": person_json(one.person),
+        "platform": one.platform,
+        "command": one.command,
+        "model": "",
+        "created_at": at,
+        "started_at": None,
+        "finished_at": at,
+        "code": Blocked.code,
+        "reason": one.reason,
+        "incident": None,
+        "message": explain(Blocked(one.reason, detail="NAME")) if one.reason in BLOCKED else "",
     }
 
 

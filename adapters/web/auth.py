@@ -84,7 +84,7 @@ async def get_caller(
         if is_local_secret(context, text):
             return Caller(await people.local_person(), LOCAL, is_admin=True)
         person, key = await people.authenticate(text)
-        return Caller(person, key.prefix, is_admin=key.is_admin)
+        return Caller(person, key.prefix, is_admin=key.is_admin and not person.is_blocked)
     token = read_session(request.scope, request.headers)
     if token is not None and (caller := await _session_caller(request, context, token)) is not None:
         return caller
@@ -110,7 +110,8 @@ async def _session_caller(request: Request, context: WebContext, token: str) -> 
         return None
     require_write_header(request.scope, request.headers)
     person, key = found
-    return Caller(person, key.prefix, is_admin=key.is_admin, session=hash_token(token))
+    is_admin = key.is_admin and not person.is_blocked
+    return Caller(person, key.prefix, is_admin=is_admin, session=hash_token(token))
 
 
 def require_local_request(request: Request, context: WebContext) -> None:

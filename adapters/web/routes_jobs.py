@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, cast
 
 import structlog
@@ -14,6 +13,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from adapters.web.auth import Caller, CallerDep, watch_access
 from adapters.web.bodies import read_idempotency_key, read_json
 from adapters.web.context import ContextDep
+from adapters.web.parameters import FLAG, SliceOf20, body_of, check_cursor, check_words, parse_flag, parse_time
 from adapters.web.schemas import AcceptedInfo, ImageBody, JobBody, JobInfo, JobPage, ProblemInfo, QuoteInfo
 from adapters.web.views import IMAGE_FIELDS, JOBS_URL, accepted_json, event_json, job_json, quote_json
 from bot import usecases
@@ -24,10 +24,6 @@ from bot.ports import HistoryFilter
 
 log = structlog.get_logger()
 
-MAX_PAGE = 100
-MAX_SEARCH = 200
-MAX_CURSOR = 200
-_MAX_DIGITS = 9
 _JOB_ID = re.compile(r"[a-z2-7]{4,16}")
 _MEDIA_ID = re.compile(r"[0-9a-f]{64}")
 Item = TypeVar("Item")
@@ -35,22 +31,14 @@ Item = TypeVar("Item")
 router = APIRouter(prefix="/api/v1", tags=["jobs"], responses={"4XX": {"model": ProblemInfo}})
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobBody"}}},
-    }
-}
+_BODY = body_of("JobBody")
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "maxLength": 200},
     "description": "The same key and body return the same job; the same key with another body is refused",
 }
-_FLAG = {"type": "boolean", "default": False}
 _TIME = {"type": "string", "format": "date-time"}
-_OFFSET = re.compile(r"(T\S+) (\d\d:\d\d)$")
-_LIMIT = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 20}
 
 
 @router.post(
@@ -112,39 +100,28 @@ def require_job_id(job_id: str) -> str:
 
 
 def _read_filter(
-    favourite: Annotated[str, Query(description="true: only jobs with a favourite", json_schema_extra=_FLAG)] = "false",
+    favourite: Annotated[str, Query(description="true: only jobs with a favourite", json_schema_extra=FLAG)] = "false",
     command: Annotated[str, Query(description="Only jobs of this command")] = "",
     model: Annotated[str, Query(description="Only jobs of this model")] = "",
     collection: Annotated[str, Query(description="Only jobs with a picture in this collection")] = "",
     since: Annotated[str, Query(description="Only jobs from this time on, as ISO 8601", json_schema_extra=_TIME)] = "",
     until: Annotated[str, Query(description="Only jobs before this time", json_schema_extra=_TIME)] = "",
-    results: Annotated[str, Query(description="true: only jobs with a result", json_schema_extra=_FLAG)] = "false",
+    results: Annotated[str, Query(description="true: only jobs with a result", json_schema_extra=FLAG)] = "false",
     parent: Annotated[str, Query(description="Only jobs that follow from this one")] = "",
     image: Annotated[str, Query(description="Only jobs that were given this image")] = "",
 ) -> HistoryFilter:
     """Raises: InvalidOption."""
     return HistoryFilter(
-        favourite=_parse_flag("favourite", favourite),
+        favourite=parse_flag("favourite", favourite),
         command=command[:64],
         model=model[:128],
         collection=collection[:64],
-        since=_parse_time("since", since),
-        until=_parse_time("until", until),
-        results=_parse_flag("results", results),
+        since=parse_time("since", since),
+        until=parse_time("until", until),
+        results=parse_flag("results", results),
         parent=parent[:16],
         image=image[:64],
     )
-
-
-def _parse_time(name: str, text: str) -> datetime | None:
-    """Without a time zone, UTC; in a query, the `+` of one is often sent as a space."""
-    if not text:
-        return None
-    try:
-        when = datetime.fromisoformat(_OFFSET.sub(r"\1+\2", text[:40]))
-        return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidOption(name, "body", allowed="it must be a time such as 2026-11-30T08:00:00Z") from error
 
 
 @router.get("/jobs", response_model=JobPage)
@@ -152,28 +129,27 @@ async def list_jobs(
     context: ContextDep,
     caller: CallerDep,
     only: Annotated[HistoryFilter, Depends(_read_filter)],
+    page: SliceOf20,
     state: Annotated[str | None, Query(description="Only jobs in this state")] = None,
     q: Annotated[str, Query(description="Words in prompts, captions and answers")] = "",
-    before: Annotated[str | None, Query(description="The previous response's `next`")] = None,
-    limit: Annotated[str, Query(description="Page size", json_schema_extra=_LIMIT)] = "20",
+    after: Annotated[
+        str | None,
+        Query(description="Only jobs newer than this one, the nearest first page; `next` is the next `after`"),
+    ] = None,
 ) -> Any:
     """The caller's own jobs, newest first. `total` counts those on all pages."""
-    if len(q) > MAX_SEARCH:
-        raise InvalidOption("q", "long", value=len(q), allowed=str(MAX_SEARCH))
-    if before is not None and not 1 <= len(before) <= MAX_CURSOR:
-        raise InvalidOption("before", "body", allowed="it must be the previous response's next")
-    jobs, person, only_state, words = context.usecases.jobs, caller.person, _parse_state(state), q.replace("\0", " ")
+    jobs, person, only_state, words = context.usecases.jobs, caller.person, _parse_state(state), check_words("q", q)
     tickets, next_cursor = await jobs.list_tickets(
-        person, state=only_state, q=words, only=only, before=before, limit=parse_limit(limit)
+        person,
+        state=only_state,
+        q=words,
+        only=only,
+        before=page.before,
+        after=check_cursor("after", after),
+        limit=page.limit,
     )
     total = await jobs.count_jobs(person, state=only_state, q=words, only=only)
     return {"jobs": [job_json(ticket) for ticket in tickets], "next": next_cursor, "total": total}
-
-
-def _parse_flag(name: str, text: str) -> bool:
-    if text not in ("true", "false", ""):
-        raise InvalidOption(name, "choice", value=text, allowed="true, false")
-    return text == "true"
 
 
 def _parse_state(text: str | None) -> JobState | None:
@@ -183,12 +159,6 @@ def _parse_state(text: str | None) -> JobState | None:
         return JobState(text)
     except ValueError as error:
         raise InvalidOption("state", "choice", value=text, allowed=", ".join(JobState)) from error
-
-
-def parse_limit(text: str) -> int:
-    if len(text) > _MAX_DIGITS or not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_PAGE):
-        raise InvalidOption("limit", "range", value=text[:40], allowed=f"1 to {MAX_PAGE}")
-    return int(text)
 
 
 @router.get("/jobs/{job_id}", response_model=JobInfo)
@@ -207,14 +177,14 @@ async def cancel_job(
     job_id: str,
     context: ContextDep,
     caller: CallerDep,
-    erase: Annotated[str, Query(description="true: delete the job", json_schema_extra=_FLAG)] = "false",
+    erase: Annotated[str, Query(description="true: delete the job", json_schema_extra=FLAG)] = "false",
 ) -> Any:
     """Cancel the job: immediately if it is queued, at the next step if it is running.
 
     With `erase=true` its words and pictures are deleted as well, whatever its state is, and its chat messages: where
     the platform no longer deletes them, they are emptied. Repeating this does no harm.
     """
-    if _parse_flag("erase", erase):
+    if parse_flag("erase", erase):
         await context.usecases.pictures.erase_job(caller.person, require_job_id(job_id))
         return Response(status_code=204)
     ticket = await context.usecases.jobs.cancel_job(caller.person, require_job_id(job_id))

@@ -1,13 +1,12 @@
 """`/api/v1/admin`: people, keys, quotas, everybody's queue, devices, figures, reports, refusals, incidents, storage."""
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from adapters.web.admin_views import (
+    blocked_json,
     device_json,
     failure_json,
     key_json,
@@ -19,16 +18,14 @@ from adapters.web.admin_views import (
 )
 from adapters.web.auth import Caller, require_admin
 from adapters.web.bodies import read_json
-from adapters.web.context import ContextDep
-from adapters.web.routes_jobs import MAX_CURSOR, parse_limit, require_job_id
+from adapters.web.context import ContextDep, WebContext
+from adapters.web.parameters import SliceOf50, body_of, check_words, parse_time, require_number
+from adapters.web.routes_jobs import require_job_id
 from adapters.web.schemas import AdminKeyBody, ProblemInfo, QuotaBody, ReportActionBody
-from bot.errors import InvalidOption, NotFound
+from bot.errors import InvalidOption
 from bot.ports import ReportState
 from bot.usecases.reports import DISMISS
 
-MAX_WORDS = 200
-_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
-_SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")
 STATES: tuple[ReportState, ...] = ("open", "closed", "all")
 LINK_URL = "/#key="
 """The page sends what follows as a key, and forgets it; servers, logs and previews of links never see it."""
@@ -36,31 +33,6 @@ LINK_URL = "/#key="
 router = APIRouter(prefix="/api/v1/admin", tags=["admin"], responses={"4XX": {"model": ProblemInfo}})
 
 AdminDep = Annotated[Caller, Depends(require_admin)]
-Before = Annotated[str | None, Query(description="The previous response's `next`")]
-Limit = Annotated[
-    str, Query(description="Page size", json_schema_extra={"type": "integer", "minimum": 1, "maximum": 100})
-]
-
-
-def _check_cursor(before: str | None) -> str | None:
-    """Raises: InvalidOption."""
-    if before is not None and not 1 <= len(before) <= MAX_CURSOR:
-        raise InvalidOption("before", "body", allowed="it must be the previous response's next")
-    return before
-
-
-def _check_words(option: str, text: str) -> str:
-    """Raises: InvalidOption."""
-    if len(text) > MAX_WORDS:
-        raise InvalidOption(option, "long", value=len(text), allowed=str(MAX_WORDS))
-    return text.replace("\0", " ").strip()
-
-
-def _check_number(kind: str, text: str) -> int:
-    """Raises: NotFound."""
-    if not _NUMBER.fullmatch(text):
-        raise NotFound(kind, text[:40])
-    return int(text)
 
 
 # ---------------------------------------------------------------- people and keys
@@ -70,34 +42,43 @@ def _check_number(kind: str, text: str) -> int:
 async def list_people(
     context: ContextDep,
     _admin: AdminDep,
+    wanted: SliceOf50,
     q: Annotated[str, Query(description="A part of a name, or the id of a person or an account")] = "",
-    before: Before = None,
-    limit: Limit = "50",
 ) -> dict[str, Any]:
     """Everybody who was not forgotten, newest first, with today's usage in device-seconds."""
     usecases = context.usecases
-    page = await usecases.admin.list_people(
-        q=_check_words("q", q), before=_check_cursor(before), limit=parse_limit(limit)
-    )
+    page = await usecases.admin.list_people(q=check_words("q", q).strip(), before=wanted.before, limit=wanted.limit)
     people = [summary_json(one, usecases.jobs.daily_allowance_s(one.person)) for one in page.items]
     return {"people": people, "total": page.total, "next": page.next}
 
 
-_QUOTA = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/QuotaBody"}}},
-    }
-}
-
-
-@router.put("/people/{person_id}/quota", openapi_extra=_QUOTA)
+@router.put("/people/{person_id}/quota", openapi_extra=body_of("QuotaBody"))
 async def set_quota(person_id: str, request: Request, context: ContextDep, admin: AdminDep) -> dict[str, Any]:
     """Set a person's daily quota in device-seconds. Null: the configured one."""
     body = await read_json(request, QuotaBody)
     person = await context.usecases.admin.set_quota(admin.key, person_id, body.limit)
     limit = context.usecases.jobs.daily_allowance_s(person)
     return {**person_json(person), "limit": limit, "own_limit": person.daily_s}
+
+
+@router.put("/people/{person_id}/block")
+async def block_person(person_id: str, context: ContextDep, admin: AdminDep) -> dict[str, Any]:
+    """Refuse what the person asks for from now on, on all their accounts, and cancel what waits and runs. They can
+    still see, download and delete what they have. Repeating this does no harm."""
+    return await _set_blocked(context, admin, person_id, is_blocked=True)
+
+
+@router.delete("/people/{person_id}/block")
+async def unblock_person(person_id: str, context: ContextDep, admin: AdminDep) -> dict[str, Any]:
+    """Let the person use everything again."""
+    return await _set_blocked(context, admin, person_id, is_blocked=False)
+
+
+async def _set_blocked(context: WebContext, admin: Caller, person_id: str, *, is_blocked: bool) -> dict[str, Any]:
+    person, cancelled = await context.usecases.admin.set_blocked(
+        admin.person, admin.key, person_id, is_blocked=is_blocked
+    )
+    return {**person_json(person), "blocked": person.is_blocked, "cancelled": list(cancelled)}
 
 
 @router.get("/keys")
@@ -107,15 +88,7 @@ async def list_keys(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
     return {"keys": keys, "total": len(keys)}
 
 
-_KEY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/AdminKeyBody"}}},
-    }
-}
-
-
-@router.post("/keys", status_code=201, openapi_extra=_KEY)
+@router.post("/keys", status_code=201, openapi_extra=body_of("AdminKeyBody"))
 async def create_key(request: Request, context: ContextDep, admin: AdminDep) -> dict[str, Any]:
     """Create an API key: for somebody new, or without `person` for the caller.
 
@@ -141,11 +114,9 @@ async def revoke_key(prefix: str, context: ContextDep, admin: AdminDep) -> dict[
 
 
 @router.get("/jobs")
-async def list_queue(
-    context: ContextDep, admin: AdminDep, before: Before = None, limit: Limit = "50"
-) -> dict[str, Any]:
+async def list_queue(context: ContextDep, admin: AdminDep, wanted: SliceOf50) -> dict[str, Any]:
     """Everybody's running and queued jobs. `prompt` is null, except of the admin's own and of reported jobs."""
-    page = await context.usecases.admin.list_queue(admin.person, before=_check_cursor(before), limit=parse_limit(limit))
+    page = await context.usecases.admin.list_queue(admin.person, before=wanted.before, limit=wanted.limit)
     return {"jobs": [queued_json(one) for one in page.items], "total": page.total, "next": page.next}
 
 
@@ -163,17 +134,14 @@ async def cancel_any_job(job_id: str, context: ContextDep, admin: AdminDep) -> d
 async def list_reports(
     context: ContextDep,
     admin: AdminDep,
+    wanted: SliceOf50,
     state: Annotated[str, Query(description="open, closed or all")] = "all",
-    before: Before = None,
-    limit: Limit = "50",
 ) -> dict[str, Any]:
     """What people reported, open reports first. Reading an open one, which shows the job's words, is logged."""
     known = next((one for one in STATES if one == state), None)
     if known is None:
         raise InvalidOption("state", "choice", value=state[:40], allowed=", ".join(STATES))
-    page = await context.usecases.reports.list_reports(
-        admin.key, known, before=_check_cursor(before), limit=parse_limit(limit)
-    )
+    page = await context.usecases.reports.list_reports(admin.key, known, before=wanted.before, limit=wanted.limit)
     return {"reports": [report_json(one) for one in page.items], "total": page.total, "next": page.next}
 
 
@@ -181,20 +149,12 @@ async def list_reports(
 async def get_reported_picture(report_id: str, n: str, context: ContextDep, admin: AdminDep) -> Response:
     """A picture that an open report is about. This is logged."""
     image = await context.usecases.reports.read_picture(
-        admin.key, _check_number("report", report_id), _check_number("picture", n)
+        admin.key, require_number(report_id, "report"), require_number(n)
     )
     return Response(image.data, media_type=image.media_type, headers={"Cache-Control": "no-store"})
 
 
-_ACTION = {
-    "requestBody": {
-        "required": False,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ReportActionBody"}}},
-    }
-}
-
-
-@router.delete("/reports/{report_id}", status_code=204, openapi_extra=_ACTION)
+@router.delete("/reports/{report_id}", status_code=204, openapi_extra=body_of("ReportActionBody", is_required=False))
 async def close_report(
     report_id: str,
     request: Request,
@@ -205,16 +165,15 @@ async def close_report(
     """Close a report. `delete` also deletes what was reported, with its messages in chats; the report goes with it."""
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     chosen = (await read_json(request, ReportActionBody)).action if has_body else action or DISMISS
-    await context.usecases.reports.close_report(admin.key, _check_number("report", report_id), chosen)
+    await context.usecases.reports.close_report(admin.key, require_number(report_id, "report"), chosen)
 
 
 @router.get("/blocked")
-async def list_blocked(
-    context: ContextDep, _admin: AdminDep, before: Before = None, limit: Limit = "50"
-) -> dict[str, Any]:
-    """Jobs that were refused while they ran, newest first, without their words and pictures."""
-    page = await context.usecases.admin.list_blocked(before=_check_cursor(before), limit=parse_limit(limit))
-    return {"blocked": [failure_json(*one) for one in page.items], "total": page.total, "next": page.next}
+async def list_blocked(context: ContextDep, _admin: AdminDep, wanted: SliceOf50) -> dict[str, Any]:
+    """What was refused, newest first, without its words and pictures: jobs while they ran, and requests before they
+    were accepted, whose `id` is null and whose `reason` names the rule."""
+    page = await context.usecases.admin.list_blocked(before=wanted.before, limit=wanted.limit)
+    return {"blocked": [blocked_json(one) for one in page.items], "total": page.total, "next": page.next}
 
 
 @router.get("/incidents")
@@ -224,7 +183,7 @@ async def find_incidents(
     code: Annotated[str, Query(description="The code that a person was told")] = "",
 ) -> dict[str, Any]:
     """Failed jobs and lines of the log with this incident; without `code`, the latest failed jobs."""
-    jobs, lines = await context.usecases.admin.find_incidents(_check_words("code", code))
+    jobs, lines = await context.usecases.admin.find_incidents(check_words("code", code).strip())
     return {"incidents": [failure_json(*one) for one in jobs], "log": list(lines)}
 
 
@@ -252,21 +211,7 @@ async def list_metrics(
     since: Annotated[str, Query(description="ISO 8601 or Unix seconds; by default 24 hours ago")] = "",
 ) -> dict[str, Any]:
     """Figures of each minute: waits, finished jobs and images, errors, the queue, memory of the devices."""
-    return samples_json(await context.usecases.admin.list_samples(_parse_time("since", since)))
-
-
-def _parse_time(option: str, text: str) -> datetime | None:
-    """None: it is empty. Raises: InvalidOption."""
-    if not text:
-        return None
-    try:
-        if _SECONDS.fullmatch(text):
-            return datetime.fromtimestamp(float(text), UTC)
-        parsed = datetime.fromisoformat(text[:40].replace(" ", "+") if "T" in text else text[:40])
-        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        allowed = "it must be a time such as 2026-11-30T12:00:00Z"
-        raise InvalidOption(option, "body", allowed=allowed) from error
+    return samples_json(await context.usecases.admin.list_samples(parse_time("since", since, allows_seconds=True)))
 
 
 @router.get("/storage")

@@ -47,7 +47,7 @@ def model_names(models: ModelRegistry) -> list[str]:
 
 async def run_admin_command(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
     """Raises: UserError: AdminsOnly among them."""
-    if not ctx.origin.is_admin:
+    if not ctx.origin.is_admin or ctx.person.is_blocked:
         raise AdminsOnly
     action = str(options.get("action", "")).casefold()
     match options.get("what"):

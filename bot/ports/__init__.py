@@ -69,6 +69,7 @@ from bot.ports.queue import (
     QueueView,
     RequestKey,
 )
+from bot.ports.refusals import BlockedRequest, Refusals
 from bot.ports.safety import ClassifierStatus, SafetyRules, SpacePolicy, SpacePolicyStore
 from bot.ports.session_store import SessionStore
 from bot.ports.token_counts import TokenCount, TokenCounter
@@ -82,6 +83,7 @@ __all__ = [
     "Adapter",
     "Administration",
     "ApiKey",
+    "BlockedRequest",
     "ChangeNotice",
     "CheckpointInfo",
     "CivitaiFile",
@@ -138,6 +140,7 @@ __all__ = [
     "Progress",
     "PromptAddon",
     "QueueView",
+    "Refusals",
     "RenderedImage",
     "RepoListing",
     "RepoRef",

@@ -74,14 +74,14 @@ class Administration(Protocol):
     async def set_quota(self, person_id: str, daily_s: float | None) -> Person:
         """None: the configured quota. Raises: NotFound."""
 
+    async def set_blocked(self, person_id: str, *, is_blocked: bool) -> tuple[Person, Sequence[str]]:
+        """Also returns the ids of the person's jobs that have not ended. Raises: NotFound."""
+
     async def may_create_key(self, person_id: str) -> bool:
         """The person was created by name, has no account of a chat platform, and has no jobs."""
 
     async def list_queue(self, *, before: str | None, limit: int) -> ListPage[tuple[Job, Person]]:
         """Everybody's running and queued jobs: running ones first, then the oldest first."""
-
-    async def list_blocked(self, *, before: str | None, limit: int) -> ListPage[tuple[Job, Person]]:
-        """Jobs that were refused while they ran, newest first."""
 
     async def list_incidents(self, code: str, limit: int) -> Sequence[tuple[Job, Person]]:
         """Failed jobs with an incident, newest first. `code`: only the one with this incident."""

@@ -14,6 +14,8 @@ class Person:
     is_admin: bool = False
     daily_s: float | None = None
     """The person's own daily quota, device-seconds; None: the default quota (unlimited for the local person)."""
+    is_blocked: bool = False
+    """An admin blocked them: nothing new is made for them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ LINK_PROBLEMS: Mapping[str, str] = {
     ),
     "deliveries": N_("A message to one of the two accounts is still being delivered. Try again in a minute."),
     "no_quota": N_("An admin has set the daily quota of one of the two accounts to 0, so it cannot be linked."),
+    "blocked": N_("An admin has blocked one of the two accounts, so it cannot be linked."),
     "not_linked": N_("You have no linked account on that platform."),
     "several_accounts": N_(
         "Linked accounts are deleted together. Send /privacy forget to see which ones, then confirm."

@@ -20,6 +20,7 @@ from bot.usecases.image_sharing import ImageSharing, or_image_gone
 from bot.usecases.job_images import image_at, images_of_job, images_with_authors, picture_at, seen_from
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.reference_options import reference_options
+from bot.usecases.refused_requests import refuse_blocked
 from bot.usecases.requests import Request, Ticket
 from bot.usecases.worded_images import FollowUpWords, replace_images
 
@@ -255,8 +256,10 @@ class ChatUseCases:
     ) -> list[Ticket]:
         if key is not None and (replay := await self.jobs.find_replay(key)) is not None:
             return replay
+        refuse_blocked(person)
         request = await build(await self.store.get_job(job_id, None))
-        await self.jobs.check_authors(request)
+        async with self.jobs.refused.recorded(person, request):
+            await self.jobs.check_authors(request)
         for image in request.images:
             await or_image_gone(self.media.share(image.id, person.id, source=request.origin.platform))
         return await self.jobs.submit(person, request, key=key)

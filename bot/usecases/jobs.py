@@ -41,6 +41,7 @@ from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
 from bot.usecases.planning import RequestPlanner
 from bot.usecases.recalled import RecalledRequests
+from bot.usecases.refused_requests import RefusedRequests, refuse_blocked
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket, body_hash
 
 PREVIEW_INTERVAL_S = 0.5
@@ -74,6 +75,7 @@ class JobUseCases:
         changes: JobChanges | None = None,
         forget_maps: Callable[[], None] = lambda: None,
         token_counter: TokenCounter | None = None,
+        refused: RefusedRequests | None = None,
     ) -> None:
         self._store = store
         self._history = history
@@ -104,6 +106,7 @@ class JobUseCases:
         )
         self.forget_maps = forget_maps
         self._token_counter = token_counter
+        self.refused = refused or RefusedRequests()
         self.is_closing = False
 
     # ------------------------------------------------------------ submitting
@@ -123,7 +126,9 @@ class JobUseCases:
             return replay
         if self.is_closing:
             raise ShuttingDown
-        jobs = await self._planner.plan_jobs(person, request)
+        refuse_blocked(person)
+        async with self.refused.recorded(person, request):
+            jobs = await self._planner.plan_jobs(person, request)
         if len(jobs) > 1 and quote is None and not request.is_confirmed:
             raise _confirmation_required(request, jobs)
         if quote is not None:
@@ -161,6 +166,7 @@ class JobUseCases:
 
     async def quote(self, person: Person, request: Request) -> Quote:
         """The price of the request, valid for `QUOTE_VALID_S`; nothing is reserved. Raises like `submit`."""
+        refuse_blocked(person)
         jobs = await self._planner.plan_jobs(person, request)
         cost = round(sum(job.cost for job in jobs), 3)
         return Quote(
@@ -239,13 +245,13 @@ class JobUseCases:
         q: str = "",
         only: HistoryFilter = ALL_JOBS,
         before: str | None = None,
+        after: str | None = None,
         limit: int = 20,
     ) -> tuple[list[Ticket], str | None]:
         jobs, following = await self._history.list_jobs(
             person.id, state=state, q=q, only=only, before=before, after=after, limit=limit
         )
         return await self._mark(person, [await self.ticket_for(job) for job in jobs]), following
-        after: str | None = None,
 
     async def count_jobs(
         self, person: Person, *, state: JobState | None = None, q: str = "", only: HistoryFilter = ALL_JOBS

@@ -12,6 +12,7 @@ from bot.jobs import Job, Media, StoredImage
 from bot.ports import ImageProcessor, MediaStore, MediaStream, Person
 from bot.ports.images import is_heic
 from bot.settings.core import ImagesSettings, QuotaSettings
+from bot.usecases.refused_requests import refuse_blocked
 
 UPLOAD_PERIOD = timedelta(hours=24)
 """The period of the allowance: after it, uploads that no job uses are deleted."""
@@ -58,8 +59,9 @@ class MediaUseCases:
     async def upload(self, person: Person, data: bytes, *, source: str) -> StoredImage:
         """Sanitize an image and store it for the person. `source`: the platform that it comes through.
 
-        Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded.
+        Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded, Blocked.
         """
+        refuse_blocked(person)
         limit = self.max_file_mb if is_heic(data) else self.max_upload_mb
         if len(data) > limit * 2**20:
             raise self.too_large()

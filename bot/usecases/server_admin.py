@@ -11,9 +11,20 @@ from typing import Any
 
 import structlog
 
-from bot.errors import InvalidOption
+from bot.errors import InvalidOption, JobNotFound, NotCancellable
 from bot.jobs import Job, JobState
-from bot.ports import Administration, ApiKey, JobStore, ListPage, MetricSamples, Person, PersonSummary, StorageUse
+from bot.ports import (
+    Administration,
+    ApiKey,
+    BlockedRequest,
+    JobStore,
+    ListPage,
+    MetricSamples,
+    Person,
+    PersonSummary,
+    Refusals,
+    StorageUse,
+)
 from bot.runtime.incidents import IncidentLog
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.people import PeopleUseCases
@@ -45,6 +56,7 @@ class ServerAdmin:
 
     store: JobStore
     administration: Administration
+    refusals: Refusals
     samples: MetricSamples
     people: PeopleUseCases
     jobs: JobUseCases
@@ -66,6 +78,31 @@ class ServerAdmin:
         person = await self.administration.set_quota(person_id, limit)
         log.info("a quota was set", action="quota_set", admin=admin, person=person_id, limit=limit)
         return person
+
+    async def set_blocked(
+        self, caller: Person, admin: str, person_id: str, *, is_blocked: bool
+    ) -> tuple[Person, Sequence[str]]:
+        """Nothing new is made for a blocked person, and their open jobs are cancelled; what they have stays theirs.
+
+        Idempotent; also returns the ids of the jobs that were cancelled. Raises: NotFound; InvalidOption: it is the
+        local person, or the caller.
+        """
+        person = await self.administration.get_person(person_id)
+        if is_blocked and (person.is_local or person.id == caller.id):
+            raise InvalidOption("person", "not_blockable", value=person.name)
+        person, open_jobs = await self.administration.set_blocked(person_id, is_blocked=is_blocked)
+        cancelled = [one for one in open_jobs if await self._try_to_cancel(person, one)] if is_blocked else []
+        action = "person_blocked" if is_blocked else "person_unblocked"
+        log.info("a person was blocked or unblocked", action=action, admin=admin, person=person_id, jobs=cancelled)
+        return person, cancelled
+
+    async def _try_to_cancel(self, owner: Person, job_id: str) -> bool:
+        """False: it has ended meanwhile."""
+        try:
+            await self.jobs.cancel_job(owner, job_id)
+        except (JobNotFound, NotCancellable):
+            return False
+        return True
 
     async def create_key(
         self, caller: Person, admin: str, *, person: str | None, is_admin: bool, name: str | None
@@ -117,9 +154,9 @@ class ServerAdmin:
 
     # ------------------------------------------------------------ what went wrong, and figures
 
-    async def list_blocked(self, *, before: str | None, limit: int) -> ListPage[tuple[Job, Person]]:
-        """Jobs that were refused while they ran, newest first. Their words are nobody else's to read."""
-        return await self.administration.list_blocked(before=before, limit=limit)
+    async def list_blocked(self, *, before: str | None, limit: int) -> ListPage[BlockedRequest]:
+        """What was refused, before it was accepted or while it ran, newest first. Its words are private."""
+        return await self.refusals.list_blocked(before=before, limit=limit)
 
     async def find_incidents(self, code: str) -> tuple[Sequence[tuple[Job, Person]], Sequence[Mapping[str, str]]]:
         """Failed jobs with this incident, and what the log says of it; without one, the newest failed jobs."""

@@ -17,6 +17,7 @@ from bot.problem_texts.link_problems import LinkRefused
 from storage import merge
 from storage.carried_usage import CountedUsage, carry_usage
 from storage.link_tables import link_code, link_event
+from storage.moderation_tables import refusal
 from storage.picture_tables import collection, collection_item, favourite, report, session
 from storage.schema import account, api_key, job, media_owner, metadata, person, person_setting, utcnow
 from tests.storage.factories import accept, claim, make_media, make_origin, make_picture, render
@@ -84,6 +85,7 @@ async def fill(storage, owner, platform):
         (collection_item, {"collection": f"c-{name}", "job": one.id, "picture": 1, "created_at": now}),
         (report, {"person": owner.id, "job": one.id, "picture": 1, "reason": "", "created_at": now}),
         (link_event, {"person": owner.id, "kind": "link", "details": {}, "at": now}),
+        (refusal, {"person": owner.id, "platform": platform, "command": "ask", "reason": "words", "at": now}),
     ):
         await write(storage, table, row)
     await storage.jobs._database.run_write(lambda tx: carry_usage(tx, owner.id, CountedUsage(1.0, 10), now))
@@ -543,7 +545,7 @@ async def test_forgetting_erases_what_all_linked_accounts_had(storage, ann, anna
 
     assert await rows(storage, select(account.c.platform)) == [("local",)]
     assert set(await rows(storage, select(job.c.erased))) == {(True,)}
-    for table in (media_owner, favourite, collection, report, link_code, link_event, api_key):
+    for table in (media_owner, favourite, collection, report, refusal, link_code, link_event, api_key):
         assert await rows(storage, select(table)) == [], table.name
     await assert_sound(storage)
 
