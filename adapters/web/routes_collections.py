@@ -8,19 +8,15 @@ from fastapi import APIRouter, Request
 from adapters.web.auth import CallerDep
 from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep
+from adapters.web.parameters import body_of, require_number
 from adapters.web.routes_jobs import require_job_id
-from adapters.web.routes_pictures import Number, require_number
+from adapters.web.routes_pictures import Number
 from adapters.web.schemas import CollectionBody, CollectionInfo, CollectionPage, ProblemInfo
 from adapters.web.views import collection_json
 from bot.errors import NotFound
 
 _ID = re.compile(r"[a-z2-7]{16}")
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CollectionBody"}}},
-    }
-}
+_BODY = body_of("CollectionBody")
 
 router = APIRouter(prefix="/api/v1/collections", tags=["collections"], responses={"4XX": {"model": ProblemInfo}})
 

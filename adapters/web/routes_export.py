@@ -6,16 +6,12 @@ from starlette.responses import Response, StreamingResponse
 from adapters.web.auth import Caller, CallerDep
 from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep
+from adapters.web.parameters import body_of
 from adapters.web.routes_jobs import require_job_id
 from adapters.web.schemas import MAX_EXPORTED, ExportBody, ProblemInfo
 from bot.jobs import Origin
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ExportBody"}}},
-    }
-}
+_BODY = body_of("ExportBody")
 
 _MAX_VALUES = 5 * MAX_EXPORTED
 """Of a body with as many jobs, and as many pictures, which are three values each."""

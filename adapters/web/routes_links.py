@@ -7,16 +7,12 @@ from fastapi import APIRouter, Query, Request, Response
 from adapters.web.auth import CallerDep
 from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep
+from adapters.web.parameters import body_of
 from adapters.web.schemas import LinkBody, LinkCodeInfo, LinkedAccountsInfo, LinkInfo, ProblemInfo
 from bot.errors import NotFound
 from bot.ports import LinkedAccount, LinkResult, LinkSide
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/LinkBody"}}},
-    }
-}
+_BODY = body_of("LinkBody")
 _MAX_NAME = 255
 
 router = APIRouter(prefix="/api/v1", tags=["about"], responses={"4XX": {"model": ProblemInfo}})

@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from adapters.web.auth import CallerDep
 from adapters.web.context import ContextDep
+from adapters.web.parameters import check_words
 from adapters.web.prompt_schemas import LoraPage, StylePage, WildcardPage
 from adapters.web.schemas import ProblemInfo
-from bot.errors import InvalidOption
 from bot.usecases import NamedAddon, NamedStyle, NamedWildcard
 
 MAX_WORDS = 80
@@ -25,28 +25,22 @@ _NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modi
 @router.get("/styles", response_model=StylePage, responses=_NOT_MODIFIED)
 async def list_styles(request: Request, context: ContextDep, _caller: CallerDep, q: Words = "") -> Response:
     """The owner's styles, in their order."""
-    found, total = context.usecases.names.list_styles(_check_words(q))
+    found, total = context.usecases.names.list_styles(check_words("q", q, longest=MAX_WORDS))
     return _answer(request, {"styles": [_style_json(one) for one in found], "total": total})
 
 
 @router.get("/loras", response_model=LoraPage, responses=_NOT_MODIFIED)
 async def list_loras(request: Request, context: ContextDep, caller: CallerDep, q: Words = "") -> Response:
     """The installed LoRAs and textual inversions."""
-    found, total = await context.usecases.names.list_addons(caller.person.id, _check_words(q))
+    found, total = await context.usecases.names.list_addons(caller.person.id, check_words("q", q, longest=MAX_WORDS))
     return _answer(request, {"loras": [_addon_json(one) for one in found], "total": total})
 
 
 @router.get("/wildcards", response_model=WildcardPage, responses=_NOT_MODIFIED)
 async def list_wildcards(request: Request, context: ContextDep, caller: CallerDep, q: Words = "") -> Response:
     """The wildcards of the data directory. `lines` is null until a file has been read."""
-    found, total = await context.usecases.names.list_wildcards(caller.person.id, _check_words(q))
+    found, total = await context.usecases.names.list_wildcards(caller.person.id, check_words("q", q, longest=MAX_WORDS))
     return _answer(request, {"wildcards": [_wildcard_json(one) for one in found], "total": total})
-
-
-def _check_words(text: str) -> str:
-    if len(text) > MAX_WORDS:
-        raise InvalidOption("q", "long", value=len(text), allowed=str(MAX_WORDS))
-    return text
 
 
 def _answer(request: Request, body: dict[str, Any]) -> Response:

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Path
 
 from adapters.web.auth import CallerDep
 from adapters.web.context import ContextDep
+from adapters.web.parameters import require_number
 from adapters.web.routes_jobs import require_job_id
 from adapters.web.schemas import BatchInfo, ProblemInfo
 from adapters.web.views import job_json
 from bot.errors import NotFound
 
 _BATCH_ID = re.compile(r"[a-z2-7]{1,64}")
-_NUMBER = re.compile(r"[1-9][0-9]{0,2}")
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"], responses={"4XX": {"model": ProblemInfo}})
 
@@ -24,13 +24,6 @@ Number = Annotated[
         json_schema_extra={"type": "integer", "minimum": 1},
     ),
 ]
-
-
-def require_number(text: str) -> int:
-    """Raises: NotFound."""
-    if not _NUMBER.fullmatch(text):
-        raise NotFound("picture", text[:40])
-    return int(text)
 
 
 @router.put("/jobs/{job_id}/pictures/{n}/favourite", status_code=204)
