@@ -34,6 +34,11 @@ class SqlSessions:
         ended = delete(session).where(session.c.token_hash == token_hash)
         await self._database.run_write(lambda tx: tx.execute(ended).rowcount)
 
+    async def end_sessions_of(self, person_id: str) -> list[str]:
+        of_person = session.c.key.in_(select(api_key.c.prefix).where(api_key.c.person == person_id))
+        ended = delete(session).where(of_person).returning(session.c.token_hash)
+        return await self._database.run_write(lambda tx: list(tx.scalars(ended)))
+
 
 def _renew(tx: Connection, token_hash: str, prefix: str, expires_at: datetime) -> None:
     tx.execute(update(session).where(session.c.token_hash == token_hash).values(expires_at=expires_at))

@@ -2,13 +2,17 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
 from adapters.web.auth import CallerDep
+from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep
-from adapters.web.schemas import ProblemInfo, QuotaInfo
+from adapters.web.parameters import body_of
+from adapters.web.schemas import ForgetBody, ProblemInfo, QuotaInfo
+from adapters.web.session_cookie import clear_cookie
 from adapters.web.views import command_json, model_json, quota_json
 from bot.commands import COMMANDS
+from bot.errors import InvalidOption
 
 router = APIRouter(prefix="/api/v1", tags=["about"], responses={"4XX": {"model": ProblemInfo}})
 
@@ -24,6 +28,17 @@ async def get_quota(context: ContextDep, caller: CallerDep) -> Any:
 async def get_me(caller: CallerDep) -> dict[str, Any]:
     """The caller's name, and whether the key has admin rights."""
     return {"name": caller.person.name, "admin": caller.is_admin}
+
+
+@router.delete("/me", status_code=204, openapi_extra=body_of("ForgetBody"))
+async def forget_me(request: Request, response: Response, context: ContextDep, caller: CallerDep) -> None:
+    """Delete everything that is kept about the caller, for ever: history, images, settings, keys, sessions, and that of
+    all linked accounts. Open jobs are cancelled. `confirm` has to be true, and `linked` too if accounts are linked."""
+    body = await read_json(request, ForgetBody)
+    if not body.confirm:
+        raise InvalidOption("confirm", "confirm_forget")
+    await context.usecases.people.forget_person(caller.person, with_linked=body.linked)
+    clear_cookie(response, request.scope, request.headers)
 
 
 @router.get("/models")

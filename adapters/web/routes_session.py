@@ -1,21 +1,17 @@
 """`/api/v1/session`: the page exchanges a key for a cookie."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from adapters.web.auth import LOCAL, Caller, CallerDep
 from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep
+from adapters.web.parameters import FLAG, body_of, parse_flag
 from adapters.web.schemas import ProblemInfo, SessionBody, SessionInfo
 from adapters.web.session_cookie import clear_cookie, read_session, require_own_page, set_cookie
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SessionBody"}}},
-    }
-}
+_BODY = body_of("SessionBody")
 
 _MAX_KIB = 2
 """Of a body that anybody may send."""
@@ -45,10 +41,23 @@ async def get_session(request: Request, response: Response, caller: CallerDep) -
 
 
 @router.delete("/session", status_code=204)
-async def end_session(request: Request, response: Response, context: ContextDep, caller: CallerDep) -> None:
-    """End the session, and the event streams that were opened with it. Without one, nothing happens."""
+async def end_session(
+    request: Request,
+    response: Response,
+    context: ContextDep,
+    caller: CallerDep,
+    everywhere: Annotated[
+        str, Query(description="true: all sessions of the caller, in every browser", json_schema_extra=FLAG)
+    ] = "false",
+) -> None:
+    """End the session, and the event streams that were opened with it. Without one, nothing happens.
+
+    With `everywhere=true` all sessions of all keys of the caller end; the keys stay valid.
+    """
     token = read_session(request.scope, request.headers)
-    if caller.session and token is not None:
+    if parse_flag("everywhere", everywhere):
+        await context.usecases.sessions.end_all(caller.person)
+    elif caller.session and token is not None:
         await context.usecases.sessions.end(token)
     clear_cookie(response, request.scope, request.headers)
 

@@ -94,6 +94,11 @@ class ReportActionBody(_StrictBody):
     action: str = Field(description="dismiss or delete")
 
 
+class ForgetBody(_StrictBody):
+    confirm: bool = Field(False, description="true: yes, delete everything about me")
+    linked: bool = Field(False, description="true: also everything of my linked accounts")
+
+
 class BackupBody(_StrictBody):
     path: str
 

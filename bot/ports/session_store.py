@@ -18,3 +18,6 @@ class SessionStore(Protocol):
 
     async def end_session(self, token_hash: str) -> None:
         """Does nothing if there is none."""
+
+    async def end_sessions_of(self, person_id: str) -> list[str]:
+        """Of all keys of the person; returns those that ended."""

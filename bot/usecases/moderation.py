@@ -50,7 +50,6 @@ class Moderation:
 
     _is_classifier_broken: bool = False
     """The classifier's files are on this machine, but a device could not load them."""
-    _local_id: str = ""
 
     # ------------------------------------------------------------ rules of a space
 
@@ -104,8 +103,7 @@ class Moderation:
         """Whether it is the local person: on the page, on the command line, or with their own API key."""
         if origin.platform not in LOCAL_PLATFORMS:
             return False
-        self._local_id = self._local_id or (await self.people.local_person()).id
-        return origin.account_id == self._local_id
+        return origin.account_id == (await self.people.local_person()).id  # a new one, once they were forgotten
 
     # ------------------------------------------------------------ before a job is accepted
 

@@ -6,10 +6,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from bot.errors import Unauthorized
 from bot.ports import ApiKey, Person, SessionStore
 from bot.usecases.key_links import LINK_PREFIX, KeyLinks
 from bot.usecases.people import PeopleUseCases
+
+log = structlog.get_logger()
 
 LIFETIME = timedelta(days=30)
 """Since it was used last."""
@@ -84,9 +88,18 @@ class SessionUseCases:
         self._known.pop(token_hash, None)
         self.people.access.end(token_hash)
 
-    def name_of(self, token: str) -> str:
-        """The prefix of its key, if it was used lately; else the token. Nothing is checked: for counting requests."""
-        return self._known.get(hash_token(token), token)
+    async def end_all(self, person: Person) -> int:
+        """Of all keys of the person, with their streams; returns their number. The keys stay valid."""
+        ended = await self.store.end_sessions_of(person.id)
+        for token_hash in ended:
+            self._known.pop(token_hash, None)
+            self.people.access.end(token_hash)
+        log.info("all sessions were ended", action="sessions_ended", person=person.id, sessions=len(ended))
+        return len(ended)
+
+    def find_name(self, token: str) -> str | None:
+        """The prefix of its key, if it was used lately. Nothing is checked: for counting requests."""
+        return self._known.get(hash_token(token))
 
 
 def hash_token(token: str) -> str:
