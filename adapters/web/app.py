@@ -31,6 +31,7 @@ from adapters.web.schemas import (
     AdminKeyBody,
     CollectionBody,
     ExportBody,
+    ForgetBody,
     JobBody,
     LinkBody,
     QuotaBody,
@@ -41,7 +42,9 @@ from adapters.web.schemas import (
 DESCRIPTION = (
     "Generate images, captions and answers. Every request becomes a job: POST it, follow its events, get its result."
 )
-BODIES = (JobBody, ExportBody, CollectionBody, LinkBody, SessionBody, AdminKeyBody, QuotaBody, ReportActionBody)
+BODIES = (
+    JobBody, ExportBody, CollectionBody, LinkBody, SessionBody, AdminKeyBody, QuotaBody, ReportActionBody, ForgetBody,
+)  # fmt: skip
 """Read by the routes themselves, so that OpenAPI does not find them."""
 
 
@@ -50,10 +53,10 @@ def build_app(context: WebContext) -> FastAPI:
     app.state.context = context
     app.state.page_files = load_page_files()
     problems.install_handlers(app)
+    install_page_handlers(app)
     for routes in (
         routes_jobs, routes_events, routes_pictures, routes_media, routes_export, routes_about, routes_admin,
         routes_internal, routes_collections, routes_page, routes_recipes, routes_names,
-    install_page_handlers(app)
         routes_session, routes_operation, routes_links,
     ):  # fmt: skip
         app.include_router(routes.router)
@@ -61,7 +64,8 @@ def build_app(context: WebContext) -> FastAPI:
     app.add_middleware(
         KeyLimitMiddleware,
         limit=context.settings.max_requests_per_key,
-        session_name=context.usecases.sessions.name_of,
+        find_key=context.usecases.people.find_key_name,
+        find_session=context.usecases.sessions.find_name,
     )
     app.add_middleware(GuardMiddleware, metrics=context.metrics)
     app.add_middleware(LingeringCloseMiddleware)

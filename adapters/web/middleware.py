@@ -80,14 +80,18 @@ def _route_pattern(scope: Scope) -> str:
     return str(getattr(route, "path_format", None) or getattr(route, "path", None) or "other")
 
 
+FindKey = Callable[[str], str | None]
+
+
 class KeyLimitMiddleware:
     """Limits the concurrent requests with one API key, so that nobody takes all connections by event streams."""
 
-    def __init__(self, app: ASGIApp, *, limit: int, session_name: Callable[[str], str]) -> None:
-        """`session_name`: what all sessions of a key have in common, from a session's token."""
+    def __init__(self, app: ASGIApp, *, limit: int, find_key: FindKey, find_session: FindKey) -> None:
+        """Both return a key's prefix: by the key itself, and by the token of one of its sessions."""
         self._app = app
         self._limit = limit
-        self._session_name = session_name
+        self._find_key = find_key
+        self._find_session = find_session
         self._counts: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,12 +113,18 @@ class KeyLimitMiddleware:
                 del self._counts[key]
 
     def _name_of(self, scope: Scope, headers: Headers) -> tuple[str, str] | None:
-        """By what the caller shows, so that a key whose text is a session's name does not count as the session."""
+        """The key, however the caller is let in by it; what they show, before that was checked once: nobody takes up
+        another person's limit by the prefix of their key."""
         header = headers.get("authorization")
         if header is not None:
-            return "key", header.partition(" ")[2].strip()  # as `read_bearer` reads it, however the header is spelled
+            text = header.partition(" ")[2].strip()  # as `read_bearer` reads it, however the header is spelled
+            return _count_by("bearer", text, self._find_key(text))
         token = read_session(scope, headers)
-        return None if token is None else ("session", self._session_name(token))
+        return None if token is None else _count_by("session", token, self._find_session(token))
+
+
+def _count_by(kind: str, shown: str, prefix: str | None) -> tuple[str, str]:
+    return (kind, shown) if prefix is None else ("key", prefix)
 
 
 class LingeringCloseMiddleware:
