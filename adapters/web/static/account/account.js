@@ -1,4 +1,4 @@
-// The account: accounts on other platforms, today's quota, one's data, signing out.
+// The account dialog: linked accounts, today's quota, data, signing out.
 
 import { get, post, remove, request } from "../core/api.js";
 import { confirmDialog, openDialog } from "../core/dialog.js";
@@ -27,7 +27,7 @@ export function openAccount() {
   return openDialog({ title: t("Your account"), kind: "wide", view: accountView }).finally(() => window.removeEventListener("focus", checkQuietly));
 }
 
-/** Whoever comes back from the chat sees that it worked. */
+/** Checks for the link when the person returns from the chat. */
 const checkQuietly = () => step.peek().name === "code" && finishCode({ isQuiet: true });
 
 async function loadAccounts() {

@@ -3,7 +3,7 @@
 import { t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 
-/** Works without the clipboard API, too: that needs HTTPS. @param {string} text */
+/** Also works without HTTPS, which the clipboard API needs. @param {string} text */
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

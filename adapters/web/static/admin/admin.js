@@ -1,4 +1,4 @@
-// What admins see: people, everybody's queue, devices, metrics, reports, refusals, the server, incidents.
+// The admin area: people, everyone's queue, devices, metrics, reports, blocked jobs, incidents, the server.
 
 import { onReturn } from "../core/connection.js";
 import { icon } from "../core/icons.js";
@@ -14,7 +14,7 @@ import { queueTab } from "./everybody.js";
 import { reportsTab } from "./reports.js";
 import { serverTab } from "./server.js";
 
-/** Each has a `title`, `load(query)`, which may return what ends it, and `view(query)`. */
+/** Each has a `title`, `load(query)`, which may return a cleanup function, and `view(query)`. */
 const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, metrics: metricsTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, server: serverTab };
 let stops = [];
 

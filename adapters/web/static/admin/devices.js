@@ -1,4 +1,4 @@
-// The devices: their memory, models, and when they were last lost; what the server checks about itself.
+// Devices: memory, models and last failure; health checks of the server.
 
 import { icon } from "../core/icons.js";
 import { html, repeat } from "../core/render.js";

@@ -1,4 +1,4 @@
-// Everybody's queue.
+// Everyone's queue.
 
 import { remove } from "../core/api.js";
 import { confirmDialog } from "../core/dialog.js";

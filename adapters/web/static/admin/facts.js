@@ -1,4 +1,4 @@
-// Small parts that several tabs show.
+// Small views shared by several tabs.
 
 import { html, nothing } from "../core/render.js";
 import { formatNumber, formatTime, t } from "../core/text.js";
@@ -19,5 +19,5 @@ export const factsView = (pairs) => html`
     ${pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== nothing).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
   </dl>`;
 
-/** Who asked for what, and where. @param {object} job */
+/** A job's command, model and platform. @param {object} job */
 export const jobFacts = (job) => [job.command, job.model, platformName(job.platform)].filter(Boolean).join(" · ");

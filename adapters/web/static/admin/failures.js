@@ -1,4 +1,4 @@
-// Jobs that were refused while they ran, and failed jobs by the code that a person was told.
+// Blocked jobs, and failed jobs by incident code.
 
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat } from "../core/render.js";

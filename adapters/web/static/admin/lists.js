@@ -1,4 +1,4 @@
-// What the server is asked for: its pages one after the other, kept current while they are shown.
+// Resources of the admin API: paginated, and polled while they are shown.
 
 import { get } from "../core/api.js";
 import { connection } from "../core/connection.js";
@@ -22,7 +22,7 @@ export class Resource {
     return this.state.value.body;
   }
 
-  /** Shows what is known meanwhile. @param {Record<string, string>} [query] */
+  /** Keeps the current body while loading. @param {Record<string, string>} [query] */
   async load(query = {}) {
     const text = new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString();
     const isSame = text === this.query && this.state.peek().body;

@@ -1,4 +1,4 @@
-// Plots of figures over time as inline SVG, each with a table of the same figures.
+// Time-series plots as inline SVG, each with a table of the same data.
 
 import { html, nothing, svg } from "../core/render.js";
 import { formatTime, t } from "../core/text.js";

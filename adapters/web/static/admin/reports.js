@@ -1,4 +1,4 @@
-// What people reported: reading it is logged, so pictures are loaded only when somebody asks to see them.
+// Reported results. Viewing them is logged, so pictures load only on request.
 
 import { remove } from "../core/api.js";
 import { confirmDialog } from "../core/dialog.js";

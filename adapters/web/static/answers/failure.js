@@ -1,4 +1,4 @@
-// A job that failed or was cancelled, in the place of its picture.
+// A failed or cancelled job in place of its picture.
 
 import { icon } from "../core/icons.js";
 import { html, nothing } from "../core/render.js";

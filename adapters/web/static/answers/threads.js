@@ -1,4 +1,4 @@
-// Answers and captions: the photo, and what was asked and said about it.
+// Answers and captions: a photo with the questions about it.
 
 import { mediaUrl } from "../core/api.js";
 import { html, nothing, repeat, SignalView } from "../core/render.js";
@@ -47,7 +47,7 @@ const entryView = (id) => SignalView(() => {
   </div>`;
 });
 
-/** What was said about one picture, oldest first. @param {{mediaId: string, ids: string[]}} thread */
+/** Questions and answers about one picture, oldest first. @param {{mediaId: string, ids: string[]}} thread */
 export const threadView = ({ mediaId, ids }) => html`
   <article class="card answers-thread" aria-label=${t("Questions about a picture")}>
     <img src=${mediaUrl(mediaId, 512)} alt=${t("The picture")} loading="lazy" decoding="async">

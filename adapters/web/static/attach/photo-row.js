@@ -1,4 +1,4 @@
-// The photos of the draft, each with what it is for.
+// The photos of the draft, each with its role.
 
 import { mediaUrl } from "../core/api.js";
 import { computed, html, nothing, repeat } from "../core/render.js";
@@ -32,7 +32,7 @@ export function setRole(photo, role) {
   changePhoto(photo, { role, kind });
 }
 
-/** Takes over the words and options that a file says it was made with; the file itself is no longer needed. */
+/** Applies the generation settings of a file, and removes the file from the draft. */
 function useSettings(photo) {
   const { prompt = "", ...options } = photo.recalled.options;
   fillDraft({ mode: "imagine", prompt, options, photos: photos.peek().filter((other) => other.key !== photo.key) });

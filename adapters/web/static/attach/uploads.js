@@ -22,10 +22,10 @@ let turn = Promise.resolve();
 
 const mayBePicture = (file) => file.type.startsWith("image/") || !file.type || PICTURE_NAME.test(file.name);
 
-/** Takes the first pictures that fit the mode, after those that were given before. @param {File[]} files */
+/** Adds the first pictures that fit the mode, after earlier ones. @param {File[]} files */
 export const takeFiles = (files) => (turn = turn.catch(() => null).then(() => takeTogether(files)));
 
-/** One sentence tells about the files that were not taken. @param {File[]} files */
+/** Reports the files that were not added in one sentence. @param {File[]} files */
 async function takeTogether(files) {
   const given = files.filter(mayBePicture);
   const others = files.filter((file) => !mayBePicture(file));
@@ -58,7 +58,7 @@ async function sendUntilFull(files, room) {
   return { taken: files.length - waiting.length - refused.length, left: waiting.length, refused, code };
 }
 
-/** A photo that alone fits takes the place of the one before, once it is stored. */
+/** Where only one photo fits, the new one replaces the old one once it is stored. */
 async function sendFile(file) {
   const entry = { key: ++counter, name: file.name };
   uploads.value = [...uploads.peek(), entry];
@@ -74,7 +74,7 @@ async function sendFile(file) {
   }
 }
 
-/** What a file says of how it was made, as far as it is possible here. */
+/** The file's generation settings, as far as they are supported here. */
 function readRecalled(parameters) {
   if (!parameters?.options?.prompt) return null;
   const { options, fitted = options, notes = [] } = parameters;

@@ -1,4 +1,4 @@
-// Completes `<lora:`, `__wildcard__` and `--style` while a prompt is typed. Loaded when one of them is begun.
+// Autocompletes `<lora:`, `__wildcard__` and `--style` in the prompt. Loaded on first use.
 
 import { get } from "../core/api.js";
 import { html, nothing, signal } from "../core/render.js";
@@ -18,7 +18,7 @@ const KINDS = [
 const active = signal(0);
 let asked = null;
 
-/** Shows the names that fit what is typed before the caret. @param {HTMLTextAreaElement} element */
+/** Suggests names for the text before the caret. @param {HTMLTextAreaElement} element */
 export async function completeNames(element) {
   const before = element.value.slice(0, element.selectionStart);
   const found = KINDS.map((kind) => ({ kind, match: kind.pattern.exec(before) })).find(({ match }) => match);

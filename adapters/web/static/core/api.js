@@ -30,7 +30,7 @@ export class Offline extends Error {
   }
 }
 
-/** Called with each 401, resolves once somebody has signed in; the request is then sent again. */
+/** Called on each 401; resolves after sign-in, and the request is sent again. */
 let waitForSignIn = null;
 
 /** @param {() => Promise<void>} handler */

@@ -1,4 +1,4 @@
-// Whether the server answers. While it does not, it is asked every second.
+// Whether the server responds. While it does not, it is probed every second.
 
 import { runOnSignals, signal } from "./render.js";
 
@@ -9,7 +9,7 @@ export const connection = signal("online");
 
 let timer = null;
 
-/** Calls `run` each time the server is back. @param {() => unknown} run @returns {() => void} ends it */
+/** Calls `run` each time the server responds again. @param {() => unknown} run @returns {() => void} ends it */
 export function onReturn(run) {
   let wasOffline = false;
   return runOnSignals(() => {

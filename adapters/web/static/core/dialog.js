@@ -16,7 +16,7 @@ export function openDialog({ title, view, kind = "" }) {
   return new Promise((resolve) => {
     const dialog = document.createElement("dialog");
     let result = null;
-    /** Put aside while the sign-in page is shown, with what was typed in it. */
+    /** Suspended while the sign-in page is shown; its input is kept. */
     let isAside = false;
     const close = (value = null) => {
       result = value;

@@ -41,7 +41,7 @@ export function startEvents() {
   });
 }
 
-/** Takes over a job that is known from a response, such as that of POST /jobs. @param {object} job */
+/** Stores a job from a response, such as that of POST /jobs. @param {object} job */
 export function takeJob(job) {
   const known = jobs.peek().get(job.id)?.peek();
   putJobs(job);
@@ -52,7 +52,7 @@ export function takeJob(job) {
   } else if (known) announceEvent("changed", job);
 }
 
-/** Fetches a job and takes it over. @param {string} id */
+/** Fetches a job and stores it. @param {string} id */
 export async function fetchJob(id) {
   const job = await get(`/jobs/${id}`);
   takeJob(job);

@@ -1,4 +1,4 @@
-// Where the focus goes when the element that had it is no longer there.
+// Restores the focus after the focused element was removed.
 
 const nextFrame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 

@@ -45,7 +45,7 @@ const SHAPES = {
 
 /** @typedef {keyof typeof SHAPES} IconName */
 
-/** An icon. It says nothing to screen readers: its button needs a name. @param {IconName} name */
+/** An icon, hidden from screen readers: its button needs a label. @param {IconName} name */
 export const icon = (name) => html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">${SHAPES[name]}</svg>`;
 
 /** The names of all icons. */

@@ -1,4 +1,4 @@
-// What the server says about a result. A reader of the page is led to its models rather than to a command line.
+// Notes on a result. On the page, hints at the command line become links to Models.
 
 import { html, nothing } from "./render.js";
 import { plainSentence, sentenceView } from "./sentence.js";

@@ -65,7 +65,7 @@ export function navigate(url, { replace = false } = {}) {
   return enter(url, { key });
 }
 
-/** Back to where one came from, or to `fallback` if the page was opened here. @param {string} fallback */
+/** Goes back, or to `fallback` if the page was opened here. @param {string} fallback */
 export function goBack(fallback) {
   if (history.state?.isInside) history.back();
   else void navigate(fallback, { replace: true });
@@ -83,7 +83,7 @@ export function updateQuery(changes) {
   return callLoad(place.peek());
 }
 
-/** Loads the present view again, after it has failed. */
+/** Reloads the current view after a failure. */
 export const retry = () => enter(place.peek().url, { key: history.state?.key });
 
 const newKey = () => `${Date.now().toString(36)}-${entryKey++}`;

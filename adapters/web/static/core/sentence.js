@@ -1,4 +1,4 @@
-// Sentences of the server. What stands between backticks in them is a command.
+// Sentences from the server, with commands in backticks.
 
 import { html } from "./render.js";
 

@@ -7,7 +7,7 @@ import { signal } from "./render.js";
  * @property {string} keys one of `KeyboardEvent.key`, with "Ctrl+", "Shift+" or "Alt+" before it
  * @property {string} label what it does, for the list
  * @property {(event: KeyboardEvent) => unknown} run
- * @property {boolean} [inFields] works while text is being typed, too
+ * @property {boolean} [inFields] also works while text is being typed
  */
 
 /** All groups that are registered: `{title, shortcuts}`. */

@@ -1,4 +1,4 @@
-// Designed states: loading, empty, error. Each says what to do.
+// Loading, empty and error states, each with a next step.
 
 import { html, nothing } from "./render.js";
 import { icon } from "./icons.js";

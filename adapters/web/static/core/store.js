@@ -1,4 +1,4 @@
-// What the page knows, as signals. Components read them and never fetch what is here.
+// The page's state as signals. Components read them and never fetch this data themselves.
 
 import { get, onUnauthorized, post, remove } from "./api.js";
 import { batch, computed, signal, storedSignal } from "./render.js";
@@ -7,7 +7,7 @@ import { finishAll, showToast } from "./toast.js";
 
 const { needsKey, maxUploadMb, tooLarge } = document.body.dataset;
 
-/** "starting", "signed-out" (nobody was signed in), "lost" (somebody was) or "ready". */
+/** "starting", "signed-out" (no session), "lost" (the session ended) or "ready". */
 export const session = signal("starting");
 /** `{name, admin}`, or null before a session. */
 export const person = signal(null);
@@ -119,14 +119,14 @@ onUnauthorized(() => {
 /** When this browser signed in, or false. The cookie itself is not readable, and only sent to the API. */
 const wasSignedIn = storedSignal("signed-in", false);
 
-/** Finds out who is here, and loads what every view needs. */
+/** Identifies the person, and loads the data that every view needs. */
 export async function startSession() {
   await redeemLink();
   if (needsKey === "yes" && !wasSignedIn.peek()) session.value = "signed-out";
   else await openSession();
 }
 
-/** A one-time link (`/#key=…`) signs its first visitor in; somebody who is signed in stays who they are. */
+/** A one-time link (`/#key=…`) signs in its first visitor; an existing session is kept. */
 async function redeemLink() {
   const key = new URLSearchParams(location.hash.slice(1)).get("key");
   if (!key) return;
@@ -169,7 +169,7 @@ export async function signOut() {
   location.assign("/");
 }
 
-/** Another tab signed in or out: this one, too, no longer acts or shows pictures for somebody who has left. */
+/** Follows sign-in and sign-out in other tabs, so this one never acts for a person who has left. */
 function followOtherTabs({ key, newValue }) {
   if (key !== "easel.signed-in") return;
   if (!newValue && session.peek() === "ready") session.value = "lost";

@@ -1,4 +1,4 @@
-// Short messages at the edge of the page, with an action such as Undo. A deletion is carried out when its message goes.
+// Short messages at the edge of the page, with an action such as Undo. A deletion is carried out when its message closes.
 
 import { html, repeat, signal } from "./render.js";
 import { icon } from "./icons.js";
@@ -67,7 +67,7 @@ function end(toast, reason, options = { keepalive: false }) {
   return toast.onEnd(reason, options);
 }
 
-/** Carries out everything that could still be undone. Resolves when the server has answered. */
+/** Commits everything that could still be undone. Resolves when the server has responded. */
 export const finishAll = () => Promise.allSettled(toasts.peek().map((toast) => end(toast, "closed")));
 
 function startTimer(toast) {

@@ -1,4 +1,4 @@
-// What each mode asks the server for, and what the chosen model takes: from GET /commands and GET /models.
+// What each mode and the chosen model support, from GET /commands and GET /models.
 
 import { computed } from "../core/render.js";
 import { commands, models } from "../core/store.js";
@@ -13,12 +13,12 @@ const BY_WORDS = ["region", "keep", "detail"];
 
 export const findCommand = (name) => commands.value.find((one) => one.name === name);
 export const command = computed(() => findCommand(mode.value));
-/** The option that takes what was typed: the prompt or the question. */
+/** The main option: the prompt or the question. */
 export const mainOption = computed(() => command.value?.options.find((option) => option.required && option.type === "string"));
 export const canName = computed(() => models.value.some((model) => model.tasks.includes(SEGMENTATION)));
 const hasInstruction = computed(() => models.value.some((model) => model.default_for.includes(INSTRUCTION)));
 
-/** The models of the present mode. An edit of a part is made by any model that starts from a picture. */
+/** The models of the current mode. Any image-to-image model can edit a part. */
 export const fittingModels = computed(() => {
   const names = command.value?.models ?? [];
   const isFitting = (model) => names.includes(model.name) || (mode.value === "edit" && model.tasks.includes(IMAGE_TO_IMAGE));
@@ -35,7 +35,7 @@ export const model = computed(() => {
 /** Whether an edit needs a part: the model cannot follow instructions. */
 export const needsPart = computed(() => mode.value === "edit" && Boolean(model.value) && !model.value.tasks.includes(INSTRUCTION));
 
-/** The photos that the present mode uses, each at most as often as its role allows. */
+/** The photos that the current mode uses, up to the limit of each role. */
 export const usedPhotos = computed(() => {
   const limits = command.value?.images.limits ?? {};
   const counts = {};
@@ -47,13 +47,13 @@ export const usedPhotos = computed(() => {
 
 export const hasPhoto = computed(() => usedPhotos.value.some((photo) => photo.role === "init"));
 
-/** How many photos to start from the present mode takes. */
+/** The maximum number of init photos in the current mode. */
 export const photoLimit = computed(() => {
   const limit = command.value?.images.limits.init ?? 0;
   return mode.value === "imagine" ? limit : Math.min(limit, Math.max(1, model.value?.max_images ?? 1));
 });
 
-/** The options that the present mode and model take, each with the model's range and default, by name. */
+/** The options that the current mode and model support, by name, each with the model's range and default. */
 export const takenOptions = computed(() => {
   const ofModel = new Map((model.value?.options ?? []).map((option) => [option.name, option]));
   const all = command.value?.options ?? [];
@@ -73,7 +73,7 @@ function isTaken(option, ofModel) {
   return !BY_ROWS.includes(name) || isMadeBy(name);
 }
 
-/** A model that was never loaded does not say which of these it takes. */
+/** A model that was never loaded does not report which of these it supports. */
 function isMadeBy(name) {
   const { further_options: further = [], loaded = false } = model.value ?? {};
   return further.length ? further.includes(name) : !loaded;
@@ -89,7 +89,7 @@ function merge(option, ofModel) {
   return merged;
 }
 
-/** The chosen options that count at present. */
+/** The chosen options that apply in the current mode. */
 export const countingOptions = computed(() => {
   const values = Object.entries(chosen.value[mode.value]);
   const known = fittingModels.value.map((one) => one.name);

@@ -1,4 +1,4 @@
-// What is being made: the mode, the words, the options and the photos. Kept in this browser, for each person.
+// The draft: mode, prompt, options and photos. Saved in this browser, per person.
 
 import { newId } from "../core/api.js";
 import { batch, storedSignal } from "../core/render.js";
@@ -13,7 +13,7 @@ export const prompt = storedSignal(`create.prompt.${owner}`, "");
 export const chosen = storedSignal(`create.options.${owner}`, { imagine: {}, edit: {}, ask: {} });
 /**
  * Stored pictures that the request uses: `{key, id, name, role, kind, weight, start, end, ready, recalled}`; `recalled`
- * is what the file says of how it was made.
+ * holds the generation settings in the file's metadata.
  */
 export const photos = storedSignal(`create.photos.${owner}`, []);
 /** The prompts that were sent, newest first. */

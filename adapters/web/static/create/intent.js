@@ -1,9 +1,9 @@
-// Starts something from a job or a picture, from anywhere on the page.
+// Opens Create from a job or a picture, from anywhere on the page.
 
 import { navigate } from "../core/router.js";
 
 /**
- * Opens Create with what a job was made of, or with a picture as the photo.
+ * Opens Create with a job's recipe, or with a picture as the photo.
  * @param {{job?: string, picture?: number | string, how?: "words" | "all" | "all_but_seed", mode?: "" | "imagine" | "edit" | "ask"}} from
  *   with `job`, `picture` is the number of one of its pictures; without, the id of a stored picture
  */

@@ -15,7 +15,7 @@ export const isDropping = signal(false);
 export const countInit = () => photos.peek().filter((photo) => photo.role === "init").length;
 export const dropInit = () => (photos.value = photos.peek().filter((photo) => photo.role !== "init"));
 
-/** Takes the first files that fit the mode. @param {Iterable<File>} files */
+/** Adds the first files that fit the mode. @param {Iterable<File>} files */
 export async function addFiles(files) {
   const given = [...files];
   try {
@@ -32,7 +32,7 @@ export function addPhoto(id, said = {}) {
   photos.value = [...photos.peek(), newPhoto(id, said)];
 }
 
-/** Makes a stored picture the photo to start from, in place of others that do not fit beside it. @param {string} id @param {string} [name] */
+/** Makes a stored picture the init photo, replacing others beyond the limit. @param {string} id @param {string} [name] */
 export function startWithPhoto(id, name = "") {
   if (photoLimit.peek() <= 1 || countInit() >= photoLimit.peek()) dropInit();
   addPhoto(id, { name });

@@ -1,4 +1,4 @@
-// What an unfinished job is doing, in one line, with a time that counts down.
+// The status of an unfinished job in one line, with a countdown.
 
 import { effect, signal } from "../core/render.js";
 import { isFinished, queueCount } from "../core/store.js";
@@ -25,7 +25,7 @@ export function startClock() {
   };
 }
 
-/** Seconds that are left, counted from when the server said so; null: unknown. Saying it again starts no new count. */
+/** Remaining seconds, counted down from the server's estimate; null: unknown. Repeating the same estimate does not restart the countdown. */
 function secondsLeft({ id, eta_s: eta, progress }) {
   if (eta === null || eta === undefined) return null;
   const phase = progress?.phase;
@@ -48,7 +48,7 @@ export function progressText(job) {
   return left ? t("Step {step} of {steps} · {left} left", { step, steps, left }) : t("Step {step} of {steps}", { step, steps });
 }
 
-/** How much is done, 0 to 1; null: unknown. @param {object} job */
+/** Progress, 0 to 1; null: unknown. @param {object} job */
 export function shareDone(job) {
   const { phase, step, steps } = job.progress ?? {};
   if (isFinished(job)) return 1;

@@ -1,4 +1,4 @@
-// The price and the waiting time of the draft, asked for after a pause in typing. An outdated question is cancelled.
+// Price and waiting time of the draft, requested after a pause in typing. An outdated request is aborted.
 
 import { post } from "../core/api.js";
 import { connection } from "../core/connection.js";

@@ -1,4 +1,4 @@
-// The request that the draft makes: what is missing, sending it, and what the server says about it.
+// The request of the draft: validation, submission, refusals.
 
 import { post } from "../core/api.js";
 import { connection } from "../core/connection.js";
@@ -53,7 +53,7 @@ export const missing = computed(() => {
   return null;
 });
 
-/** Somebody who sends before the commands are known sends when they are. Whether they came, for the first who asked. */
+/** Delays sending until the commands are loaded. @returns {Promise<boolean>} whether they are, for the first caller */
 async function waitForCommands() {
   if (isSending.peek()) return false;
   isSending.value = true;
@@ -113,7 +113,7 @@ async function once(wanted, work) {
   }
 }
 
-/** Forgets a refusal that no longer holds: the server is back. */
+/** Clears an "offline" refusal once the server is back. */
 export function clearStaleRefusal() {
   if (connection.value === "online" && refusal.peek()?.code === "offline") setRefusal(null);
 }

@@ -1,4 +1,4 @@
-// Below the composer: what waits, then the newest results. A job that is drawn keeps its place when it is done.
+// Below the composer: queued jobs, then the latest results. A running job keeps its place when it is done.
 
 import { get } from "../core/api.js";
 import { connection } from "../core/connection.js";

@@ -17,10 +17,10 @@ import { focusPrompt } from "./prompt-field.js";
 const FAILED_RATIO = 1.4;
 const SIZES = "(max-width: 48rem) 50vw, 18rem";
 const failures = lazyPart("answers", () => import("../answers/failure.js"));
-/** Ids of blurred pictures that somebody asked to see. */
+/** Ids of blurred pictures that were revealed. */
 const revealed = signal(new Set());
 
-/** What a job was asked: its words, else its command. @param {object} job */
+/** A job's prompt or question, else its command. @param {object} job */
 export const titleOf = (job) => job.options.prompt || job.options.question || labelOf(job.command);
 
 /** @param {string} text */

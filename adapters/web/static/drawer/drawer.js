@@ -1,4 +1,4 @@
-// The rarely needed part of Create: all options that the model takes, the settings of photos, and the picker.
+// The options drawer of Create: all options that the model supports, the roles of photos, and the picture picker.
 
 import { get, mediaUrl } from "../core/api.js";
 import { openDialog } from "../core/dialog.js";
@@ -83,7 +83,7 @@ function photoFields(photo, index) {
     </fieldset>`;
 }
 
-/** Lets somebody pick one of their own pictures, and say what it is for. */
+/** Opens a picker for one's own pictures and their role. */
 export async function pickPictures() {
   const shown = signal(null);
   const role = signal("init");

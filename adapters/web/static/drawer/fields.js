@@ -1,4 +1,4 @@
-// A field for each option, built from what GET /commands and GET /models say, so that a new option appears by itself.
+// Form fields built from GET /commands and GET /models, so new options appear automatically.
 
 import { html, live, nothing } from "../core/render.js";
 import { t } from "../core/text.js";
@@ -21,7 +21,7 @@ const LABELS = {
 /** @param {string} name */
 export const labelOfOption = (name) => LABELS[name]?.() ?? (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
 
-/** Their names say it all. */
+/** Options that need no hint. */
 const PLAIN = ["negative_prompt", "seed", "steps", "width", "height", "sampler", "schedule", "keep"];
 
 const idOf = (name) => `option-${name}`;

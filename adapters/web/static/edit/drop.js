@@ -1,4 +1,4 @@
-// A picture that is dropped or pasted is edited next; the draft of the present one is kept.
+// Dropped and pasted pictures open in the editor; the current draft is kept.
 
 import { upload } from "../core/api.js";
 import { navigate } from "../core/router.js";
@@ -12,7 +12,7 @@ export const isReceiving = signal(false);
 
 const hasFiles = (data) => [...(data?.types ?? [])].includes("Files");
 
-/** Takes pictures from now on. @returns {() => void} ends it */
+/** Accepts dropped and pasted pictures from now on. @returns {() => void} ends it */
 export function listenForPictures() {
   const over = (event) => hasFiles(event.dataTransfer) && event.preventDefault();
   const handlers = { dragover: over, drop: (event) => take(event, event.dataTransfer), paste: (event) => take(event, event.clipboardData) };

@@ -10,7 +10,7 @@ import { closePicture, openPicture, picture, pictureProblem } from "./picture.js
 
 /** The module of the editor, or null until it is loaded. */
 const editor = signal(null);
-/** Ends the editing of the picture; null: it has not begun. */
+/** Stops editing; null: not started. */
 const stopEditing = signal(null);
 let loading = null;
 let opened = null;
@@ -76,7 +76,7 @@ function problemView({ isMissing, error }) {
   return stateView({ icon: "image", title: t("This picture does not exist"), text: t("It was deleted, belongs to someone else, or the link is incomplete."), actions: links });
 }
 
-/** In the layout of the editor, so that nothing moves when it is there. */
+/** In the editor's layout, so nothing shifts when it has loaded. */
 const openingView = () => html`
   <div class="edit">
     <section class="edit-work" aria-label=${t("Picture")}>

@@ -1,4 +1,4 @@
-// The picture that is edited: its size, read from the first bytes of its file, because a large file is never loaded whole.
+// The edited picture and its size, read from the file header, because large files are never loaded as a whole.
 
 import { mediaUrl, Problem, request } from "../core/api.js";
 import { signal } from "../core/render.js";

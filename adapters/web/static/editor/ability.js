@@ -1,4 +1,4 @@
-// What the models here make of the words: an instruction that they follow, or a description of the part.
+// How models use the prompt of an edit: as an instruction, or as a description of the masked part.
 
 import { computed } from "../core/render.js";
 import { commands, models } from "../core/store.js";
@@ -22,7 +22,7 @@ export const chosenModel = computed(() => {
   return fitting.find((model) => model.name === choices.value.model) ?? ofTask ?? byDefault(IMAGE_TO_IMAGE) ?? fitting[0] ?? null;
 });
 
-/** Whether the words are an instruction; otherwise they describe what is to be seen. */
+/** Whether the prompt is an instruction; otherwise it describes the masked part. */
 export const followsInstructions = computed(() => choices.value.mode === "repaint" && Boolean(chosenModel.value?.tasks.includes(INSTRUCTION)));
 export const canFindRegions = computed(() => models.value.some((model) => model.tasks.includes(SEGMENTATION)));
 /** Whether the models and commands are known. */

@@ -1,4 +1,4 @@
-// Where a picture stands on the larger canvas that `zoom`, `pan` and `square` paint; as the server plans it.
+// The place of a picture on the larger canvas that `zoom`, `pan` and `square` paint, as the server computes it.
 
 import { t } from "../core/text.js";
 

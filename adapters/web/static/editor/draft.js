@@ -1,4 +1,4 @@
-// What is being edited: the operations of the mask, the words and the choices. Kept in this browser for each picture.
+// The draft of an edit: mask operations, prompt and options. Saved in this browser for each picture.
 
 import { batch, effect, signal } from "../core/render.js";
 import { person } from "../core/store.js";
@@ -18,9 +18,9 @@ export const words = signal("");
 export const operations = signal([]);
 /** The ids of the jobs that were started, the latest last. */
 export const jobIds = signal([]);
-/** Those of the last request. */
+/** Ids of the jobs of the last request. */
 export const lastIds = signal([]);
-/** Lists of operations, to go back and forward. */
+/** The undo and redo history: lists of operations. */
 export const past = signal([]);
 export const future = signal([]);
 
@@ -56,7 +56,7 @@ export function addJobs(ids) {
   });
 }
 
-/** Goes one step back, or forward. Whether there was one. */
+/** Undoes or redoes one step. @returns {boolean} whether there was one */
 export function undo(isForward = false) {
   const [from, to] = isForward ? [future, past] : [past, future];
   if (!from.peek().length) return false;
@@ -70,7 +70,7 @@ export function undo(isForward = false) {
 
 const prefix = () => `easel.edit.${person.peek()?.name ?? ""}.`;
 
-/** Takes over the draft of a picture, and keeps it from now on. @param {string} id @param {{width: number, height: number}} size of the mask */
+/** Restores the draft of a picture and saves its changes from now on. @param {string} id @param {{width: number, height: number}} size of the mask */
 export function openDraft(id, size) {
   closeDraft();
   key = prefix() + id;
@@ -99,7 +99,7 @@ export function openDraft(id, size) {
   });
 }
 
-/** Stores the draft as it is, and follows it no longer. */
+/** Saves the draft and stops tracking it. */
 export function closeDraft() {
   stop?.();
   stop = null;

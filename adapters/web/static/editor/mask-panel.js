@@ -1,4 +1,4 @@
-// The mask without a pointer: by words, by numbers, from a file; and the list of all its parts.
+// Masking without a pointer: by words, by coordinates, from a file; and the list of mask parts.
 
 import { html, live, nothing, repeat, signal, SignalView } from "../core/render.js";
 import { icon } from "../core/icons.js";

@@ -1,4 +1,4 @@
-// The mask as pixels: the canvas that is shown over the picture, its share of the picture, and the file that is sent.
+// The mask as pixels: the canvas over the picture, the selected share, and the uploaded file.
 
 import { mediaUrl, upload } from "../core/api.js";
 import { computed, runOnSignals, signal } from "../core/render.js";
@@ -31,7 +31,7 @@ const images = new Map();
 let drawn = { list: [], keep: false };
 let timer = null;
 
-/** Shows the mask of the draft from now on. @param {{width: number, height: number}} size @returns {() => void} ends it */
+/** Renders the draft's mask from now on. @param {{width: number, height: number}} size @returns {() => void} ends it */
 export function startMask(size) {
   Object.assign(maskCanvas, size);
   images.clear();
@@ -61,13 +61,13 @@ function redraw(list, keep) {
   timer = setTimeout(measure, PAUSE_MS);
 }
 
-/** Draws all of it again: a stroke was given up, or an image has arrived. */
+/** Redraws the whole mask: a stroke was cancelled, or an image has loaded. */
 export function redrawAll() {
   drawn = { list: [], keep: null };
   redraw(operations.peek(), choices.peek().keep);
 }
 
-/** The context for a stroke that is being drawn, set to add or to take away. @param {boolean} erase */
+/** The context for the current stroke, set to paint or erase. @param {boolean} erase */
 export function openStroke(erase) {
   context.fillStyle = colour();
   context.globalCompositeOperation = erase === choices.peek().keep ? "source-over" : "destination-out";

@@ -1,4 +1,4 @@
-// The panel beside the stage: what is to be seen, how, what it costs, and how far it is.
+// The panel beside the stage: prompt, options, price and progress.
 
 import { html, ifDefined, live, nothing, SignalView } from "../core/render.js";
 import { icon } from "../core/icons.js";
@@ -20,7 +20,7 @@ const MAX_WORDS = 2000;
 const [EXTENDING_STRENGTH, DEMO_STRENGTH] = [0.8, 0.5];
 const COUNTS = [1, 2, 3, 4];
 
-/** What will be repainted, in words. */
+/** A sentence on what will be repainted. */
 export function maskText() {
   const { extend, mode } = choices.value;
   if (mode === "extend") return findExtension(extend)?.says() ?? t("Drag a handle outwards or choose an option below.");

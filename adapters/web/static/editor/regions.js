@@ -1,4 +1,4 @@
-// Masks that are not drawn: a region that words name, and a file.
+// Masks that are not drawn: regions found by words, and files.
 
 import { post, remove, upload } from "../core/api.js";
 import { fetchJob, onJobEvent, takeJob } from "../core/events.js";
@@ -22,7 +22,7 @@ const tell = (message, isError = false, notes = []) => {
   if (!isError) announce(message);
 };
 
-/** Looks for what the words name, and adds it to the mask, or takes it away. @param {boolean} erase */
+/** Finds a region by words, and adds it to the mask or erases it. @param {boolean} erase */
 export async function findRegion(erase = false) {
   const [region, { id }] = [regionWords.peek().trim(), picture.peek()];
   if (!region || searching.peek() !== null) return;
@@ -89,7 +89,7 @@ export async function addMaskFile(file) {
   }
 }
 
-/** The words for what is looked for belong to one picture. */
+/** Search words belong to one picture. */
 export function resetRegions() {
   regionWords.value = "";
   regionNote.value = null;

@@ -1,4 +1,4 @@
-// The request that the draft makes: what is missing, its price, sending it.
+// The request of the draft: validation, price, submission.
 
 import { post } from "../core/api.js";
 import { connection } from "../core/connection.js";
@@ -20,7 +20,7 @@ const COMBINATIONS = /\{[^{}]*\|[^{}]*\}/;
 
 /** The answer of POST /quotes for the draft as it is, or null. */
 export const quote = signal(null);
-/** Why it cannot be made: a sentence of the server about the draft, or "". */
+/** Why the server refuses to price the draft: a sentence, or "". */
 export const quoteProblem = signal("");
 /** Why the last request was refused: `{message, option}`, or null. */
 export const refusal = signal(null);
@@ -94,7 +94,7 @@ export function startPricing() {
   };
 }
 
-/** A refusal is about the draft as it was. */
+/** A changed draft clears the refusal. */
 function forgetRefusals() {
   let before = null;
   return runOnSignals(() => {

@@ -1,4 +1,4 @@
-// What the last request made: its jobs, their pictures, and the chain of pictures that were edited one after another.
+// Results of the last request: its jobs, their pictures, and the chain of versions that were edited one after another.
 
 import { remove } from "../core/api.js";
 import { fetchJob, takeJob } from "../core/events.js";
@@ -22,7 +22,7 @@ export const divider = signal(50);
 /** Whether the mask was changed since the request that is running. */
 export const isAhead = signal(false);
 const revealed = signal(new Set());
-/** Whether a result is hidden until somebody asks to see it. @param {object} result */
+/** Whether a result is blurred until it is revealed. @param {object} result */
 export const isBlurred = (result) => result.spoiler && !revealed.value.has(result.id);
 /** @param {object} result */
 export const reveal = (result) => (revealed.value = new Set([...revealed.peek(), result.id]));
@@ -36,7 +36,7 @@ export const failedJobs = computed(() => lastJobs.value.filter((job) => isFinish
 /** The pictures that were made: those of `result.media`, with `job`, `n`, `command`, `options` and `notes`. */
 export const results = computed(() => runJobs.value.flatMap((job) => (job.result?.media ?? []).flatMap((media, index) => (media ? [{ ...media, job: job.id, n: index + 1, command: job.command, options: job.options, notes: job.result.notes }] : []))));
 
-/** Shows the results as they arrive, unless somebody goes on with the mask, and the mask when it is changed. @returns {() => void} ends it */
+/** Shows results as they arrive, unless the mask was changed since; shows the mask again when it is changed. @returns {() => void} ends it */
 export function startResults() {
   for (const id of jobIds.peek()) if (!jobSignal(id)) void fetchJob(id).catch(() => forgetJob(id));
   const [awaited, shown] = [new Set(), new Set()];
@@ -91,7 +91,7 @@ export async function cancelRun() {
 export const chain = computed(() => chains.value.find((ids) => ids.includes(picture.value?.id)) ?? []);
 export const chainIndex = computed(() => chain.value.indexOf(picture.value?.id));
 
-/** Goes on with a result: it becomes the picture that is edited. @param {{id: string}} result */
+/** Continues with a result: it becomes the edited picture. @param {{id: string}} result */
 export function editResult({ id }) {
   const current = picture.peek().id;
   const own = chain.peek();
@@ -102,7 +102,7 @@ export function editResult({ id }) {
   return navigate(`/edit/${id}`);
 }
 
-/** Goes to the picture before or after this one in its chain. @param {number} step 1 or -1 */
+/** Opens the previous or next version in the chain. @param {number} step 1 or -1 */
 export function stepInChain(step) {
   const id = chain.peek()[chainIndex.peek() + step];
   if (id) void navigate(`/edit/${id}`);

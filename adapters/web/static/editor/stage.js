@@ -18,7 +18,7 @@ const PREVIEW_SIDE = 512;
 const previewCanvas = document.createElement("canvas");
 previewCanvas.className = "edit-preview";
 
-/** The id of the result whose picture has arrived; until then, the picture before is seen. */
+/** The id of the result whose picture has loaded; until then, the original is shown. */
 const loadedResult = signal(null);
 let stopObserving = null;
 const followStage = (element) => {
@@ -35,7 +35,7 @@ const placeIn = (whole, { left, top, picture: [width, height] }) => ({
 });
 const pixels = ({ left, top, width, height }) => ({ left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
 
-/** Shows what is being painted, at its place, from now on. @returns {() => void} ends it */
+/** Shows live previews in place from now on. @returns {() => void} ends it */
 export const startPreview = () => runOnSignals(() => {
   const job = runningJob.value;
   previewCanvas.hidden = !job?.preview;
@@ -135,7 +135,7 @@ export function setExtension(extension) {
   if (extension) announce(extension.says());
 }
 
-/** The picture before stands where it was on the canvas of an extended one. */
+/** The original picture, at its place on the extended canvas. */
 function beforePlace(result) {
   const { width, height } = picture.value;
   const isExtended = ["zoom", "pan", "square"].includes(result.command);

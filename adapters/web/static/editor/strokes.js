@@ -1,6 +1,6 @@
-// What a mask is made of: a list of operations, each drawn on a canvas on which opaque pixels are selected.
+// A mask is a list of operations, drawn on a canvas whose opaque pixels are selected.
 //
-// All lengths are pixels of the mask. `erase` takes away what the operation covers.
+// All lengths are pixels of the mask. `erase` removes the covered area.
 
 const ONE_POINT = 2;
 const MIN_PRESSURE = 0.3;

@@ -1,4 +1,4 @@
-// The tools above the stage, and what is done with a result.
+// The toolbar above the stage: tools, or actions on a result.
 
 import { mediaUrl } from "../core/api.js";
 import { html, nothing } from "../core/render.js";

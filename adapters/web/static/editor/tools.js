@@ -1,4 +1,4 @@
-// What pointers and keys do on the stage: paint, erase, outline, move, enlarge.
+// Pointer and keyboard input on the stage: paint, erase, outline, pan, zoom.
 
 import { computed, signal, storedSignal } from "../core/render.js";
 import { addOperation, choices } from "./draft.js";
@@ -181,7 +181,7 @@ export const stageHandlers = {
   wheel: { handleEvent: wheel, passive: false },
 };
 
-/** Forgets what was being drawn: another picture is shown. */
+/** Resets the tools for another picture. */
 export function resetTools() {
   pointers.clear();
   stroke = null;

@@ -1,4 +1,4 @@
-// Where the picture stands on the stage: fitted into it, then moved and enlarged.
+// The viewport of the stage: the picture fits into it, then is panned and zoomed.
 
 import { computed, signal } from "../core/render.js";
 import { choices } from "./draft.js";
@@ -35,7 +35,7 @@ export const frame = computed(() => {
   return { left: (stage.width - width * fit) / 2 + x, top: (stage.height - height * fit) / 2 + y, width: width * fit, height: height * fit };
 });
 
-/** Enlarges around a point of the stage, in CSS pixels from its corner; its middle without one. */
+/** Zooms around a point of the stage, in CSS pixels from its corner; around the centre without one. */
 export function zoomBy(factor, point = null) {
   const { zoom, x, y } = viewport.peek();
   const next = Math.min(MAX_ZOOM, Math.max(MIN_ZOOM, zoom * factor));

@@ -1,10 +1,10 @@
-// Photos are dropped and pasted anywhere on the page.
+// Dropping and pasting photos anywhere on the page.
 
 import { addFiles, isDropping, startWithPhoto } from "../create/photos.js";
 
 const MEDIA = /\/api\/v1\/media\/([0-9a-f]{64})/;
 
-/** Photos may be dropped and pasted anywhere from now on. @returns {() => void} ends it */
+/** Accepts dropped and pasted photos from now on. @returns {() => void} ends it */
 export function listenForPhotos() {
   const over = (event) => {
     if (!isDroppable(event.dataTransfer)) return;

@@ -1,4 +1,4 @@
-// What the draft costs, how long it takes, and how much of it the model reads.
+// Price, waiting time and token count of the draft.
 
 import { html, nothing } from "../core/render.js";
 import { quota } from "../core/store.js";
@@ -31,7 +31,7 @@ function charactersText() {
   return limit && count >= COUNT_FROM * limit ? t("{n} of {limit} characters", { n: formatNumber(count), limit: formatNumber(limit) }) : "";
 }
 
-/** Price, waiting time, tokens; what the keys do before anything is typed. */
+/** Price, waiting time and tokens; the keyboard hint while nothing is typed. */
 export function factsView() {
   const known = quote.value;
   const tokens = known?.tokens?.prompt;

@@ -1,4 +1,4 @@
-// Notes about the models: there is none for the mode, or it is a small demo model.
+// Notes about models: none supports the mode, or only a demo model does.
 
 import { html, nothing } from "../core/render.js";
 import { fieldError } from "../core/states.js";
@@ -13,7 +13,7 @@ export function demoView() {
   return html`<p class="hint">${t("This is a small demo model.")}</p>${isAdmin.value ? html`<a class="button chip" href="/models">${t("Choose a real model")}</a>` : nothing}`;
 }
 
-/** Why the present mode cannot work. */
+/** Why the current mode is unavailable. */
 export function lackView() {
   if (storeError.value) return fieldError(storeError.value.message);
   if (mode.value === "edit" && models.value.length && !model.value) return html`<p class="hint">${t("No installed model edits photos. The owner can add one.")}</p>`;

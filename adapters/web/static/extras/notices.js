@@ -1,4 +1,4 @@
-// While the page is hidden: progress in its title, and a notification when something is done, if that was asked for.
+// While the page is hidden: progress in the title, and optional notifications of finished jobs.
 
 import { mediaUrl } from "../core/api.js";
 import { onJobEvent } from "../core/events.js";
@@ -59,6 +59,6 @@ async function toggle() {
   wantsNotice.value = permission.peek() === "granted" && !wantsNotice.peek();
 }
 
-/** A switch, while there is something to wait for. */
+/** The notification toggle, while jobs are unfinished. */
 export const noticeSwitch = () => (unfinishedJobs.value.length && permission.value !== "denied" ? html`
   <button type="button" class="chip create-notify" aria-pressed=${wantsNotice.value && permission.value === "granted" ? "true" : "false"} @click=${toggle}>${t("Notify me when done")}</button>` : nothing);

@@ -1,4 +1,4 @@
-// The jobs that wait for their turn, in one line each.
+// Queued jobs, one line each.
 
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat, SignalView } from "../core/render.js";
@@ -9,7 +9,7 @@ import { cancelJob, titleOf } from "../create/tiles.js";
 
 const MAX_QUEUED = 5;
 
-/** Jobs that wait, the next one first. @param {object[]} queued */
+/** Queued jobs, the next one first. @param {object[]} queued */
 export const queuedView = (queued) => html`
   <section class="extras-queue" aria-label=${t("Queue")}>
     ${repeat(queued.slice(0, MAX_QUEUED), (job) => job.id, ({ id }) => SignalView(() => {

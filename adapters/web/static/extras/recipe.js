@@ -1,4 +1,4 @@
-// Makes again: fills the draft from the recipe of a job.
+// Fills the draft from the recipe of a job.
 
 import { get } from "../core/api.js";
 import { effect } from "../core/render.js";
@@ -17,7 +17,7 @@ const whenKnown = () => new Promise((resolve) => {
   });
 });
 
-/** Takes over what an address asks for. @param {URLSearchParams} query */
+/** Applies the intent of a URL. @param {URLSearchParams} query */
 export async function takeIntent(query) {
   const [job, image] = [query.get("reuse"), query.get("image")];
   const wanted = query.get("mode");
@@ -29,7 +29,7 @@ export async function takeIntent(query) {
 }
 
 /**
- * Fills the draft with what a job was made of.
+ * Fills the draft with a job's recipe.
  * @param {string} job its id @param {string | null} picture the number of one of its pictures @param {string | null} way
  */
 async function takeRecipe(job, picture, way) {

@@ -1,4 +1,4 @@
-// What is done with pictures, from the grid and from the viewer: favourite, delete with undo, download.
+// Actions on pictures in the grid and the viewer: favourite, delete with undo, download.
 
 import { put, remove, request } from "../core/api.js";
 import { batch } from "../core/render.js";
@@ -26,7 +26,7 @@ async function runAll(items, work) {
   return errors;
 }
 
-/** Changes what the store says of one picture. */
+/** Updates one picture in the store. */
 function changeMedia({ job, number }, changes) {
   const known = jobSignal(job);
   const result = known?.peek().result;
@@ -37,7 +37,7 @@ function changeMedia({ job, number }, changes) {
 
 export const isFavourite = ({ job, number }) => Boolean(jobSignal(job)?.value.result?.media[number - 1]?.favourite);
 
-/** Shown before the server has confirmed it; taken back if it refuses. @param {Picture[]} pictures @param {boolean} wanted */
+/** Optimistic: reverted if the server refuses. @param {Picture[]} pictures @param {boolean} wanted */
 export async function setFavourite(pictures, wanted) {
   const changed = pictures.filter((one) => isPicture(one) && isFavourite(one) !== wanted);
   const mark = (items, favourite) => batch(() => items.forEach((one) => changeMedia(one, () => ({ favourite }))));
@@ -57,7 +57,7 @@ function hide(pictures, isHidden) {
   hiddenKeys.value = keys;
 }
 
-/** Jobs of which nothing would be left go as a whole; of others, single pictures. */
+/** Deletes whole jobs where no picture would be left, otherwise single pictures. */
 function planDeletion(pictures) {
   const byJob = Map.groupBy(pictures, (one) => one.job);
   return [...byJob].flatMap(([id, chosen]) => {
@@ -67,7 +67,7 @@ function planDeletion(pictures) {
 }
 
 /**
- * Hides pictures now and deletes them when the time for undoing is over.
+ * Hides pictures now and deletes them when the undo period ends.
  * @param {Picture[]} pictures
  * @param {{onUndo?: () => void}} [options]
  */
@@ -110,7 +110,7 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** A zip of pictures, with a file beside each that says how it was made. @param {Picture[]} pictures */
+/** Downloads a zip of pictures, with a JSON file for each. @param {Picture[]} pictures */
 export async function downloadZip(pictures) {
   const chosen = pictures.filter(isPicture);
   if (!chosen.length) return void showToast(t("Answers cannot be downloaded. Select pictures instead."));

@@ -1,4 +1,4 @@
-// Collections: named sets of pictures, and who is in which. Their dialogs are loaded when they are opened.
+// Collections: named sets of pictures. Their dialogs are loaded on demand.
 
 import { get, remove } from "../core/api.js";
 import { signal } from "../core/render.js";
@@ -19,7 +19,7 @@ export async function loadCollections() {
   }
 }
 
-/** Changes what the store says of a picture's collections. @param {{job: string, number: number}} picture @param {(ids: string[]) => string[]} change */
+/** Updates a picture's collections in the store. @param {{job: string, number: number}} picture @param {(ids: string[]) => string[]} change */
 export function changeCollections({ job, number }, change) {
   const known = jobSignal(job);
   const result = known?.peek().result;

@@ -1,4 +1,4 @@
-// The route "/gallery": everything one has made, by days.
+// The route "/gallery": all results, by day.
 
 import { computed, html, nothing, runOnSignals, SignalView } from "../core/render.js";
 import { background, loadStyle } from "../core/router.js";
@@ -15,7 +15,7 @@ import { barView, clearFilters } from "./toolbar.js";
 let stops = null;
 let isPrepared = null;
 
-/** What an action by key is about: the selection, else the tile with the focus. */
+/** The target of keyboard actions: the selection, else the focused tile. */
 function chosenEntries() {
   if (selectedEntries.peek().length) return selectedEntries.peek();
   const key = document.activeElement?.closest("[data-key]")?.dataset.key;
@@ -45,7 +45,7 @@ const shortcuts = () => [
   { keys: "x", label: t("Select (Shift+arrow keys: several)"), run: () => null },
 ];
 
-/** Escape ends a selection, and means nothing else here. */
+/** Escape clears the selection. */
 function followSelection() {
   let stopKey = () => {};
   const stopFollowing = runOnSignals(() => {
@@ -103,7 +103,7 @@ function contentView() {
     ${SignalView(endView)}`;
 }
 
-/** The viewer is loaded before it is needed: opening a picture then waits for nothing. */
+/** Preloads the viewer, so pictures open without delay. */
 function prepareViewer() {
   isPrepared ??= Promise.all([import("../viewer/viewer.js"), loadStyle("viewer")]).catch(() => (isPrepared = null)); // tried again when it is needed
 }

@@ -1,5 +1,5 @@
-// The windowed grid: only the rows in sight are in the document. What one looks at stays where it is when others come,
-// go or change their size.
+// The virtualized grid: only visible rows are in the document. Scroll anchoring keeps the visible pictures in place when
+// others are added, removed or resized.
 
 import { computed, html, nothing, ref, render, repeat, renderOnSignals, runOnSignals, signal, storedSignal } from "../core/render.js";
 import { background } from "../core/router.js";
@@ -13,7 +13,7 @@ const ROW_HEIGHTS = [100, 132, 178, 240, 340];
 const PHONE_ROW_HEIGHTS = [76, 100, 150, 230, 380];
 const PHONE_WIDTH = 640;
 const HEAD_HEIGHT = 44;
-/** Of a row at the edge that is not worth loading before somebody scrolls. */
+/** A row of which less is visible is not loaded before the first scroll, px. */
 const SLIVER = 32;
 const LONG_PRESS_MS = 450;
 
@@ -26,7 +26,7 @@ export const activeKey = signal(null);
 const width = signal(0);
 const sight = signal({ top: 0, bottom: 0 });
 const focusedKey = signal(null);
-/** Rows beyond the edges of the screen are kept ready once somebody has moved. */
+/** Rows beyond the viewport are rendered only after the first scroll. */
 const hasMoved = signal(false);
 
 export const shownDensity = computed(() => density.value ?? (width.value < PHONE_WIDTH ? 2 : 3));
@@ -37,13 +37,13 @@ const layout = computed(() => {
   return width.value ? layOut(entries.value, { width: width.value, rowHeight, gap: isNarrow ? 4 : 8, headHeight: HEAD_HEIGHT }) : { rows: [], height: 0 };
 });
 
-/** The height of what is not loaded yet, as that of what is. */
+/** The estimated height of the pages that are not loaded yet. */
 const restHeight = computed(() => {
   const left = total.value - order.value.length - arrivals.value.length;
   return isComplete.value || left <= 0 || !order.value.length ? 0 : (layout.value.height / order.value.length) * left;
 });
 
-/** The rows in sight, as text: it changes only when others come into sight. */
+/** The visible rows, as text so that it changes only when others become visible. */
 const span = computed(() => {
   const { rows } = layout.value;
   const { top, bottom } = sight.value;
@@ -76,7 +76,7 @@ let element = null;
 let top = 0;
 /** What the tabs of a phone cover. */
 let coveredBelow = 0;
-/** What is at the upper edge: it stays there when the layout changes. */
+/** The row at the upper edge, which keeps its place when the layout changes. */
 let anchor = null;
 /** Where the layout has scrolled to itself. */
 let ownScroll = -1;
@@ -99,7 +99,7 @@ function look() {
   sight.value = { top: upper, bottom: upper + window.innerHeight - coveredBelow };
 }
 
-/** Remembers what is at the upper edge, whenever somebody has scrolled. */
+/** Remembers what is at the upper edge after each scroll. */
 function setAnchor() {
   const upper = window.scrollY - top;
   const { rows } = layout.peek();
@@ -107,7 +107,7 @@ function setAnchor() {
   anchor = row && window.scrollY > 4 ? { keys: row.items.map((item) => item.entry.key), offset: row.top - upper } : null;
 }
 
-/** Scrolls now, and means it: the new place is the one that is kept. @param {number} y */
+/** Scrolls, and makes the new position the anchor. @param {number} y */
 export function scrollPage(y) {
   window.scrollTo(0, y);
   hasMoved.value = true;
@@ -115,7 +115,7 @@ export function scrollPage(y) {
   setAnchor();
 }
 
-/** Applies a new layout before it is painted: its height, then the place of the anchor. */
+/** Applies a new layout before it is painted: the height, then the anchor position. */
 function applyLayout() {
   const { rows, height } = layout.value;
   element.style.height = `${Math.max(0, height + restHeight.value)}px`;
@@ -135,7 +135,7 @@ function loadWhatIsNear() {
   if (order.value.length && !isComplete.value && !pageError.value && bottom + (bottom - upper) > layout.value.height) void loadMore();
 }
 
-/** Whether what comes would move what somebody looks at. */
+/** Whether new pictures would move visible ones. */
 const isInUse = () => Boolean(element) && (window.scrollY > 4 || element.matches(":hover") || element.contains(document.activeElement));
 
 function onScroll() {
@@ -256,7 +256,7 @@ function onFocusIn(event) {
 
 const onFocusOut = (event) => !element?.contains(event.relatedTarget) && (focusedKey.value = null);
 
-/** @param {{label: string, onApproach: () => void}} options `onApproach`: somebody may be about to open a picture */
+/** @param {{label: string, onApproach: () => void}} options `onApproach`: a picture may be opened soon */
 export const gridView = ({ label, onApproach }) => html`
   <div class="gallery-grid ${isSelectMode.value ? "gallery-selecting" : ""}" role="group" aria-label=${label} ${ref(attach)}
     @keydown=${onKeyDown} @click=${onClick} @focusin=${onFocusIn} @focusout=${onFocusOut} @pointerover=${onApproach}

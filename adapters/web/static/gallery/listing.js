@@ -25,9 +25,9 @@ export const pageError = signal(null);
 export const isComplete = signal(false);
 /** Keys of pictures that are being deleted: still there, but not shown. */
 export const hiddenKeys = signal(new Set());
-/** Ids of jobs that came while the first row was in use: shown when somebody asks for them. */
+/** Ids of new jobs that arrived while the grid was in use: shown on request. */
 export const arrivals = signal([]);
-/** Whether what comes must wait: asked for each job that comes. */
+/** Whether new jobs are held back; checked for each one. */
 let mustWait = () => false;
 export const waitForArrivals = (isNeeded) => (mustWait = isNeeded);
 
@@ -89,7 +89,7 @@ function takeFirst(page) {
   });
 }
 
-/** The next page. What is being loaded already is not asked for again. */
+/** Loads the next page, unless it is being loaded already. */
 export async function loadMore() {
   if (isLoading || isComplete.peek() || listingState.peek() !== "ready") return;
   const mine = generation;
@@ -113,7 +113,7 @@ export async function loadMore() {
   }
 }
 
-/** What came while nobody listened. */
+/** Loads jobs that arrived while the gallery was not open. */
 async function refreshNewest() {
   const mine = generation;
   try {
@@ -123,7 +123,7 @@ async function refreshNewest() {
     page.jobs.toReversed().forEach(insert);
     total.value = page.total;
   } catch {
-    // the banner says that the server does not respond; what is known stays
+    // the banner reports the outage; known jobs stay
   }
 }
 
@@ -142,7 +142,7 @@ function follow() {
   ];
 }
 
-/** Whether a job that came belongs to the list. */
+/** Whether a new job matches the filter. */
 function fits(job) {
   const { q, command, model, collection, favourite, state } = filter.peek();
   const media = job.result?.media.filter(Boolean) ?? [];
@@ -175,7 +175,7 @@ function place(ids) {
   order.value = known;
 }
 
-/** Shows what waited. */
+/** Shows the jobs that were held back. */
 export function showArrivals() {
   const waiting = arrivals.peek();
   batch(() => {

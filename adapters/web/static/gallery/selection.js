@@ -23,7 +23,7 @@ export function toggle(key) {
   selected.value = keys;
 }
 
-/** Selects all from where the selection began. @param {string} key @param {string} [from] where it begins if nothing was selected yet */
+/** Selects the range from where the selection began. @param {string} key @param {string} [from] where it begins if nothing was selected yet */
 export function selectTo(key, from = key) {
   const keys = entries.peek().map((entry) => entry.key);
   if (!anchor || !keys.includes(anchor)) anchor = from;

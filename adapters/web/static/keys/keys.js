@@ -1,4 +1,4 @@
-// Creating a key: it is shown once, with a link that lets its first visitor in, as text and as a QR code.
+// Creating a key: shown once, with a one-time link as text and QR code.
 
 import { post } from "../core/api.js";
 import { copyText } from "../account/copying.js";

@@ -1,4 +1,4 @@
-// What models are good for, in words, by the Hub's names of tasks.
+// Descriptions of what models do, by the Hub's task names.
 
 import { t } from "../core/text.js";
 

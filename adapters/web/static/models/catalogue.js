@@ -1,4 +1,4 @@
-// The models of this machine and what could be installed: loaded from the server, kept current while something installs.
+// Installed and available models: loaded from the server, polled during installations.
 
 import { get, remove } from "../core/api.js";
 import { batch, computed, signal } from "../core/render.js";
@@ -88,7 +88,7 @@ async function finish(name, state) {
 
 const setExample = (name, example) => (examples.value = new Map(examples.peek()).set(name, example));
 
-/** The latest picture of one's own that each model made. */
+/** The person's latest picture by each model. */
 async function loadExamples() {
   const makers = models.peek().filter((one) => one.tasks.includes("text-to-image") && !examples.peek().has(one.name));
   await Promise.all(makers.slice(0, MAX_EXAMPLES).map(async ({ name }) => {
@@ -98,7 +98,7 @@ async function loadExamples() {
   }));
 }
 
-/** Runs a change of the models and shows what came of it. @template Result @param {() => Promise<Result>} work */
+/** Runs a change of the models and reloads them. @template Result @param {() => Promise<Result>} work */
 export async function changeModels(work) {
   try {
     const result = await work();

@@ -37,7 +37,7 @@ export function installText({ stage, done, total, rate, eta_s: left }) {
 /** @param {{name: string}} row */
 export const cardButton = ({ name }) => `[data-model="${CSS.escape(name)}"] button`;
 
-/** Asks what has to be asked, then installs the model or makes it the default. @param {object} row */
+/** Shows the terms if needed, then installs the model or makes it the default. @param {object} row */
 export async function useModel(row) {
   const state = signal({ terms: null, error: null, isSending: false });
   const work = { row, state, close: () => {} };

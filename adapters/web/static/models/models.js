@@ -1,4 +1,4 @@
-// The models: what they are good for, whether they fit this machine, installing and removing them.
+// The Models view: capabilities, fit for this machine, installing and removing.
 
 import { post } from "../core/api.js";
 import { onReturn } from "../core/connection.js";

@@ -1,5 +1,5 @@
-// Cancelling: a running job ends now; of a queued one that can be undone for ten seconds. If its turn comes meanwhile, it
-// is cancelled, and undoing submits it again.
+// Cancelling: running jobs stop now; cancelling a queued job can be undone for ten seconds. If it starts within that time,
+// it is cancelled, and undoing submits it again.
 
 import { post, remove } from "../core/api.js";
 import { fetchJob, onJobEvent, takeJob } from "../core/events.js";
@@ -49,7 +49,7 @@ function withdraw(ids) {
   });
 }
 
-/** A withdrawn job whose turn comes is cancelled now, so that it takes nobody's time. */
+/** A withdrawn job that starts is cancelled now, so it uses no compute. */
 function followWithdrawn(name, job) {
   const withdrawal = [...withdrawals].find((one) => one.waiting.has(job.id));
   if (!withdrawal || job.state !== "running") return;

@@ -1,4 +1,4 @@
-// The person's running and queued jobs, in their order.
+// The person's running and queued jobs, in queue order.
 
 import { mediaUrl } from "../core/api.js";
 import { connection } from "../core/connection.js";
@@ -105,7 +105,7 @@ function barView(job) {
   return share === null ? html`<progress aria-label=${label}></progress>` : html`<progress max="1" .value=${share} aria-label=${label}></progress>`;
 }
 
-/** The next job's button gets the focus, so that several are cancelled one after the other. */
+/** Focus moves to the next job's button, so several jobs can be cancelled in a row. */
 function cancelRow(event, job) {
   const buttons = [...document.querySelectorAll(".queue-cancel:not(:disabled)")];
   const next = buttons[buttons.indexOf(event.currentTarget) + 1] ?? buttons[buttons.indexOf(event.currentTarget) - 1];
@@ -114,7 +114,7 @@ function cancelRow(event, job) {
   else void restoreFocus();
 }
 
-/** Arrow keys go through the jobs, Delete cancels the one that has the focus. */
+/** Arrow keys move through the jobs, Delete cancels the focused one. */
 function moveInList(event) {
   const buttons = [...event.currentTarget.querySelectorAll(".queue-cancel:not(:disabled)")];
   const at = buttons.indexOf(document.activeElement);

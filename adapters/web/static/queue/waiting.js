@@ -1,4 +1,4 @@
-// What an unfinished job is doing, with a time that counts down.
+// The status of an unfinished job, with a countdown.
 
 import { signal } from "../core/render.js";
 import { formatSeconds, t } from "../core/text.js";
@@ -14,7 +14,7 @@ export function startClock() {
   return () => clearInterval(timer);
 }
 
-/** Seconds until the job is done, counted from when the server said so; null: unknown. @param {object} job */
+/** Remaining seconds, counted down from the server's estimate; null: unknown. @param {object} job */
 export function secondsLeft(job) {
   if (job.eta_s === null || job.eta_s === undefined) return null;
   if (!seenAt.has(job)) seenAt.set(job, Date.now());
@@ -39,7 +39,7 @@ export function leftText(job) {
   return job.state === "queued" ? t("done in {left}", { left: formatSeconds(left) }) : t("{left} left", { left: formatSeconds(left) });
 }
 
-/** How much is done, 0 to 1; null: unknown. @param {object} job */
+/** Progress, 0 to 1; null: unknown. @param {object} job */
 export function shareDone(job) {
   const { done, total } = job.install_progress ?? {};
   if (total) return done / total;

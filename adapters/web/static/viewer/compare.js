@@ -9,7 +9,7 @@ import { t } from "../core/text.js";
 export const compared = signal(null);
 const share = signal(50);
 
-/** What a picture can be compared with: its sources, the others of its request. @param {object} job @param {number} number */
+/** Pictures to compare with: sources, earlier pictures, others of the request. @param {object} job @param {number} number */
 export function candidatesOf(job, number) {
   const parent = job.parent ? jobs.value.get(job.parent)?.value : null;
   const mine = job.result?.media[number - 1]?.id;
@@ -28,7 +28,7 @@ export function toggleCompare(job, number) {
   return candidates.length > 0;
 }
 
-/** Arrow keys on the slider move it, and show no other picture. */
+/** Arrow keys move the slider instead of changing the picture. */
 const keepKeys = (event) => /^Arrow|^(Home|End)$/.test(event.key) && event.stopPropagation();
 
 /** @param {object} job @param {number} number @param {object} media @param {string} alt */

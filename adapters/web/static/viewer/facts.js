@@ -1,4 +1,4 @@
-// Everything that is known of how a picture was made, to read and to copy.
+// Generation facts of a picture, to read and copy.
 
 import { icon } from "../core/icons.js";
 import { notesText, notesView } from "../core/notes.js";
@@ -61,7 +61,7 @@ export function listFacts(job, media, sourceText) {
   return rows.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false).map(([label, value, shown = value]) => [label, String(value), shown]);
 }
 
-/** All of it as AUTOMATIC1111 writes it, with this picture's own seed. */
+/** All facts in AUTOMATIC1111's format, with this picture's seed. */
 function allAsText(job, media, rows) {
   const text = job.result?.parameters;
   if (!text) return [wordsOf(job), ...rows.map(([label, value]) => `${label}: ${value}`)].join("\n");
@@ -81,6 +81,6 @@ export function factsView(job, media, sourceText) {
     </section>`;
 }
 
-/** The words as they were typed. @param {object} job */
+/** The prompt as typed. @param {object} job */
 export const wordsView = (job) => html`<div class="viewer-words"><p>${wordsOf(job)}</p>${copyButton(t("prompt"), wordsOf(job))}</div>`;
 

@@ -1,4 +1,4 @@
-// What can be done with the picture that is shown.
+// Actions on the shown picture.
 
 import { get, mediaUrl, post } from "../core/api.js";
 import { takeJob } from "../core/events.js";
@@ -15,11 +15,11 @@ import { next, previous, shownEntry, shownJob, shownKey, shownMedia } from "./sh
 
 const ENDINGS = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp" };
 
-/** The other picture takes the place of this one in the history: Back leads to where one came from. */
+/** Replaces the history entry, so Back leaves the viewer. */
 export const show = (entry) => entry && navigate(`/p/${entry.key}`, { replace: true });
 export const close = () => goBack("/gallery");
 
-/** Sends a request that follows from this picture. */
+/** Submits a follow-up request. */
 async function submit(body, message) {
   try {
     const ticket = await post("/jobs", { ...body, parent: shownJob.peek().id });
@@ -54,7 +54,7 @@ export function compare() {
   if (entry?.kind === "picture" && !toggleCompare(shownJob.peek(), entry.number)) showToast(t("There is no other picture to compare with."));
 }
 
-/** Deletes what is shown and goes on with the next one; undone, it is shown again. */
+/** Deletes the picture and shows the next one; undo shows it again. */
 export function erase() {
   const entry = shownEntry.peek();
   if (!entry) return;
@@ -71,7 +71,7 @@ export function download() {
   if (media) Object.assign(document.createElement("a"), { href: mediaUrl(media.id), download: fileName(media) }).click();
 }
 
-/** The picture as PNG in the clipboard, which takes no other kind. */
+/** Copies the picture as PNG, the only format that clipboards support. */
 export async function copyPicture() {
   const media = shownMedia.peek();
   if (!media) return;
@@ -120,7 +120,7 @@ const buttonView = (name, label, run, { isPressed = null, key = "" } = {}) => ht
 
 const reuseMenu = () => menuView("reuse", t("Reuse"), [[t("Prompt only"), reuse("words")], [t("Everything except the seed"), reuse("all_but_seed")], [t("Everything"), reuse("all")]]);
 
-/** For an answer: only what one can do with words. */
+/** Actions on an answer without pictures. */
 const textActions = () => html`<div class="viewer-actions">${reuseMenu()}${buttonView("trash", t("Delete"), erase, { key: "Delete" })}</div>`;
 
 export function actionsView() {

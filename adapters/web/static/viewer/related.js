@@ -1,4 +1,4 @@
-// What belongs to a picture: what it was made from, what was made from it, and what was asked about it.
+// Pictures and jobs related to a picture: its sources, its derivatives, and questions about it.
 
 import { get, mediaUrl } from "../core/api.js";
 import { onJobEvent } from "../core/events.js";
@@ -16,7 +16,7 @@ const parentId = signal(null);
 let stop = null;
 let current = "";
 
-/** Follows what belongs to a picture from now on. @param {object} job @param {string | undefined} mediaId */
+/** Tracks what is related to a picture from now on. @param {object} job @param {string | undefined} mediaId */
 export function followRelated(job, mediaId) {
   const mine = `${job.id} ${mediaId}`;
   if (mine === current) return;

@@ -1,4 +1,4 @@
-// Which picture is shown, what comes before and after it.
+// The shown picture, and the ones before and after it.
 
 import { computed, signal } from "../core/render.js";
 import { jobs } from "../core/store.js";

@@ -10,7 +10,7 @@ const SWIPE_PX = 60;
 const MAX_ENLARGED = 4;
 const LARGEST_VARIANT = 1024;
 
-/** Whether the picture is larger than its place. */
+/** Whether the picture is zoomed in. */
 export const isZoomed = signal(false);
 
 let element = null;
@@ -36,7 +36,7 @@ function apply() {
   if (inner) inner.style.transform = view.scale === 1 ? "" : `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
 }
 
-/** Zooms so that what is at the point stays there. @param {number} factor @param {{clientX: number, clientY: number}} [point] */
+/** Zooms around a point. @param {number} factor @param {{clientX: number, clientY: number}} [point] */
 export function zoomBy(factor, point = null) {
   if (!element) return;
   const box = element.getBoundingClientRect();
@@ -105,7 +105,7 @@ const attach = (given) => {
 
 const showFull = (event) => event.target.classList.add("viewer-loaded");
 
-/** What the grid shows already, so that something is there at once. */
+/** The thumbnail that the grid has already loaded, to show immediately. */
 function seenUrl(key, id) {
   /** @type {HTMLImageElement} */
   const image = document.querySelector(`[data-key="${key}"] img`);
@@ -133,7 +133,7 @@ export function stageView({ key, media, alt, isBlurred, extra = nothing, swipe }
     </div>`;
 }
 
-/** Fetches pictures that will be shown next. @param {...(string | undefined)} ids */
+/** Preloads the next pictures. @param {...(string | undefined)} ids */
 export function preload(...ids) {
   for (const id of ids) if (id) new Image().src = mediaUrl(id, LARGEST_VARIANT);
 }

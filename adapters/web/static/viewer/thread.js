@@ -12,7 +12,7 @@ import { relatedIds } from "./related.js";
 
 const problem = signal("");
 const isSending = signal(false);
-/** Questions that were typed and not sent, by picture. */
+/** Unsent questions, by picture. */
 const drafts = storedSignal(`viewer.questions.${person.peek()?.name ?? ""}`, {}, { perTab: true });
 
 function keepDraft(mediaId, text) {

@@ -43,7 +43,7 @@ const shortcuts = () => [
   { keys: "Escape", label: t("Back"), run: leaveStep },
 ];
 
-/** Escape undoes one thing at a time: comparing, zooming, the viewer. */
+/** Escape leaves one level at a time: comparison, zoom, viewer. */
 function leaveStep() {
   if (compared.peek()) compared.value = null;
   else if (isZoomed.peek()) resetZoom();
@@ -64,7 +64,7 @@ export function load({ params }) {
   if (!jobSignal(params.job)) void fetch(params);
 }
 
-/** Deleted elsewhere while it is looked at. */
+/** The shown job was deleted elsewhere. */
 function takeErasure(name, { id }) {
   if (name === "erased" && id === shown.peek().job) problem.value = { code: "not_found" };
 }
@@ -78,7 +78,7 @@ async function fetch({ job: id, n }) {
   }
 }
 
-/** Around what is shown: its title, its relations, and what will be shown next. */
+/** Sets the title, and loads related and neighbouring pictures. */
 function prepare() {
   const job = shownJob.value;
   if (!job) return;
