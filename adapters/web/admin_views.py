@@ -1,4 +1,4 @@
-"""JSON bodies of the admins' routes. Words of a job appear only where the core says that an admin may read them."""
+"""JSON bodies of the admin routes. A job's prompt appears only where the core allows admins to read it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ def key_json(key: ApiKey) -> dict[str, Any]:
 
 
 def summary_json(summary: PersonSummary, limit: float | None) -> dict[str, Any]:
-    """`limit`: the quota that applies; `own_limit`: the one that was set for the person."""
+    """`limit`: the effective quota; `own_limit`: the one set for this person."""
     return {
         **person_json(summary.person),
         "local": summary.person.is_local,
@@ -66,7 +66,7 @@ def queued_json(queued: QueuedJob) -> dict[str, Any]:
 
 
 def _waits_s(job: Job) -> float:
-    """How long it has waited, or did until it began."""
+    """How long it has waited, or waited until it started."""
     return round(max(0.0, ((job.started_at or datetime.now(UTC)) - job.created_at).total_seconds()), 1)
 
 
@@ -89,7 +89,7 @@ def _words_of(job: Job) -> str:
 
 
 def report_json(report: ReportedJob) -> dict[str, Any]:
-    """Words and pictures only while it is open."""
+    """With prompt and pictures only while the report is open."""
     job = report.job
     is_open = report.closed_at is None
     return {
@@ -118,7 +118,7 @@ def report_json(report: ReportedJob) -> dict[str, Any]:
 
 
 def failure_json(job: Job, owner: Person) -> dict[str, Any]:
-    """A job that was refused or failed, without its words."""
+    """A blocked or failed job, without its prompt."""
     error = job.error
     return {
         **_job_json(job, owner),
@@ -168,7 +168,7 @@ def device_json(status: DeviceStatus, total_mb: int) -> dict[str, Any]:
 
 
 def samples_json(samples: Mapping[datetime, Mapping[str, float]]) -> dict[str, Any]:
-    """One list of minutes, and for each figure a list as long; null: there was none in that minute."""
+    """A list of minutes, and for each metric a list of the same length; null: no value in that minute."""
     minutes: Sequence[datetime] = list(samples)
     names = sorted({name for values in samples.values() for name in values})
     series = {name: [samples[minute].get(name) for minute in minutes] for name in names}

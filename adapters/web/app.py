@@ -88,7 +88,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe_problems(schema: dict[str, Any]) -> None:
-    """Every refusal is a problem, also that of an invalid parameter, for which FastAPI describes a body of its own."""
+    """Documents every error as a problem, including invalid parameters, for which FastAPI has its own schema."""
     problem = {"$ref": "#/components/schemas/ProblemInfo"}
     for operations in schema["paths"].values():
         for operation in operations.values():

@@ -32,7 +32,7 @@ _FORWARDING = re.compile(
     r"(x-)?(coming-from|client-cert.*|(auth-request|authelia|authentik|remote|ssl|webauth)-.*)|"
     r"(x-)?(akamai|amz-cf|amzn|appengine|arr|azure|cdn|cf|cloudfront|envoy|fastly|fly|nf|ngrok|tailscale|vercel)-.*"
 )
-"""Names of headers by which proxies, tunnels and CDNs name the client, its user or themselves, `-` for `_`."""
+"""Headers with which proxies, tunnels and CDNs identify the client, its user or themselves, `-` for `_`."""
 _OWN_SITES = {"same-origin", "none"}
 
 bearer = HTTPBearer(
@@ -47,7 +47,7 @@ session_cookie = APIKeyCookie(
 
 @dataclass(frozen=True)
 class Caller:
-    """`key` is the key's prefix, or "local". `session`: the hash of the token that stands for the key."""
+    """`key` is the key's prefix, or "local". `session`: the hash of the session token."""
 
     person: Person
     key: str
@@ -146,7 +146,7 @@ CallerDep = Annotated[Caller, Depends(get_caller)]
 
 @asynccontextmanager
 async def watch_access(request: Request, context: WebContext, caller: Caller) -> AsyncIterator[asyncio.Event]:
-    """An event that is set once the caller would no longer be let in: for responses that last."""
+    """An event that is set when the caller loses access; for long-lived responses."""
     people = context.usecases.people
     is_keyless = caller.key == LOCAL and read_bearer(request) is None
     names = [caller.person.id, KEYLESS if is_keyless else caller.key, *filter(None, [caller.session])]

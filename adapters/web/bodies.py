@@ -15,11 +15,11 @@ from bot.options import find_nearest
 
 MAX_JSON = 256 * 1024
 MAX_VALUES = 2000
-"""Of a JSON body, at all depths."""
+"""Values of a JSON body, at all depths."""
 BRACKETS_PER_VALUE = 5
 """Opening brackets of lists, and of texts, which may not be that long either."""
 MAX_DEPTH = 8
-"""Objects and lists within one another."""
+"""Nesting depth of objects and lists."""
 MAX_TEXT = 4096
 """Characters of a text, outside of `options`, which have limits of their own."""
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -85,7 +85,7 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_shape(content: dict[str, Any], max_values: int = MAX_VALUES) -> None:
-    """Refuse a body with too many values, too long ones, or nested too deeply. Raises: InvalidOption."""
+    """Refuse a body with too many, too long or too deeply nested values. Raises: InvalidOption."""
     inside: list[tuple[str, Any]] = list(content.items())
     count = 0
     for _ in range(MAX_DEPTH):

@@ -38,7 +38,7 @@ SECURITY_HEADERS = {
 
 
 class GuardMiddleware:
-    """Adds security headers, counts requests, and replaces a traceback by a problem with an incident code."""
+    """Adds security headers, counts requests, and turns exceptions into a problem with an incident code."""
 
     def __init__(self, app: ASGIApp, *, metrics: HttpMetrics) -> None:
         self._app = app
@@ -84,7 +84,7 @@ FindKey = Callable[[str], str | None]
 
 
 class KeyLimitMiddleware:
-    """Limits the concurrent requests with one API key, so that nobody takes all connections by event streams."""
+    """Limits the concurrent requests per API key, so one person's event streams cannot use all connections."""
 
     def __init__(self, app: ASGIApp, *, limit: int, find_key: FindKey, find_session: FindKey) -> None:
         """Both return a key's prefix: by the key itself, and by the token of one of its sessions."""

@@ -87,7 +87,7 @@ def _read_module(path: str, text: str, bundle_of: Mapping[str, str]) -> _Module:
 
 
 def strip(text: str) -> str:
-    """Without casts, comments that have lines of their own, indentation, empty lines: a third of a compressed file."""
+    """Without casts, full-line comments, indentation and empty lines, which make up a third of a compressed file."""
     return _INDENT.sub("", _CASTS.sub("", _COMMENTS.sub("", text))).lstrip("\n")
 
 

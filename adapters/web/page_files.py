@@ -1,6 +1,6 @@
 """The static files of the page, read, joined and compressed once when the server starts.
 
-Their addresses hold a hash of all of them (`/static/HASH/start.js`), so browsers keep them for ever, and relative
+Their URLs contain a hash of all of them (`/static/HASH/start.js`), so browsers cache them forever, and relative
 imports find the files of the same version.
 """
 
@@ -19,7 +19,7 @@ from adapters.web.module_bundles import Bundle, join_modules, strip
 
 STATIC = Path(__file__).parent / "static"
 START = Bundle("start", ("vendor", "core", "shell"))
-"""What every view needs."""
+"""Loaded by every view."""
 START_STYLES = "css"
 _COMPRESSED = {".js", ".css", ".svg", ".json", ".webmanifest"}
 _MEDIA_TYPES = {
@@ -37,7 +37,7 @@ class PageFile:
 
 @dataclass(frozen=True)
 class PageFiles:
-    """`files` by their address below `/static/VERSION/`."""
+    """`files` by their path below `/static/VERSION/`."""
 
     version: str
     files: Mapping[str, PageFile]

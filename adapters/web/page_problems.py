@@ -1,4 +1,4 @@
-"""What a browser is shown where an address has no page, or a page fails: never the API's JSON.
+"""Error pages for browsers, where a URL has no page or a page fails, instead of the API's JSON.
 
 A navigation names `text/html` in its Accept header; programs and the page's own requests do not.
 """
@@ -21,7 +21,7 @@ PROGRAM_PATHS = (
     "/api", "/internal", "/v1", "/sdapi", "/controlnet", "/mcp", "/static", "/texts", "/openapi.json", "/metrics",
     "/healthz", "/readyz",
 )  # fmt: skip
-"""What is below these is read by programs, whatever they accept."""
+"""Paths for programs, whatever they accept."""
 _MAX_ACCEPT = 1000
 _JSON = ("application/json", "application/problem+json")
 
@@ -51,7 +51,7 @@ def show_problem(scope: Scope, problem: Problem) -> Response:
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
-    """An address without a page is the page itself, which says so; the status tells programs."""
+    """A URL without a page serves the page itself, which says so; the status is 404 for programs."""
     assert isinstance(error, HTTPException)
     if not is_navigation(request.scope):
         return await on_http_error(request, error)
@@ -72,6 +72,6 @@ async def _on_user_error(request: Request, error: Exception) -> Response:
 
 
 def install_page_handlers(app: FastAPI) -> None:
-    """In place of those of `problems`, which they use for programs."""
+    """Replaces the handlers of `problems`, which these use for programs."""
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(errors.UserError, _on_user_error)

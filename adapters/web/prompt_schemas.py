@@ -1,4 +1,4 @@
-"""Schemas of the names that a prompt may use, and of what repeats a job, as shown by OpenAPI."""
+"""OpenAPI schemas of the names that a prompt may use, and of recipes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`/api/v1/admin`: people, keys, quotas, everybody's queue, devices, figures, reports, refusals, incidents, storage."""
+"""`/api/v1/admin`: people, keys, quotas, everyone's queue, devices, metrics, reports, blocked jobs, incidents, storage."""
 
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ from bot.usecases.reports import DISMISS
 
 STATES: tuple[ReportState, ...] = ("open", "closed", "all")
 LINK_URL = "/#key="
-"""The page sends what follows as a key, and forgets it; servers, logs and previews of links never see it."""
+"""The page sends the rest as a key and removes it from the URL; servers, logs and link previews never see it."""
 
 router = APIRouter(prefix="/api/v1/admin", tags=["admin"], responses={"4XX": {"model": ProblemInfo}})
 
@@ -45,7 +45,7 @@ async def list_people(
     wanted: SliceOf50,
     q: Annotated[str, Query(description="A part of a name, or the id of a person or an account")] = "",
 ) -> dict[str, Any]:
-    """Everybody who was not forgotten, newest first, with today's usage in device-seconds."""
+    """Everyone except forgotten people, newest first, with today's usage in device-seconds."""
     usecases = context.usecases
     page = await usecases.admin.list_people(q=check_words("q", q).strip(), before=wanted.before, limit=wanted.limit)
     people = [summary_json(one, usecases.jobs.daily_allowance_s(one.person)) for one in page.items]
@@ -90,10 +90,10 @@ async def list_keys(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
 
 @router.post("/keys", status_code=201, openapi_extra=body_of("AdminKeyBody"))
 async def create_key(request: Request, context: ContextDep, admin: AdminDep) -> dict[str, Any]:
-    """Create an API key: for somebody new, or without `person` for the caller.
+    """Create an API key for a new person, or without `person` for the caller.
 
-    `key` is shown only here. `link`, below the page's address, lets its first visitor in without typing the key; it is
-    valid for 24 hours.
+    `key` is shown only here. `link`, relative to the page's URL, signs in its first visitor without the key; it is valid
+    for 24 hours.
     """
     body = await read_json(request, AdminKeyBody)
     usecases = context.usecases
@@ -115,14 +115,14 @@ async def revoke_key(prefix: str, context: ContextDep, admin: AdminDep) -> dict[
 
 @router.get("/jobs")
 async def list_queue(context: ContextDep, admin: AdminDep, wanted: SliceOf50) -> dict[str, Any]:
-    """Everybody's running and queued jobs. `prompt` is null, except of the admin's own and of reported jobs."""
+    """Everyone's running and queued jobs. `prompt` is null except for the admin's own and reported jobs."""
     page = await context.usecases.admin.list_queue(admin.person, before=wanted.before, limit=wanted.limit)
     return {"jobs": [queued_json(one) for one in page.items], "total": page.total, "next": page.next}
 
 
 @router.delete("/jobs/{job_id}", status_code=202)
 async def cancel_any_job(job_id: str, context: ContextDep, admin: AdminDep) -> dict[str, Any]:
-    """Cancel anybody's job, by its full id. The cost is refunded, and the person is told."""
+    """Cancel anyone's job by its full id. The cost is refunded, and the person is notified."""
     cancelled = await context.usecases.admin.cancel_job(admin.person, admin.key, require_job_id(job_id))
     return {**queued_json(cancelled), "cancel_requested": True}
 
@@ -137,7 +137,7 @@ async def list_reports(
     wanted: SliceOf50,
     state: Annotated[str, Query(description="open, closed or all")] = "all",
 ) -> dict[str, Any]:
-    """What people reported, open reports first. Reading an open one, which shows the job's words, is logged."""
+    """Reports, open ones first. Reading an open report, which shows the job's prompt, is logged."""
     known = next((one for one in STATES if one == state), None)
     if known is None:
         raise InvalidOption("state", "choice", value=state[:40], allowed=", ".join(STATES))
@@ -147,7 +147,7 @@ async def list_reports(
 
 @router.get("/reports/{report_id}/pictures/{n}", response_class=Response)
 async def get_reported_picture(report_id: str, n: str, context: ContextDep, admin: AdminDep) -> Response:
-    """A picture that an open report is about. This is logged."""
+    """A picture of an open report. Viewing it is logged."""
     image = await context.usecases.reports.read_picture(
         admin.key, require_number(report_id, "report"), require_number(n)
     )
@@ -162,7 +162,7 @@ async def close_report(
     admin: AdminDep,
     action: Annotated[str | None, Query(description="dismiss or delete; also in the body")] = None,
 ) -> None:
-    """Close a report. `delete` also deletes what was reported, with its messages in chats; the report goes with it."""
+    """Close a report. `delete` also deletes the reported content, its chat messages and the report itself."""
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     chosen = (await read_json(request, ReportActionBody)).action if has_body else action or DISMISS
     await context.usecases.reports.close_report(admin.key, require_number(report_id, "report"), chosen)
@@ -180,9 +180,9 @@ async def list_blocked(context: ContextDep, _admin: AdminDep, wanted: SliceOf50)
 async def find_incidents(
     context: ContextDep,
     _admin: AdminDep,
-    code: Annotated[str, Query(description="The code that a person was told")] = "",
+    code: Annotated[str, Query(description="The incident code")] = "",
 ) -> dict[str, Any]:
-    """Failed jobs and lines of the log with this incident; without `code`, the latest failed jobs."""
+    """Failed jobs and log lines with this incident code; without `code`, the latest failed jobs."""
     jobs, lines = await context.usecases.admin.find_incidents(check_words("code", code).strip())
     return {"incidents": [failure_json(*one) for one in jobs], "log": list(lines)}
 
@@ -192,7 +192,7 @@ async def find_incidents(
 
 @router.get("/devices")
 async def list_devices(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
-    """The devices, with their memory, models and last loss, and what the server checks about itself."""
+    """The devices, with memory, models and last failure, and the server's health checks."""
     usecases = context.usecases
     machine = await usecases.model_manager.machine_spec()
     totals = {name: megabytes for name, _, megabytes in machine.devices}
@@ -210,13 +210,13 @@ async def list_metrics(
     _admin: AdminDep,
     since: Annotated[str, Query(description="ISO 8601 or Unix seconds; by default 24 hours ago")] = "",
 ) -> dict[str, Any]:
-    """Figures of each minute: waits, finished jobs and images, errors, the queue, memory of the devices."""
+    """Metrics per minute: queue time, finished jobs and images, errors, queue length, device memory."""
     return samples_json(await context.usecases.admin.list_samples(parse_time("since", since, allows_seconds=True)))
 
 
 @router.get("/storage")
 async def get_storage(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
-    """What images and the database take, and when images are deleted."""
+    """Disk usage of images and the database, and the retention settings."""
     use = await context.usecases.admin.measure_storage()
     settings = context.usecases.admin.settings
     return {
@@ -233,5 +233,5 @@ async def get_storage(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
 
 @router.get("/settings")
 async def get_settings(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
-    """Policies and limits as the config sets them, by section. They cannot be changed here."""
+    """Policies and limits set in the config, by section. Read-only."""
     return {"settings": context.usecases.admin.settings}

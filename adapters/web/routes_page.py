@@ -30,7 +30,7 @@ PAGES = {
     "/": "create", "/gallery": "gallery", "/queue": "queue", "/p/{job}/{number}": "viewer", "/edit/{media}": "edit",
     "/models": "models", "/admin": "admin",
 }  # fmt: skip
-"""The addresses of the page, with the folder of static files that each view needs first."""
+"""The URLs of the page, with the folder of static files that each view needs first."""
 MISSING = "missing"
 """The folder of the view of every other address."""
 THEMES = ("light", "dark")
@@ -38,7 +38,7 @@ _MAX_LANGUAGES = 20
 
 
 async def get_page(request: Request, context: ContextDep) -> Response:
-    """The same document at each address of the page: the view is chosen in the browser."""
+    """The same document at every URL of the page; the browser chooses the view."""
     return await render_page(request, context)
 
 
@@ -159,7 +159,7 @@ async def get_healthz() -> dict[str, str]:
 
 @router.api_route("/readyz", methods=["GET", "HEAD"])
 async def get_readyz(request: Request, context: ContextDep) -> Response:
-    """The database responds and a worker is ready. Only admins are told which of them is not, and of the platforms."""
+    """The database responds and a worker is ready. Only admins see details, including the platforms."""
     checks = await context.usecases.operations.check_readiness()
     is_ready = all(check.is_ok for check in checks if check.is_required) and not context.closing.is_set()
     if not await _is_admin(request, context):

@@ -36,7 +36,7 @@ async def add_favourite(job_id: str, n: Number, context: ContextDep, caller: Cal
 
 @router.delete("/jobs/{job_id}/pictures/{n}/favourite", status_code=204)
 async def remove_favourite(job_id: str, n: Number, context: ContextDep, caller: CallerDep) -> None:
-    """It is none any more, or never was one."""
+    """Remove it from the favourites. Repeating this does no harm."""
     await context.usecases.pictures.set_favourite(
         caller.person, require_job_id(job_id), require_number(n), is_favourite=False
     )
@@ -53,14 +53,14 @@ async def delete_picture(job_id: str, n: Number, context: ContextDep, caller: Ca
 
 @router.get("/batches/{batch_id}", response_model=BatchInfo)
 async def get_batch(batch_id: str, context: ContextDep, caller: CallerDep) -> Any:
-    """The jobs that one request of the caller's made, in their order."""
+    """The jobs that one request of the caller created, in order."""
     tickets = await context.usecases.pictures.list_batch(caller.person, _require_batch_id(batch_id))
     return {"batch": batch_id, "jobs": [job_json(ticket) for ticket in tickets], "sheet": None}
 
 
 @router.delete("/batches/{batch_id}", status_code=202, response_model=BatchInfo)
 async def cancel_batch(batch_id: str, context: ContextDep, caller: CallerDep) -> Any:
-    """Cancel those of its jobs that have not ended."""
+    """Cancel its unfinished jobs."""
     tickets = await context.usecases.pictures.cancel_batch(caller.person, _require_batch_id(batch_id))
     return {"batch": batch_id, "jobs": [job_json(ticket) for ticket in tickets], "sheet": None}
 

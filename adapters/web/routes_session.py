@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/v1", tags=["session"], responses={"4XX": {"model
 
 @router.post("/session", status_code=201, response_model=SessionInfo, openapi_extra=_BODY)
 async def begin_session(request: Request, response: Response, context: ContextDep) -> Any:
-    """Exchange an API key for a cookie that stands for it on `/api/v1`, until it is unused for 30 days. Requests that
+    """Exchange an API key for a session cookie on `/api/v1`, which expires after 30 days without use. Requests that
     change something with the cookie also need the header `X-Easel: 1`."""
     require_own_page(request.scope, request.headers)
     body = await read_json(request, SessionBody, max_kib=_MAX_KIB)
@@ -33,7 +33,7 @@ async def begin_session(request: Request, response: Response, context: ContextDe
 
 @router.get("/session", response_model=SessionInfo)
 async def get_session(request: Request, response: Response, caller: CallerDep) -> Any:
-    """Who the caller is, and by what: a session, a key, or local without any. Renews the cookie."""
+    """The caller and how they are authenticated: session, key or local. Renews the cookie."""
     token = read_session(request.scope, request.headers)
     if caller.session and token is not None:
         set_cookie(response, token, request.scope, request.headers)

@@ -81,7 +81,7 @@ class NewKeyBody(_StrictBody):
 
 
 class AdminKeyBody(_StrictBody):
-    person: str | None = Field(None, description="The name of somebody new; null: the caller")
+    person: str | None = Field(None, description="Name of a new person; null: the caller")
     admin: bool = False
     name: str | None = Field(None, description="What the key is for")
 
@@ -288,8 +288,8 @@ class QuotaInfo(BaseModel):
 
 
 class LinkBody(_StrictBody):
-    code: str | None = Field(None, description="From `/link` in a chat, or from the page; none: ask for one")
-    confirm: bool = Field(True, description="false: say what would be linked, and link nothing yet")
+    code: str | None = Field(None, description="From `/link` in a chat or from the page; omit it to get one")
+    confirm: bool = Field(True, description="false: preview only, link nothing yet")
 
 
 class LinkCodeInfo(BaseModel):
@@ -317,7 +317,7 @@ class LinkSideInfo(LinkedAccountsInfo):
 
 
 class LinkInfo(BaseModel):
-    """Usage adds up, and the larger limit counts."""
+    """Usage is added up, and the larger limit applies."""
 
     linked: bool
     yours: LinkSideInfo

@@ -1,6 +1,6 @@
 """The cookie of the page's session, and what requests that come with it must show.
 
-A browser sends a cookie with requests that other pages cause, too. `SameSite=Strict` keeps other sites out; pages of
+A browser also sends a cookie with requests that other pages trigger. `SameSite=Strict` keeps other sites out; pages of
 the same site (another port, a neighbouring subdomain) cannot set `X-Easel` without asking the server first, which
 never agrees.
 """
@@ -13,7 +13,7 @@ from adapters.web.problems import RequestRefused
 from bot.usecases.sessions import MAX_TOKEN
 
 COOKIE = "easel_session"
-"""Over http. Cookies know no ports: another server on this machine gets it for paths like `PATH` only."""
+"""Over http. Cookies are not isolated by port: other servers on this machine receive it for paths below `PATH`."""
 HOST_COOKIE = f"__Host-{COOKIE}"
 """Over https: browsers take it from this host alone, so that a neighbouring subdomain cannot plant a session."""
 PATH = "/api/v1"
@@ -25,7 +25,7 @@ _OWN_SITES = {"same-origin", "none"}
 
 
 def read_tokens(headers: Headers) -> dict[str, str]:
-    """What may be a session's token, by the name of its cookie."""
+    """Candidate session tokens, by the name of the cookie."""
     found: dict[str, str] = {}
     for header in headers.getlist("cookie"):
         for part in header.split(";"):
@@ -36,7 +36,7 @@ def read_tokens(headers: Headers) -> dict[str, str]:
 
 
 def read_session(scope: Scope, headers: Headers) -> str | None:
-    """The token, where a session counts: elsewhere only keys do, whatever a client sends."""
+    """The token, where sessions are accepted; elsewhere only keys are, whatever a client sends."""
     if not str(scope["path"]).startswith(f"{PATH}/"):
         return None
     return read_tokens(headers).get(_kind(scope, headers)[0])

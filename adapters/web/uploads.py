@@ -23,15 +23,15 @@ from bot.runtime.fair_slots import FairSlots
 MULTIPART_EXTRA = 64 * 1024
 """Boundaries, headers and small fields around a file."""
 MEMORY_BYTES = 256 * 1024
-"""What one upload may use in memory while it is received; more goes to disk."""
+"""Memory of one upload while it is received; the rest goes to disk."""
 _MAX_START = 256
-"""Bytes of a file that tell its kind."""
+"""Bytes that identify a file's format."""
 DECODED_PER_PERSON, DECODED_IN_ALL = 2, 8
 """Numbers of uploads that are in memory as a whole, because they are decoded or wait for it."""
 
 
 class UploadSlots:
-    """Counts the uploads under way: of each person, of each address, and of all."""
+    """Counts the concurrent uploads per person, per address and in total."""
 
     def __init__(self, *, in_all: int, per_person: int) -> None:
         self._in_all = in_all

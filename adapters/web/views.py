@@ -23,7 +23,7 @@ from bot.usecases.recalled import RecalledSettings
 MEDIA_URL = "/api/v1/media/"
 JOBS_URL = "/api/v1/jobs/"
 IMAGE_FIELDS = ("id", "role", "kind", "weight", "start", "end", "ready")
-"""What a request may say about an input image, and the job repeats."""
+"""Fields of an input image, from the request to the job."""
 
 
 def job_json(ticket: Ticket) -> dict[str, Any]:
