@@ -1,4 +1,4 @@
-"""`/api/v1/admin`: people, keys, quotas, everyone's queue, devices, metrics, reports, blocked jobs, incidents, storage."""
+"""`/api/v1/admin`: people, keys, quotas, everyone's queue, devices, metrics, reports, blocks, incidents, storage."""
 
 from typing import Annotated, Any
 
@@ -92,8 +92,8 @@ async def list_keys(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
 async def create_key(request: Request, context: ContextDep, admin: AdminDep) -> dict[str, Any]:
     """Create an API key for a new person, or without `person` for the caller.
 
-    `key` is shown only here. `link`, relative to the page's URL, signs in its first visitor without the key; it is valid
-    for 24 hours.
+    `key` is shown only here. `link`, relative to the page's URL, signs in its first visitor without the key; it is
+    valid for 24 hours.
     """
     body = await read_json(request, AdminKeyBody)
     usecases = context.usecases
