@@ -22,13 +22,13 @@ def is_status(status: int):
 async def test_an_unknown_address_is_the_page_that_says_so(server, tab):
     await tab.open(server.url, "/nope")
 
-    await expect(tab.page.get_by_role("heading", name="There is no page at this address")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="This page does not exist")).to_be_visible()
     await expect(tab.page).to_have_title("Not found · Easel")
     assert await find_violations(tab.page) == []
     await tab.page.locator("#main").get_by_role("link", name="Open the gallery").click()
     await expect(tab.page.get_by_role("heading", name="Gallery", exact=True)).to_be_visible()
     await tab.page.go_back()
-    await expect(tab.page.get_by_role("heading", name="There is no page at this address")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="This page does not exist")).to_be_visible()
     await tab.open(server.url, "/p/a%2Fb/1")
     await expect(tab.page.get_by_role("heading", name="This picture does not exist").first).to_be_visible()
     assert [error for error in tab.errors if not is_status(404)(error)] == []
@@ -60,8 +60,8 @@ async def test_a_page_that_failed_is_a_readable_document(server, tab, monkeypatc
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("state=nonsense", "The filters in this address cannot be used."),
-        (f"q={'x' * 300}", "The filters in this address cannot be used."),
+        ("state=nonsense", "The filters in this link are not valid."),
+        (f"q={'x' * 300}", "The filters in this link are not valid."),
         ("collection=nonsense", "This collection does not exist. It may have been deleted."),
     ],
 )

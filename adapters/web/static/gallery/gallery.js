@@ -83,7 +83,7 @@ function emptyView() {
 }
 
 /** A filter that the server refuses comes from the address; trying again would not help. */
-const failedView = (error) => (error.option ? noMatchView(t("The filters in this address cannot be used.")) : errorView(error, () => list(filter.peek(), { isForced: true })));
+const failedView = (error) => (error.option ? noMatchView(t("The filters in this link are not valid.")) : errorView(error, () => list(filter.peek(), { isForced: true })));
 
 /** After the last row: an error, or that more comes. */
 function endView() {

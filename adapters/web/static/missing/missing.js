@@ -9,6 +9,6 @@ export function view() {
   return html`
     <div class="page">
       <h1 class="visually-hidden" tabindex="-1">${t("Not found")}</h1>
-      ${stateView({ icon: "search", title: t("There is no page at this address"), text: t("The link is incomplete or out of date. Check it, or go on from here."), actions: links })}
+      ${stateView({ icon: "search", title: t("This page does not exist"), text: t("The link may be incomplete or outdated. Check it, or continue from here."), actions: links })}
     </div>`;
 }
