@@ -32,8 +32,8 @@ async def get_me(caller: CallerDep) -> dict[str, Any]:
 
 @router.delete("/me", status_code=204, openapi_extra=body_of("ForgetBody"))
 async def forget_me(request: Request, response: Response, context: ContextDep, caller: CallerDep) -> None:
-    """Permanently delete everything that is kept about the caller: history, images, settings, keys, sessions, and
-    that of all linked accounts. Open jobs are cancelled. `confirm` must be true; `linked` too if accounts are linked."""
+    """Permanently delete everything that is kept about the caller: history, images, settings, keys, sessions, and that
+    of all linked accounts. Open jobs are cancelled. `confirm` must be true; also `linked` if accounts are linked."""
     body = await read_json(request, ForgetBody)
     if not body.confirm:
         raise InvalidOption("confirm", "confirm_forget")
