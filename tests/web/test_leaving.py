@@ -72,16 +72,16 @@ async def test_forgetting_has_to_be_confirmed_and_deletes_everything_of_all_acco
         slow = (await client.post(JOBS, json=imagine("slow"))).json()["id"]
         await wait_for(client, slow, "running")
         for body in ({}, {"linked": True}, {"confirm": False}):
-            answer = problem(await client.request("DELETE", ME, json=body), 422, "invalid_option")
-            assert answer["option"] == "confirm"
+            refused = problem(await client.request("DELETE", ME, json=body), 422, "invalid_option")
+            assert refused["option"] == "confirm"
         problem(await client.request("DELETE", ME, json={"confirm": True}, headers={"X-Easel": "0"}), 403, "blocked")
         assert (await client.get(JOBS)).json()["total"] == 2
 
         with capture_logs() as logged:
-            answer = await client.request("DELETE", ME, json={"confirm": True})
+            forgotten = await client.request("DELETE", ME, json={"confirm": True})
 
-        assert answer.status_code == 204
-        assert f'{COOKIE}=""' in answer.headers["set-cookie"]
+        assert forgotten.status_code == 204
+        assert f'{COOKIE}=""' in forgotten.headers["set-cookie"]
         assert {one["person"] for one in logged if one["action"] == "person_forgotten"} == {ann.id}
         for key in keys[:2]:
             problem(await client.get(ME, headers={"Authorization": f"Bearer {key}"}), 401, "unauthorized")
