@@ -93,7 +93,8 @@ class ModelSettings:
     variant: str = ""
     """Variant of the repo's weights: "" for the plain ones, "fp16" for `*.fp16.safetensors`."""
     loras: tuple[str, ...] = ()
-    """Repos, folders or files of LoRAs that are fused into the model when it is loaded."""
+    """Repos, folders or files of LoRAs that are fused into the model when it is loaded; `org/name/file.safetensors` is
+    one of several files in a repo."""
     preview: str = ""
     """Repo or folder of a small autoencoder for previews (TAESD, for example `madebyollin/taesd`); it must already be
     downloaded. Empty: a linear approximation, if one is known."""
@@ -150,6 +151,8 @@ class ModelSettings:
     sampler: str = ""
     samplers: tuple[str, ...] = ()
     """Samplers that it supports; empty: read from the model when it is first loaded."""
+    scheduler: Mapping[str, float] = field(default_factory=dict)
+    """Settings of the model's own scheduler, by Diffusers' names, that replace those of its repo."""
     max_new_tokens: int = 30
     image_cache_mb: int = 64
     """MiB of image features cached for follow-up questions."""
@@ -177,6 +180,13 @@ def slots_of(capabilities: Mapping[str, Any]) -> int:
 MAX_NAME = 200
 """Characters of a requested name that are looked at."""
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FILE_IN_REPO = re.compile(rf"({REPO.pattern})/([\w][\w./-]*\.safetensors)")
+
+
+def split_repo_file(source: str) -> tuple[str, str]:
+    """The repo and the file of `org/name/file.safetensors`; any other source, and no file."""
+    match = _FILE_IN_REPO.fullmatch(source)
+    return (match[1], match[2]) if match else (source, "")
 
 
 @dataclass(frozen=True, kw_only=True)

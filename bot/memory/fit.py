@@ -196,8 +196,8 @@ def format_gib(mb: int) -> str:
 def recommend_presets(presets: Iterable[ModelSpec], machine: MachineSpec) -> dict[str, str | None]:
     """The recommended presets, `{"image": name, "vision": name}`; None: only the starter model is suitable.
 
-    The largest model that fits (larger ones are usually better), for images one that takes at most a minute each;
-    models without licence restrictions first. A model that does not fit on the disk is not recommended.
+    The first in the order of the config that fits, for images one that takes at most a minute each; models that may be
+    used commercially first. A model that does not fit on the disk is not recommended.
     """
     estimates = [(spec, estimate_fit(spec, machine)) for spec in presets]
     fitting = [
@@ -205,9 +205,9 @@ def recommend_presets(presets: Iterable[ModelSpec], machine: MachineSpec) -> dic
     ]
     image = [(spec, fit) for spec, fit in fitting if TEXT_TO_IMAGE in spec.tasks and fit.seconds <= 60]
     vision = [(spec, fit) for spec, fit in fitting if {IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING} <= set(spec.tasks)]
-    best_image = max(image, key=lambda pair: (pair[0].commercial, pair[0].memory_mb), default=None)
-    best_vision = max(vision, key=lambda pair: (pair[0].commercial, pair[0].memory_mb), default=None)
-    return {
-        "image": best_image[0].name if best_image else None,
-        "vision": best_vision[0].name if best_vision else None,
-    }
+    return {"image": _first_of(image), "vision": _first_of(vision)}
+
+
+def _first_of(fitting: Iterable[tuple[ModelSpec, FitEstimate]]) -> str | None:
+    ranked = sorted((spec for spec, _ in fitting), key=lambda spec: not spec.commercial)
+    return ranked[0].name if ranked else None

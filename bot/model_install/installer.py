@@ -15,6 +15,7 @@ from bot.models import (
     REPO,
     InstallProgress,
     ModelSpec,
+    split_repo_file,
 )
 from bot.ports import (
     DownloadProgress,
@@ -38,7 +39,8 @@ def required_repos(spec: ModelSpec) -> list[RepoRef]:
     own = [RepoRef(repo=spec.repo, revision=spec.revision, variant=spec.variant, file=spec.file)]
     own += dict.fromkeys(ref for kind in spec.controls if (ref := _control_repo(spec, kind)) is not None)
     detector = [spec.detector] if REPO.fullmatch(spec.detector) and not spec.detector.startswith("models/") else []
-    return [*own, *(RepoRef(repo=repo) for repo in (*spec.loras, *detector))]
+    loras = [RepoRef(repo=repo, file=file) for repo, file in map(split_repo_file, spec.loras) if REPO.fullmatch(repo)]
+    return [*own, *loras, *(RepoRef(repo=repo) for repo in detector)]
 
 
 def _control_repo(spec: ModelSpec, kind: str) -> RepoRef | None:

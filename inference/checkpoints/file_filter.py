@@ -18,6 +18,8 @@ INDEX, CONFIG = "model_index.json", "config.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 ENCODER_FOLDER = "image_encoder"
 """Where an IP-Adapter's repo has the image encoder that it was trained with."""
+_UNUSED_COMPONENTS = {"ErnieImagePipeline": ("pe", "pe_tokenizer")}
+"""Components that are neither downloaded nor loaded, by the pipeline's class: a language model that rewrites prompts."""
 _CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 _CLASS_NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
@@ -76,8 +78,15 @@ def _pipeline_files(ref: RepoRef, safe: list[str], index: Mapping[str, Any]) -> 
 
 
 def component_names(index: Mapping[str, Any]) -> list[str]:
-    """The folders of a pipeline's components."""
-    return [name for name, value in index.items() if isinstance(value, list) and value and value[0] is not None]
+    """The folders of a pipeline's components that are used."""
+    unused = unused_components(index)
+    named = [name for name, value in index.items() if isinstance(value, list) and value and isinstance(value[0], str)]
+    return [name for name in named if name not in unused]
+
+
+def unused_components(index: Mapping[str, Any]) -> tuple[str, ...]:
+    """Components of a pipeline that are not needed."""
+    return _UNUSED_COMPONENTS.get(class_name_of(index, None), ())
 
 
 def choose_variant(components: Iterable[set[str]], requested: str = "") -> str | None:

@@ -45,6 +45,10 @@ _KLEIN: Mapping[str, Any] = {
     "takes_guidance": False, "takes_negative": False, "dtype": "bfloat16",
 }  # fmt: skip
 _ZIMAGE: Mapping[str, Any] = {**_KLEIN, "steps": 8, "guidance_scale": 0.0}
+_QWEN: Mapping[str, Any] = {**_KLEIN, "size_multiple": 32, "steps": 40, "max_images": 4}
+_QWEN_EDIT: Mapping[str, Any] = {
+    **_QWEN, "size_multiple": 16, "guidance_scale": 4.0, "takes_guidance": True, "takes_negative": True
+}  # fmt: skip
 _LCM: Mapping[str, Any] = {**_SD, "steps": 6, "guidance_scale": 8.0, "takes_negative": False}
 
 PIPELINES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
@@ -54,6 +58,11 @@ PIPELINES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
     "StableDiffusionInpaintPipeline": ("sd15", (IMAGE_TO_IMAGE,), _SD),
     "StableDiffusionXLInpaintPipeline": ("sdxl", (IMAGE_TO_IMAGE,), _XL),
     "Flux2KleinPipeline": ("flux2-klein", (TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE), {**_KLEIN, "max_images": 4}),
+    "Flux2KleinKVPipeline": ("flux2-klein", (TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE), {**_KLEIN, "max_images": 4}),
+    "Krea2Pipeline": ("krea2", (TEXT_TO_IMAGE,), {**_KLEIN, "steps": 8, "guidance_scale": 0.0}),
+    "QwenImage21Pipeline": ("qwen-image-21", (TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE), _QWEN),
+    "QwenImageEditPlusPipeline": ("qwen-image", (IMAGE_TEXT_TO_IMAGE,), _QWEN_EDIT),
+    "ErnieImagePipeline": ("ernie-image", (TEXT_TO_IMAGE,), {**_KLEIN, "steps": 8}),
     "ZImagePipeline": ("z-image", _IMAGE_TASKS, _ZIMAGE),
     "StableDiffusionInstructPix2PixPipeline": ("pix2pix", (IMAGE_TEXT_TO_IMAGE,), {**_SD, "max_size": 768}),
 }

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from bot.errors import ModelUnavailable
-from bot.models import ControlSource, ModelSpec
+from bot.models import ControlSource, ModelSpec, split_repo_file
 from bot.settings import hub_cache_dir
 from inference.checkpoints.file_filter import LORA_FILE
 from inference.ipc.environment import ROOT
@@ -47,12 +47,22 @@ def lora_path(source: str, model: str) -> Path:
     path = (ROOT / Path(source).expanduser()).resolve()
     if path.is_file():
         return path
-    folder = path if path.is_dir() else cached_repo_path(source, "", model)
+    repo, file = split_repo_file(source)
+    folder = path if path.is_dir() else cached_repo_path(repo, "", model)
+    if file:
+        return _require_file(folder / file, source, model)
     files = sorted(folder.glob("*.safetensors"))
     named = [file for file in files if file.name == LORA_FILE]
     if len(named or files) != 1:
         raise ModelUnavailable(model, f"{source} must contain exactly one .safetensors file")
     return (named or files)[0]
+
+
+def _require_file(path: Path, source: str, model: str) -> Path:
+    """Raises: ModelUnavailable."""
+    if not path.is_file():
+        raise ModelUnavailable(model, f"{source} is not in the cache: run `easel models use {model or 'NAME'}`")
+    return path
 
 
 def control_path(source: ControlSource, model: str) -> Path:

@@ -198,6 +198,10 @@ class BatchedModule:
 BATCHING_RULES: Mapping[str, str] = {
     "UNet2DConditionModel": "inference.diffusion.batching:UNetBatching",
     "Flux2Transformer2DModel": "inference.diffusion.batching_flow:Flux2Batching",
+    "Krea2Transformer2DModel": "inference.diffusion.batching_flow:Flux2Batching",
+    "QwenImageTransformer2DModel": "inference.diffusion.batching_padded:QwenImageBatching",
+    "QwenImage21Transformer2DModel": "inference.diffusion.batching_prefix:QwenImage21Batching",
+    "ErnieImageTransformer2DModel": "inference.diffusion.batching_padded:ErnieImageBatching",
     "ZImageTransformer2DModel": "inference.diffusion.batching_flow:ZImageBatching",
     "ControlNetModel": "inference.diffusion.batching:ControlNetBatching",
     "ControlNetUnionModel": "inference.diffusion.batching:ControlNetBatching",
@@ -219,6 +223,14 @@ def batching_rule_for(module: torch.nn.Module) -> BatchingRule | None:
 def expand_timestep(value: torch.Tensor, rows: int) -> torch.Tensor:
     """The timestep of each row, (rows,), from one for all rows or one per row."""
     return value.reshape(-1).expand(rows) if value.numel() == 1 else value
+
+
+def pad_tokens(states: torch.Tensor, length: int) -> torch.Tensor:
+    """(rows, tokens, ...) with zeros up to this many tokens."""
+    missing = length - states.shape[1]
+    return (
+        torch.cat([states, states.new_zeros((len(states), missing, *states.shape[2:]))], dim=1) if missing else states
+    )
 
 
 def tensor_digest(value: torch.Tensor) -> str:

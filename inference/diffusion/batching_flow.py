@@ -1,6 +1,6 @@
-"""Batching rules for the flow-matching denoisers, FLUX.2 and Z-Image.
+"""Batching rules for the flow-matching denoisers FLUX.2, Krea 2 and Z-Image.
 
-Both take one noise level per row, so rows at different steps, of different step counts, share a pass exactly.
+They take one noise level per row, so rows at different steps, of different step counts, share a pass exactly.
 """
 
 import inspect
@@ -12,8 +12,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from inference.diffusion.batching import GenericBatching, expand_timestep, tensor_digest
 from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.prefix_caches import JoinedReferences, split_references
 
-POSITION_IDS = frozenset({"img_ids", "txt_ids"})
+POSITION_IDS = frozenset({"img_ids", "txt_ids", "position_ids"})
+_KV_ARGUMENTS = frozenset({"kv_cache", "kv_cache_mode", "num_ref_tokens"})
 PADDING_MULTIPLE = 32
 """Z-Image pads a row's prompt tokens, and its patches, to a multiple of this."""
 
@@ -21,6 +23,8 @@ PADDING_MULTIPLE = 32
 class Flux2Batching(GenericBatching):
     """Rows share a pass if their image size and the sizes of their reference images are equal, because the model takes
     one list of position ids for the whole batch. The pipeline pads prompts to one length. Guidance is a second call.
+    Krea 2 is the same in this. klein-KV computes its references in the first step and then reads them from each row's
+    cache: later steps share passes with all that have as many tokens of references.
     """
 
     batch_argument = "hidden_states"
@@ -35,9 +39,25 @@ class Flux2Batching(GenericBatching):
         return int(rows * (patches + arguments["encoder_hidden_states"].shape[1]))
 
     def batch_key(self, arguments: Mapping[str, Any]) -> Hashable:
-        if arguments.get("kv_cache_mode"):  # then the output also holds the KV cache of the reference images
-            return ("unbatchable", id(arguments["hidden_states"]))
-        return super().batch_key(arguments)
+        mode = arguments.get("kv_cache_mode")
+        own = {name: value for name, value in arguments.items() if name not in _KV_ARGUMENTS}
+        if not mode:
+            return super().batch_key(own)
+        cached = arguments.get("kv_cache")
+        tokens = arguments.get("num_ref_tokens", 0) if cached is None else cached.num_ref_tokens
+        return (mode, tokens, super().batch_key(own))
+
+    def merge_calls(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        own = [{name: value for name, value in call.items() if name != "kv_cache"} for call in calls]
+        cached = [call["kv_cache"] for call in calls if call.get("kv_cache") is not None]
+        return super().merge_calls(own) | ({"kv_cache": JoinedReferences(cached)} if cached else {})
+
+    def split_output(self, output: Any, rows: Sequence[int]) -> list[Any]:
+        """With the caches of the rows' references, if the pass has computed them."""
+        if len(output) == 1:
+            return super().split_output(output, rows)
+        parts = output[0].split(list(rows))
+        return list(zip(parts, split_references(output[1], rows), strict=True))
 
     def argument_key(self, name: str, value: Any, rows: int) -> Hashable:
         if name in POSITION_IDS and isinstance(value, torch.Tensor):
@@ -187,12 +207,17 @@ def _padded_length(length: int) -> int:
 
 
 def unpack_latents(pipeline: Any, latents: Any, size: tuple[int, int]) -> Any:
-    """FLUX.2's tokens, (1, tokens, channels), of an image of `size` (width, height), in the layout of its decoder:
-    (1, channels / 4, h, w), denormalised. Latents of other pipelines are returned unchanged."""
-    if not hasattr(pipeline, "_unpack_latents_with_ids") or not isinstance(latents, torch.Tensor) or latents.dim() != 3:
+    """FLUX.2's tokens, (1, tokens, channels), or ERNIE-Image's patches, (1, channels, h / 2, w / 2), of an image of
+    `size` (width, height), in the layout of their decoder: (1, channels / 4, h, w), denormalised. Latents of other
+    pipelines are returned unchanged."""
+    is_patched = hasattr(pipeline, "_unpatchify_latents") and hasattr(getattr(pipeline, "vae", None), "bn")
+    if not is_patched or not isinstance(latents, torch.Tensor) or latents.dim() not in (3, 4):
         return latents
-    columns, rows = (side // (2 * pipeline.vae_scale_factor) for side in size)
+    if latents.dim() == 3:
+        columns, rows = (side // (2 * pipeline.vae_scale_factor) for side in size)
+        latents = latents.mT.unflatten(2, (rows, columns))
     norm, epsilon = pipeline.vae.bn, pipeline.vae.config.batch_norm_eps
-    mean, variance = (one.to(latents.device, latents.dtype) for one in (norm.running_mean, norm.running_var))
-    tokens = latents * torch.sqrt(variance + epsilon) + mean
-    return pipeline._unpatchify_latents(tokens.mT.unflatten(2, (rows, columns)))
+    mean, variance = (
+        one.view(1, -1, 1, 1).to(latents.device, latents.dtype) for one in (norm.running_mean, norm.running_var)
+    )
+    return pipeline._unpatchify_latents(latents * torch.sqrt(variance + epsilon) + mean)

@@ -14,9 +14,11 @@ from transformers.utils import logging as transformers_logging
 from bot.errors import ModelUnavailable
 from bot.memory.placement import EIGHT_BIT
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
+from inference.checkpoints.file_filter import unused_components
 from inference.checkpoints.resolve import lora_path, model_path, require_safetensors
 from inference.diffusion.lora import load_lora
 from inference.diffusion.pipeline_variants import text_to_image_class
+from inference.diffusion.processors import load_processors
 from inference.diffusion.single_file import load_single_file
 from inference.memory.offload import ComponentOffloader, components_of
 from inference.memory.planner import MemoryPlan, choose_plan
@@ -40,13 +42,12 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     pipeline = load_single_file(model, folder, dtype) if folder.is_file() else _load_folder(model, folder, dtype)
     for lora in model.loras:
         _fuse_lora(pipeline, model, lora)
+    _set_up_scheduler(pipeline, model)
     _place(pipeline, choice, device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def _load_folder(model: ModelSpec, folder: Path, dtype: Any) -> Any:
-    require_safetensors(model, folder)
 def load_denoiser(model: ModelSpec, folder: Path, device: str, name: str, kind: Any, dtype: Any) -> Any:
     """The denoiser alone, as `load_pipeline` loads it, with `kind` as its class. Raises: as `load_pipeline`."""
     is_plain = folder.is_dir() and not model.loras and model.quantize != EIGHT_BIT
@@ -63,6 +64,8 @@ def load_denoiser(model: ModelSpec, folder: Path, device: str, name: str, kind: 
     )
 
 
+def _load_folder(model: ModelSpec, folder: Path, dtype: Any) -> Any:
+    require_safetensors(model, folder)
     index = _read_model_index(model, folder)
     kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else text_to_image_class(index["_class_name"])
     pipeline = kind.from_pretrained(
@@ -72,6 +75,8 @@ def load_denoiser(model: ModelSpec, folder: Path, device: str, name: str, kind: 
         local_files_only=True,
         **({"variant": model.variant} if model.variant else {}),
         **_omit_missing_checker(index, folder),
+        **dict.fromkeys(unused_components(index)),
+        **load_processors(index, folder),
     )
     if IMAGE_TEXT_TO_IMAGE in model.tasks and not {"prompt", "image"} <= call_parameters(pipeline):
         raise ModelUnavailable(model.name, f"{index['_class_name']} does not edit images by instruction")
@@ -95,6 +100,17 @@ def _fuse_lora(pipeline: Any, model: ModelSpec, lora: str) -> None:
         raise ModelUnavailable(model.name, f"the LoRA {lora} does not fit it: {error}") from error
 
 
+def _set_up_scheduler(pipeline: Any, model: ModelSpec) -> None:
+    """Raises: ModelUnavailable: the scheduler has no such setting."""
+    if not model.scheduler:
+        return
+    known = pipeline.scheduler.config
+    if unknown := sorted(set(model.scheduler) - set(known)):
+        kind = type(pipeline.scheduler).__name__
+        raise ModelUnavailable(model.name, f"its scheduler ({kind}) has no setting {', '.join(unknown)}")
+    pipeline.scheduler = type(pipeline.scheduler).from_config(known, **model.scheduler)
+
+
 def _read_model_index(model: ModelSpec, folder: Path) -> dict[str, Any]:
     """`model_index.json`, if it names only classes of the libraries. Raises: ModelUnavailable."""
     try:
@@ -105,6 +121,8 @@ def _read_model_index(model: ModelSpec, folder: Path) -> dict[str, Any]:
         raise ModelUnavailable(model.name, "the pipeline needs custom code, which is not allowed")
     for name, entry in index.items():
         library = entry[0] if isinstance(entry, list) and entry else None
+        if isinstance(library, int | float):
+            continue  # a setting that is a list of numbers
         if library not in (None, "diffusers", "transformers") and not hasattr(pipelines, str(library)):
             raise ModelUnavailable(model.name, f"its {name} needs custom code ({library}), which is not allowed")
     return index

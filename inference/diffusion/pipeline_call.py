@@ -33,6 +33,13 @@ _MIN_REFERENCE_SIDE, _MAX_REFERENCE_ASPECT = 64, 8
 """Of reference images: pixels of the shorter side, and longer side by shorter side."""
 _MAX_SCHEDULE_STEPS = 50
 """Of a schedule that is lengthened for a low strength; LCM's has no more."""
+_RGBA = 4
+_CELLS: Mapping[str, int] = {"QwenImage21Pipeline": 32}
+"""Where a pipeline rounds sizes down to more pixels than it says."""
+TRUE_GUIDANCE = "true_cfg_scale"
+"""Qwen-Image's name of the guidance scale."""
+_FIXED_ARGUMENTS: Mapping[str, Any] = {"use_pe": False}
+"""ERNIE-Image's language model would rewrite the prompt, at random."""
 _PROMPT_ARGUMENTS = ("prompt", "negative_prompt")
 HALF_PRECISION_OVERFLOW = (
     "the image contains NaN or infinite values: half precision overflowed, most likely in the VAE; "
@@ -47,6 +54,8 @@ def supported_options(pipeline: Any, *, has_strength: bool) -> list[str]:
     """Easel's names of the options that the pipeline supports."""
     accepted = call_parameters(pipeline)
     options = [name for name, argument in _ARGUMENTS.items() if argument in accepted]
+    if TRUE_GUIDANCE in accepted and "guidance_scale" not in options:
+        options.append("guidance_scale")
     return [*options, "count", "sampler", *(["strength"] if has_strength else [])]
 
 
@@ -87,10 +96,12 @@ def generate(
     if prompt_arguments is not None:
         arguments = {name: value for name, value in arguments.items() if name not in _PROMPT_ARGUMENTS}
         arguments |= prompt_arguments
+    if TRUE_GUIDANCE in accepted:
+        arguments = _with_true_guidance(arguments)
     if "callback_on_step_end" in accepted:
         arguments["callback_on_step_end"] = _step_callback(on_step, int(task.options["steps"]), computed_size)
         arguments["callback_on_step_end_tensor_inputs"] = ["latents"]
-    arguments |= added_arguments
+    arguments |= {**_FIXED_ARGUMENTS, **added_arguments}
     try:
         output = pipeline(**{name: value for name, value in arguments.items() if name in accepted})
     except ValueError as error:
@@ -112,7 +123,8 @@ def _computed_size(pipeline: Any, size: tuple[int, int]) -> tuple[int, int]:
 def _cell_size(pipeline: Any) -> int:
     """Pixels of a side of the latent cells or patches, and at least the 8 that most pipelines require."""
     processor = getattr(getattr(pipeline, "image_processor", None), "config", {})
-    return max(8, int(getattr(pipeline, "vae_scale_factor", 8)), int(processor.get("vae_scale_factor", 8)))
+    known = _CELLS.get(type(pipeline).__name__, 8)
+    return max(known, int(getattr(pipeline, "vae_scale_factor", 8)), int(processor.get("vae_scale_factor", 8)))
 
 
 def _crop_center(image: numpy.ndarray, size: tuple[int, int]) -> numpy.ndarray:
@@ -170,6 +182,14 @@ def fit_steps(steps: int, strength: float) -> tuple[int, float]:
     return steps, least if int(steps * least) >= 1 else math.nextafter(least, 1)
 
 
+def _with_true_guidance(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Qwen-Image's guidance needs a negative prompt, if only an empty one; its other argument is for other models."""
+    given = dict(arguments)
+    scale = float(given.pop("guidance_scale", None) or 1.0)
+    negative = given.get("negative_prompt") if scale > 1 else None
+    return given | {TRUE_GUIDANCE: scale, "negative_prompt": negative or (" " if scale > 1 else None)}
+
+
 def _step_callback(on_step: OnStep, steps: int, size: tuple[int, int]) -> Callable[..., dict[str, Any]]:
     def on_step_end(pipeline: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
         total = getattr(pipeline, "num_timesteps", None) or steps
@@ -180,10 +200,13 @@ def _step_callback(on_step: OnStep, steps: int, size: tuple[int, int]) -> Callab
 
 
 def _to_uint8(images: Any) -> numpy.ndarray:
-    """Float in [0, 1], (1, height, width, 3), to bytes."""
+    """Float in [0, 1], (1, height, width, 3), to bytes; with an alpha channel, as Qwen-Image 2.1's, on white."""
     image = numpy.asarray(images)[0]
     if not numpy.isfinite(image).all():
         raise EngineError(detail=HALF_PRECISION_OVERFLOW)
+    if image.shape[-1] == _RGBA:
+        alpha = image[..., 3:]
+        image = image[..., :3] * alpha + 1 - alpha
     return (image * 255).round().astype(numpy.uint8)
 
 

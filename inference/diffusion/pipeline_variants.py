@@ -24,12 +24,16 @@ _KNOWN: Mapping[str, Mapping[str, str]] = {
 _INPAINTING = frozenset({"StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline"})
 """Of models that only repaint: their denoiser takes the mask and the masked image too. Without a mask they repaint
 everything."""
+_ONE_KIND = frozenset({"ErnieImagePipeline", "Krea2Pipeline"})
+"""Pipelines that draw from text alone, which AutoPipeline does not know, or not in each version."""
 _AUTO = {FROM_IMAGE: "AutoPipelineForImage2Image", WITH_MASK: "AutoPipelineForInpainting"}
 
 
 def text_to_image_class(class_name: str) -> Any:
     """The class that loads a folder whose index names this class: as a text-to-image pipeline, if it can be one."""
-    return getattr(diffusers, class_name if class_name in {*_KNOWN, *_INPAINTING} else "AutoPipelineForText2Image")
+    return getattr(
+        diffusers, class_name if class_name in {*_KNOWN, *_INPAINTING, *_ONE_KIND} else "AutoPipelineForText2Image"
+    )
 
 
 def pipeline_variant(pipeline: Any, kind: str) -> Any:

@@ -21,6 +21,8 @@ from inference.diffusion.tiling import execute_seamless, set_tiling, works_in_ti
 class SharedComponent:
     """Makes calls of a component from several threads: those in one format at the same time, others after them.
 
+    Video autoencoders such as Qwen-Image's keep what a call has computed in the module: their calls are made in turn.
+
     Attributes:
         loaded_dtype: the format it was loaded in, to which stock pipelines cast it back. Half precision survives the
             way through float32 unchanged.
@@ -32,6 +34,7 @@ class SharedComponent:
         self._dtype: torch.dtype | None = self.loaded_dtype
         self._is_tiled = False
         self._calls_in_flight = 0
+        self._is_reentrant = not hasattr(module, "clear_cache")
         self._changed = threading.Condition()
 
     def execute(self, call: ModuleCall) -> Any:
@@ -55,7 +58,7 @@ class SharedComponent:
     def _set_to(self, dtype: torch.dtype, is_tiled: bool) -> Iterator[None]:
         wanted = (dtype, is_tiled)
         with self._changed:
-            self._changed.wait_for(lambda: (self._dtype, self._is_tiled) == wanted or not self._calls_in_flight)
+            self._changed.wait_for(lambda: not self._calls_in_flight or self._may_join(wanted))
             if self._dtype != dtype:
                 self._cast_weights(dtype)
             if self._is_tiled != is_tiled:
@@ -68,6 +71,10 @@ class SharedComponent:
             with self._changed:
                 self._calls_in_flight -= 1
                 self._changed.notify_all()
+
+    def _may_join(self, wanted: tuple[torch.dtype, bool]) -> bool:
+        """Whether a call in this format may run beside those in flight."""
+        return self._is_reentrant and (self._dtype, self._is_tiled) == wanted
 
     def _cast_weights(self, dtype: torch.dtype) -> None:
         """Other CUDA streams must have finished with the old weights, and must not use the new ones too early."""

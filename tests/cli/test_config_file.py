@@ -113,8 +113,11 @@ def test_a_preset_says_what_it_takes_and_under_which_licence(name):
 def test_what_may_not_be_sold_is_marked():
     presets = tomllib.loads("#" + PRESETS)["models"].items()
 
+    klein = ["flux2-klein-9b", "flux2-klein-9b-kv"]
+    qwen = ["qwen-image-2-1", "qwen-image-edit-2511"]
     opt = ["blip2-opt-2-7b-coco", "blip2-opt-2-7b"]
-    assert [name for name, one in presets if not one.get("commercial", True)] == ["sd-turbo", "sdxl-turbo", *opt]
+    expected = [*klein, *qwen, "sdxl-turbo", "sd-turbo", *opt]
+    assert [name for name, one in presets if not one.get("commercial", True)] == expected
 
 
 def test_it_holds_no_secret():

@@ -23,7 +23,7 @@ def machine(vram_gb, ram_gb=32, *, disk_gb=1000, kind="cuda"):
     [
         (0, "sd15-lcm"),
         (6, "sd15-lcm"),
-        (8, "sdxl"),
+        (8, "sdxl-lcm"),
         (12, "flux2-klein-4b"),
         (16, "z-image-turbo"),
         (24, "z-image-turbo"),

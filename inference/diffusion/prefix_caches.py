@@ -1,0 +1,103 @@
+"""Prefix caches that are part of a model: the keys and values of what does not change from step to step.
+
+Each image has a cache of its own, which its pipeline makes. In a shared pass the caches are joined row by row: what the
+pass stores goes to the rows' caches, and what it reads comes from them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from inference.diffusion.batching import pad_tokens
+
+
+class StoredPrefixes:
+    """Takes the place of a cache in a shared first step, and fills those of its rows. `rows`: of each cache."""
+
+    def __init__(self, caches: Sequence[Any], rows: Sequence[int]) -> None:
+        self._caches, self._rows = caches, list(rows)
+
+    def get_layer(self, index: int) -> "_StoredLayer":
+        return _StoredLayer([cache.get_layer(index) for cache in self._caches], self._rows)
+
+
+@dataclass(frozen=True)
+class _StoredLayer:
+    caches: Sequence[Any]
+    rows: list[int]
+
+    def store(self, k: torch.Tensor, v: torch.Tensor) -> None:
+        for cache, keys, values in zip(self.caches, k.split(self.rows), v.split(self.rows), strict=True):
+            cache.store(keys.clone(), values.clone())
+
+
+class JoinedPrefixes:
+    """Takes the place of a cache in later steps: the rows' prefixes, padded to one length.
+
+    `turns`: of each cache's keys, on the first axis.
+    """
+
+    def __init__(self, caches: Sequence[Any], length: int, turns: Sequence[torch.Tensor | None]) -> None:
+        self._caches, self._length, self._turns = caches, length, turns
+
+    def get_layer(self, index: int) -> "_JoinedLayer":
+        return _JoinedLayer([cache.get_layer(index) for cache in self._caches], self._length, self._turns)
+
+
+@dataclass(frozen=True)
+class _JoinedLayer:
+    caches: Sequence[Any]
+    length: int
+    turns: Sequence[torch.Tensor | None]
+
+    def get(self) -> tuple[torch.Tensor, torch.Tensor]:
+        pairs = [cache.get() for cache in self.caches]
+        keys = [turn_keys(k, turn) for (k, _), turn in zip(pairs, self.turns, strict=True)]
+        return (
+            torch.cat([pad_tokens(one, self.length) for one in keys]),
+            torch.cat([pad_tokens(v, self.length) for _, v in pairs]),
+        )
+
+
+def turn_keys(keys: torch.Tensor, turn: torch.Tensor | None) -> torch.Tensor:
+    """Keys, (rows, tokens, heads, channels), further along the axis of their first channels."""
+    if turn is None:
+        return keys
+    width = 2 * len(turn)
+    pairs = torch.view_as_complex(keys[..., :width].float().unflatten(-1, (-1, 2)).contiguous())
+    turned = torch.view_as_real(pairs * turn.to(keys.device)).flatten(-2)
+    return torch.cat([turned.to(keys.dtype), keys[..., width:]], dim=-1)
+
+
+class JoinedReferences:
+    """FLUX.2 klein's caches of reference images as one, for a shared pass."""
+
+    def __init__(self, caches: Sequence[Any]) -> None:
+        self._caches = caches
+        self.num_ref_tokens = int(caches[0].num_ref_tokens)
+
+    def get_double(self, index: int) -> "_JoinedLayer":
+        return self._join([cache.get_double(index) for cache in self._caches])
+
+    def get_single(self, index: int) -> "_JoinedLayer":
+        return self._join([cache.get_single(index) for cache in self._caches])
+
+    def _join(self, layers: Sequence[Any]) -> _JoinedLayer:
+        return _JoinedLayer(layers, self.num_ref_tokens, [None] * len(layers))
+
+
+def split_references(cache: Any, rows: Sequence[int]) -> list[Any]:
+    """FLUX.2 klein's cache of a shared pass as one for each row's pipeline, which clears its own when it ends."""
+    doubles, singles = len(cache.double_block_caches), len(cache.single_block_caches)
+    own = [type(cache)(doubles, singles) for _ in rows]
+    for one in own:
+        one.num_ref_tokens = cache.num_ref_tokens
+    layers = [(cache.get_double(n), [one.get_double(n) for one in own]) for n in range(doubles)]
+    layers += [(cache.get_single(n), [one.get_single(n) for one in own]) for n in range(singles)]
+    for shared, parts in layers:
+        k, v = shared.get()
+        for part, keys, values in zip(parts, k.split(list(rows)), v.split(list(rows)), strict=True):
+            part.store(keys.clone(), values.clone())
+    return own
