@@ -180,7 +180,7 @@ async def test_people_are_found_and_get_quotas(server, phone, keys, ann):
     await dialog.get_by_label("Device-seconds (0 blocks new jobs)").fill("40")
     await dialog.get_by_role("button", name="Save").click()
 
-    await expect(card).to_contain_text("of 40 device-seconds today · own quota")
+    await expect(card).to_contain_text("of 40 device-seconds today · custom quota")
     await phone.page.get_by_role("searchbox").fill("nobody at all")
     await expect(phone.page.get_by_role("heading", name="No matching people")).to_be_visible()
     assert SECRET_WORDS not in await phone.page.content()
@@ -211,7 +211,7 @@ async def test_figures_are_plots_and_tables(server, tab):
         await server.storage.metric_samples.save_samples(now - timedelta(minutes=minutes), values, keep_h=48)
     await tab.open(server.url, "/admin?tab=metrics")
     plot = tab.page.get_by_role("region", name="Queue time", exact=True)
-    await expect(plot.get_by_role("img")).to_have_attribute("aria-label", re.compile("at most 13 s"))
+    await expect(plot.get_by_role("img")).to_have_attribute("aria-label", re.compile("peak 13 s"))
     await plot.get_by_text("Show table").click()
     await expect(plot.get_by_role("table").get_by_role("row")).to_have_count(13)
     await expect(tab.page.get_by_role("region", name="Device memory", exact=True)).to_contain_text("cuda:0")
