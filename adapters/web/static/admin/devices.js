@@ -5,7 +5,7 @@ import { html, repeat } from "../core/render.js";
 import { stateView } from "../core/states.js";
 import { formatBytes, t } from "../core/text.js";
 import { factsView, timeView } from "./facts.js";
-import { keepCurrent, Resource, resourceView } from "./lists.js";
+import { poll, Resource, resourceView } from "./lists.js";
 
 const REFRESH_MS = 5000;
 const MB = 2 ** 20;
@@ -17,7 +17,7 @@ export const devicesTab = {
   title: () => t("Devices"),
   load() {
     void devices.load();
-    return keepCurrent(devices, REFRESH_MS);
+    return poll(devices, REFRESH_MS);
   },
   view: () => resourceView(devices, (body) => html`
     ${body.devices.length ? html`<ul class="admin-grid">${repeat(body.devices, (device) => device.device, deviceView)}</ul>` : stateView({ icon: "alert", title: t("No device is configured"), text: t("Jobs wait until one is available. Check the server log.") })}

@@ -8,7 +8,7 @@ import { stateView } from "../core/states.js";
 import { formatSeconds, t, tn } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { jobFacts } from "./facts.js";
-import { keepCurrent, moreView, Resource, resourceView, tryTo } from "./lists.js";
+import { poll, moreView, Resource, resourceView, attempt } from "./lists.js";
 
 const REFRESH_MS = 3000;
 const queue = new Resource("/admin/jobs", "jobs");
@@ -17,7 +17,7 @@ export const queueTab = {
   title: () => t("Queue"),
   load() {
     void queue.load();
-    return keepCurrent(queue, REFRESH_MS);
+    return poll(queue, REFRESH_MS);
   },
   view: () => html`
     <p class="hint admin-note" role="status">${queue.body ? tn(queue.body.total, "{n} unfinished job", "{n} unfinished jobs") : nothing}</p>
@@ -52,7 +52,7 @@ function stateText(job) {
 async function cancel(job) {
   const text = t("{name} will be notified and not charged.", { name: job.person.name });
   if (!(await confirmDialog({ title: t("Cancel {name}'s job?", { name: job.person.name }), text, confirm: t("Cancel job"), isDangerous: true }))) return;
-  if (await tryTo(() => remove(`/admin/jobs/${job.id}`))) showToast(t("{name}'s job was cancelled.", { name: job.person.name }));
+  if (await attempt(() => remove(`/admin/jobs/${job.id}`))) showToast(t("{name}'s job was cancelled.", { name: job.person.name }));
   await queue.reload();
   await restoreFocus(".admin-job button");
 }

@@ -75,7 +75,7 @@ export function resourceView(resource, view) {
 export const moreView = (resource) => (resource.body?.next ? html`<p class="admin-more"><button type="button" @click=${() => resource.loadMore()}>${t("Show more")}</button></p>` : nothing);
 
 /** Reloads a resource again and again while the page is visible. @param {Resource} resource @param {number} intervalMs @returns {() => void} ends it */
-export function keepCurrent(resource, intervalMs) {
+export function poll(resource, intervalMs) {
   const timer = setInterval(() => {
     const isPaged = resource.state.peek().body?.[resource.key]?.length > 50;
     if (!document.hidden && connection.peek() === "online" && !isPaged) void resource.reload();
@@ -84,7 +84,7 @@ export function keepCurrent(resource, intervalMs) {
 }
 
 /** Runs a change; a refusal is shown. @param {() => Promise<unknown>} work @returns {Promise<boolean>} whether it was done */
-export async function tryTo(work) {
+export async function attempt(work) {
   try {
     await work();
     return true;

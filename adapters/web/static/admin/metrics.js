@@ -2,7 +2,7 @@
 
 import { html } from "../core/render.js";
 import { formatNumber, t } from "../core/text.js";
-import { keepCurrent, Resource, resourceView } from "./lists.js";
+import { poll, Resource, resourceView } from "./lists.js";
 import { plotView } from "./plots.js";
 
 const REFRESH_MS = 60_000;
@@ -14,7 +14,7 @@ export const metricsTab = {
   title: () => t("Metrics"),
   load() {
     void metrics.load();
-    return keepCurrent(metrics, REFRESH_MS);
+    return poll(metrics, REFRESH_MS);
   },
   view: () => html`<p class="hint admin-note">${t("The last 24 hours, sampled every minute.")}</p>${resourceView(metrics, plotsView)}`,
 };

@@ -10,7 +10,7 @@ import { fieldError, stateView } from "../core/states.js";
 import { t, tn } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { factsView, formatDeviceSeconds, platformName, timeView } from "./facts.js";
-import { moreView, Resource, resourceView, tryTo } from "./lists.js";
+import { moreView, Resource, resourceView, attempt } from "./lists.js";
 
 const SEARCH_DELAY_MS = 250;
 const NEARLY_USED = 0.9;
@@ -44,7 +44,7 @@ function search(event) {
 const nobodyView = () => stateView({ icon: "account", title: t("No matching people"), text: t("Search by part of a name, or by a Discord or Telegram account ID.") });
 
 async function createKey() {
-  if (!(await tryTo(async () => (await import("../keys/keys.js")).openKeyDialog()))) return;
+  if (!(await attempt(async () => (await import("../keys/keys.js")).openKeyDialog()))) return;
   await people.reload();
 }
 
@@ -92,7 +92,7 @@ const keyView = (key, person) => html`
 async function revoke(key, person) {
   const text = t("Everyone using this key is signed out, and its one-time links stop working. This cannot be undone. {name} keeps everything and can get a new key.", { name: person.name });
   if (!(await confirmDialog({ title: t("Revoke key {prefix}?", { prefix: key.prefix }), text, confirm: t("Revoke"), isDangerous: true }))) return;
-  if (await tryTo(() => remove(`/admin/keys/${key.prefix}`))) showToast(t("Key {prefix} revoked.", { prefix: key.prefix }));
+  if (await attempt(() => remove(`/admin/keys/${key.prefix}`))) showToast(t("Key {prefix} revoked.", { prefix: key.prefix }));
   await people.reload();
   await restoreFocus(`[data-person="${person.id}"] button`);
 }

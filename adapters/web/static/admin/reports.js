@@ -9,7 +9,7 @@ import { stateView } from "../core/states.js";
 import { t, tn } from "../core/text.js";
 import { showToast, showUndo } from "../core/toast.js";
 import { factsView, jobFacts, timeView } from "./facts.js";
-import { moreView, Resource, resourceView, tryTo } from "./lists.js";
+import { moreView, Resource, resourceView, attempt } from "./lists.js";
 
 const STATES = [["open", () => t("Open")], ["closed", () => t("Closed")], ["all", () => t("All")]];
 const reports = new Resource("/admin/reports", "reports");
@@ -82,7 +82,7 @@ function dismiss(report) {
   void restoreFocus("[data-report] button");
   showUndo(t("Report dismissed."), {
     undo: () => reports.reload(),
-    commit: (options) => tryTo(() => close(report, "dismiss", options)).then(() => reports.reload()),
+    commit: (options) => attempt(() => close(report, "dismiss", options)).then(() => reports.reload()),
   });
 }
 
@@ -90,7 +90,7 @@ async function deleteReported(report) {
   const name = report.job.person.name;
   const text = report.picture ? t("{name}'s picture and its chat messages will be permanently deleted.", { name }) : t("{name}'s result, its prompt and its chat messages will be permanently deleted.", { name });
   if (!(await confirmDialog({ title: t("Delete the reported content?"), text, confirm: t("Delete"), isDangerous: true }))) return;
-  if (await tryTo(() => close(report, "delete"))) showToast(t("Reported content deleted."));
+  if (await attempt(() => close(report, "delete"))) showToast(t("Reported content deleted."));
   await reports.reload();
   await restoreFocus("[data-report] button");
 }

@@ -13,20 +13,20 @@ import { focusPrompt, setPrompt } from "../create/prompt-field.js";
 import { cancelJob } from "../create/tiles.js";
 import { tryAgain } from "./failure.js";
 
-function askMore(mediaId) {
+function askFollowUp(mediaId) {
   mode.value = "ask";
   startWithPhoto(mediaId);
   focusPrompt();
 }
 
-function takeLine(line) {
+function useLine(line) {
   mode.value = "imagine";
   setPrompt(line);
   focusPrompt();
 }
 
 const linesView = (text) => html`
-  <ul class="answers-lines">${text.split("\n").filter(Boolean).map((line) => html`<li><button type="button" class="chip" @click=${() => takeLine(line)}>${line}</button></li>`)}</ul>`;
+  <ul class="answers-lines">${text.split("\n").filter(Boolean).map((line) => html`<li><button type="button" class="chip" @click=${() => useLine(line)}>${line}</button></li>`)}</ul>`;
 
 function answerView(job) {
   if (!isFinished(job)) {
@@ -53,6 +53,6 @@ export const threadView = ({ mediaId, ids }) => html`
     <img src=${mediaUrl(mediaId, 512)} alt=${t("The picture")} loading="lazy" decoding="async">
     <div class="answers-entries">
       ${repeat(ids, (id) => id, entryView)}
-      <button type="button" class="chip" @click=${() => askMore(mediaId)}>${t("Ask about it")}</button>
+      <button type="button" class="chip" @click=${() => askFollowUp(mediaId)}>${t("Ask about it")}</button>
     </div>
   </article>`;

@@ -74,16 +74,16 @@ function photoView(photo, index) {
 }
 
 /** Commands that need one picture and nothing else, by what they answer: "images", or texts. */
-const furtherCommands = computed(() => {
+const photoCommands = computed(() => {
   const isFurther = (one) => one.images.needed === 1 && one.models.length && !one.options.some((option) => option.required) && one.name !== "preview";
   return commands.value.filter((one) => isFurther(one) && (one.answers === "images") === (mode.value === "edit"));
 });
 
 /** Buttons of these commands. */
-function furtherView() {
+function photoCommandsView() {
   const photo = usedPhotos.value.find((one) => one.role === "init");
   if (mode.value === "imagine" || !photo) return nothing;
-  return html`<span class="hint">${t("Or:")}</span>${furtherCommands.value.map((one) => html`
+  return html`<span class="hint">${t("Or:")}</span>${photoCommands.value.map((one) => html`
     <button type="button" class="chip" title=${one.summary} @click=${() => send({ command: one.name, options: {}, images: [photo.id] })}>${labelOf(one.name)}</button>`)}`;
 }
 
@@ -92,5 +92,5 @@ export function photosView() {
     <div class="attach-photo-row"><ul class="attach-photos" aria-label=${t("Photos")}>
       ${repeat(photos.value, (photo) => photo.key, photoView)}
       ${uploads.value.map((one) => html`<li class="attach-photo"><span class="spinner" aria-hidden="true"></span><span class="hint">${t("Uploading {name}…", { name: one.name || t("a photo") })}</span></li>`)}
-    </ul>${furtherView()}</div>`;
+    </ul>${photoCommandsView()}</div>`;
 }

@@ -23,7 +23,7 @@ let turn = Promise.resolve();
 const mayBePicture = (file) => file.type.startsWith("image/") || !file.type || PICTURE_NAME.test(file.name);
 
 /** Adds the first pictures that fit the mode, after earlier ones. @param {File[]} files */
-export const takeFiles = (files) => (turn = turn.catch(() => null).then(() => takeTogether(files)));
+export const uploadFiles = (files) => (turn = turn.catch(() => null).then(() => takeTogether(files)));
 
 /** Reports the files that were not added in one sentence. @param {File[]} files */
 async function takeTogether(files) {

@@ -47,10 +47,10 @@ const build = (choice) => ({
   id: LIST_ID,
   activeId: `${LIST_ID}-${active.peek()}`,
   view: () => listView(choice),
-  onKey: (event) => takeKey(event, choice),
+  onKey: (event) => handleKey(event, choice),
 });
 
-function takeKey(event, choice) {
+function handleKey(event, choice) {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (step) {
     active.value = (active.peek() + step + choice.names.length) % choice.names.length;

@@ -42,7 +42,7 @@ export function startEvents() {
 }
 
 /** Stores a job from a response, such as that of POST /jobs. @param {object} job */
-export function takeJob(job) {
+export function storeJob(job) {
   const known = jobs.peek().get(job.id)?.peek();
   putJobs(job);
   if (!known) announceEvent("added", job);
@@ -55,7 +55,7 @@ export function takeJob(job) {
 /** Fetches a job and stores it. @param {string} id */
 export async function fetchJob(id) {
   const job = await get(`/jobs/${id}`);
-  takeJob(job);
+  storeJob(job);
   return job;
 }
 
@@ -79,7 +79,7 @@ function take({ name, data, id }) {
   const jobId = data.job;
   if (name === "ready") {
     if (!data.resumed) void loadUnfinished();
-  } else if (name === "state" || name === "result") takeJob(data);
+  } else if (name === "state" || name === "result") storeJob(data);
   else if (name === "progress") putProgress(jobId, data);
   else if (name === "error") void fetchJob(jobId).catch(() => null);
   else if (name === "erased") {

@@ -7,9 +7,9 @@ import { chosen, mode, photos } from "./draft.js";
 const IMAGE_TO_IMAGE = "image-to-image";
 const INSTRUCTION = "image-text-to-image";
 const SEGMENTATION = "image-segmentation";
-const BY_ROWS = ["hires", "variation_seed", "variation_strength", "guidance_rescale", "clip_skip", "tiling", "schedule"];
-const OF_MODEL = ["guidance_scale", "negative_prompt", "sampler", "strength"];
-const BY_WORDS = ["region", "keep", "detail"];
+const ADVANCED_OPTIONS = ["hires", "variation_seed", "variation_strength", "guidance_rescale", "clip_skip", "tiling", "schedule"];
+const MODEL_OPTIONS = ["guidance_scale", "negative_prompt", "sampler", "strength"];
+const REGION_OPTIONS = ["region", "keep", "detail"];
 
 export const findCommand = (name) => commands.value.find((one) => one.name === name);
 export const command = computed(() => findCommand(mode.value));
@@ -54,27 +54,27 @@ export const photoLimit = computed(() => {
 });
 
 /** The options that the current mode and model support, by name, each with the model's range and default. */
-export const takenOptions = computed(() => {
+export const supportedOptions = computed(() => {
   const ofModel = new Map((model.value?.options ?? []).map((option) => [option.name, option]));
   const all = command.value?.options ?? [];
-  return new Map(all.filter((option) => isTaken(option, ofModel)).map((option) => [option.name, merge(option, ofModel.get(option.name))]));
+  return new Map(all.filter((option) => isSupported(option, ofModel)).map((option) => [option.name, merge(option, ofModel.get(option.name))]));
 });
 
-function isTaken(option, ofModel) {
+function isSupported(option, ofModel) {
   const { name } = option;
   if (option.required || name === "size") return false;
-  if (OF_MODEL.includes(name) && ofModel.size && !ofModel.has(name)) return false;
+  if (MODEL_OPTIONS.includes(name) && ofModel.size && !ofModel.has(name)) return false;
   if (name === "strength") return hasPhoto.value;
   if (["keep", "inpaint_area"].includes(name) && mode.value === "imagine" && !hasPhoto.value) return false;
   if (name === "region" && mode.value === "imagine" && !hasPhoto.value) return false;
-  if (BY_WORDS.includes(name) && !canName.value) return name === "keep" && usedPhotos.value.some((photo) => photo.role === "mask");
+  if (REGION_OPTIONS.includes(name) && !canName.value) return name === "keep" && usedPhotos.value.some((photo) => photo.role === "mask");
   if (name === "image_guidance_scale") return !needsPart.value;
   if (name === "hires" && !model.value?.tasks.includes(IMAGE_TO_IMAGE)) return false;
-  return !BY_ROWS.includes(name) || isMadeBy(name);
+  return !ADVANCED_OPTIONS.includes(name) || modelSupports(name);
 }
 
 /** A model that was never loaded does not report which of these it supports. */
-function isMadeBy(name) {
+function modelSupports(name) {
   const { further_options: further = [], loaded = false } = model.value ?? {};
   return further.length ? further.includes(name) : !loaded;
 }
@@ -90,10 +90,10 @@ function merge(option, ofModel) {
 }
 
 /** The chosen options that apply in the current mode. */
-export const countingOptions = computed(() => {
+export const activeOptions = computed(() => {
   const values = Object.entries(chosen.value[mode.value]);
   const known = fittingModels.value.map((one) => one.name);
-  return Object.fromEntries(values.filter(([name, value]) => takenOptions.value.has(name) && (name !== "model" || known.includes(value))));
+  return Object.fromEntries(values.filter(([name, value]) => supportedOptions.value.has(name) && (name !== "model" || known.includes(value))));
 });
 
 /** The name of a command as a button. @param {string} name */

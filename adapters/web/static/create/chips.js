@@ -2,7 +2,7 @@
 
 import { html, nothing, repeat } from "../core/render.js";
 import { t } from "../core/text.js";
-import { fittingModels, model, takenOptions } from "./capabilities.js";
+import { fittingModels, model, supportedOptions } from "./capabilities.js";
 import { choose, chosen, mode } from "./draft.js";
 
 /** @type {[string, () => string][]} */
@@ -28,7 +28,7 @@ const segments = (name, legend, value, entries, onChange) => html`
 const shapeOf = (ratio) => html`<span class="create-shape create-shape-${ratio.replace(":", "-") || "auto"}" aria-hidden="true"></span>`;
 
 function shapeChip(values) {
-  if (!takenOptions.value.has("aspect")) return nothing;
+  if (!supportedOptions.value.has("aspect")) return nothing;
   const isOwn = values.width || values.height;
   const entries = SHAPES.map(([ratio, label]) => [ratio, label(), shapeOf(ratio)]);
   const size = isOwn ? html`<span class="hint number">${values.width ?? "…"} × ${values.height ?? "…"}</span>` : nothing;
@@ -36,7 +36,7 @@ function shapeChip(values) {
 }
 
 function countChip(values) {
-  const option = takenOptions.value.get("count");
+  const option = supportedOptions.value.get("count");
   if (!option) return nothing;
   const entries = COUNTS.filter((n) => n <= option.maximum).map((n) => [n, String(n)]);
   return segments("count", t("Number of pictures"), values.count ?? 1, entries, (count) => choose({ count: count === 1 ? null : count }));
@@ -49,7 +49,7 @@ export function qualitySteps({ default: steps, minimum = 1, maximum = 150 }) {
 }
 
 function qualityChip(values) {
-  const option = takenOptions.value.get("steps");
+  const option = supportedOptions.value.get("steps");
   if (!option?.default) return nothing;
   const { quick, best } = qualitySteps(option);
   const entries = [[quick, t("Quick")], [null, t("Normal")], [best, t("Best")]].filter(([steps]) => steps !== option.default);
@@ -74,7 +74,7 @@ function modelChip() {
 }
 
 function styleChip(values) {
-  const choices = takenOptions.value.get("style")?.choices ?? [];
+  const choices = supportedOptions.value.get("style")?.choices ?? [];
   if (!choices.length) return nothing;
   return selectChip(t("Style"), values.style ?? "", [["", t("None")], ...choices.map((one) => [one, one])], (style) => choose({ style }));
 }

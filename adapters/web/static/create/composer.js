@@ -5,7 +5,7 @@ import { sentenceView } from "../core/sentence.js";
 import { icon } from "../core/icons.js";
 import { loadStyle } from "../core/router.js";
 import { t } from "../core/text.js";
-import { countingOptions, takenOptions } from "./capabilities.js";
+import { activeOptions, supportedOptions } from "./capabilities.js";
 import { chipsView } from "./chips.js";
 import { mode, photos } from "./draft.js";
 import { lazyPart } from "./parts.js";
@@ -66,9 +66,9 @@ const addView = () => html`
   <button type="button" class="icon-button" aria-label=${t("Add one of your pictures")} title=${t("Add one of your pictures")} @click=${openPicker}>${icon("gallery")}</button>`;
 
 function moreView() {
-  const set = Object.keys(countingOptions.value).filter((name) => !ON_CHIPS.includes(name) || (name === "aspect" && countingOptions.value.width));
-  const isWorthIt = [...takenOptions.value.keys()].some((name) => !["model"].includes(name));
-  if (!isWorthIt) return nothing;
+  const set = Object.keys(activeOptions.value).filter((name) => !ON_CHIPS.includes(name) || (name === "aspect" && activeOptions.value.width));
+  const hasOptions = [...supportedOptions.value.keys()].some((name) => !["model"].includes(name));
+  if (!hasOptions) return nothing;
   return html`
     <button type="button" class="chip create-more" aria-haspopup="dialog" @click=${() => openDrawer()}>
       ${icon("settings")}${t("More")}${set.length ? html`<span class="create-set number" title=${set.join(", ")}>${set.length}<span class="visually-hidden"> ${t("options set")}</span></span>` : nothing}
@@ -98,7 +98,7 @@ export const composerView = () => html`
       <div class="create-chips">${SignalView(chipsView)}${SignalView(moreView)}</div>
       <p class="hint create-facts number" id="create-facts">${SignalView(() => facts()?.factsView())}</p>
     </div>
-    ${SignalView(() => notes()?.lackView())}
+    ${SignalView(() => notes()?.missingModelView())}
     ${SignalView(() => (refusal.value ? refused()?.refusalView() : nothing))}
     ${SignalView(() => (pendingQuote.value ? confirmation()?.confirmView() : nothing))}
     ${SignalView(() => (isDropping.value ? notes()?.dropView() : nothing))}

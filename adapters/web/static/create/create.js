@@ -40,8 +40,8 @@ export async function load({ query }) {
   if (isFirst) void startLater(stops);
   const names = ["reuse", "image", "how", "picture", "mode"];
   if (names.some((name) => query.has(name))) {
-    const { takeIntent } = await import("../extras/recipe.js");
-    await takeIntent(query);
+    const { applyIntent } = await import("../extras/recipe.js");
+    await applyIntent(query);
     await updateQuery(Object.fromEntries(names.map((name) => [name, null])));
     focusPrompt();
   } else if (isFirst && hasKeyboard()) requestAnimationFrame(() => document.activeElement === document.body && focusPrompt());

@@ -19,8 +19,8 @@ export const dropInit = () => (photos.value = photos.peek().filter((photo) => ph
 export async function addFiles(files) {
   const given = [...files];
   try {
-    const { takeFiles } = await import("../attach/uploads.js");
-    await takeFiles(given);
+    const { uploadFiles } = await import("../attach/uploads.js");
+    await uploadFiles(given);
   } catch (error) {
     setRefusal(error);
   }

@@ -42,7 +42,7 @@ export function setPrompt(text, caret = text.length) {
   });
 }
 
-function takeInput(event) {
+function handleInput(event) {
   prompt.value = event.target.value;
   historyIndex = -1;
   if (refusal.peek()) setRefusal(null);
@@ -57,7 +57,7 @@ async function complete(element) {
   await completeNames(element);
 }
 
-function takeKey(event) {
+function handleKey(event) {
   if (event.isComposing || completion.peek()?.onKey(event)) return;
   if (event.key === "Enter" && !event.shiftKey) {
     event.preventDefault();
@@ -92,6 +92,6 @@ export function promptField() {
       placeholder=${placeholders[mode.value]()} autocomplete="off" enterkeyhint="send" spellcheck="true"
       aria-describedby="create-facts" aria-invalid=${isWrong ? "true" : "false"} aria-autocomplete="list" aria-haspopup="listbox"
       aria-controls=${ifDefined(shown?.id)} aria-activedescendant=${ifDefined(shown?.activeId)}
-      @input=${takeInput} @keydown=${takeKey} @blur=${() => setTimeout(() => (completion.value = null), 150)}></textarea>
+      @input=${handleInput} @keydown=${handleKey} @blur=${() => setTimeout(() => (completion.value = null), 150)}></textarea>
     ${shown ? shown.view() : ""}`;
 }

@@ -24,8 +24,8 @@ export function startPricing() {
     asked = null;
   };
   const stop = runOnSignals(() => {
-    const isWorthIt = !missing.value && connection.value === "online" && models.value.length && body.value;
-    const key = isWorthIt ? JSON.stringify(body.value) : null;
+    const canPrice = !missing.value && connection.value === "online" && models.value.length && body.value;
+    const key = canPrice ? JSON.stringify(body.value) : null;
     if (key === lastKey) return;
     lastKey = key;
     cancel();

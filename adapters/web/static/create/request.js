@@ -7,7 +7,7 @@ import { computed, runOnSignals, signal } from "../core/render.js";
 import { refreshQuota, storeError } from "../core/store.js";
 import { announce } from "../core/toast.js";
 import { t } from "../core/text.js";
-import { canName, command, countingOptions, hasPhoto, mainOption, needsPart, usedPhotos } from "./capabilities.js";
+import { canName, command, activeOptions, hasPhoto, mainOption, needsPart, usedPhotos } from "./capabilities.js";
 import { mode, prompt, rememberPrompt } from "./draft.js";
 
 const COMBINATIONS = /\{[^{}]*\|[^{}]*\}/;
@@ -35,7 +35,7 @@ export const body = computed(() => {
   if (!command.value || !mainOption.value) return null;
   return {
     command: command.value.name,
-    options: { [mainOption.value.name]: prompt.value, ...countingOptions.value },
+    options: { [mainOption.value.name]: prompt.value, ...activeOptions.value },
     images: usedPhotos.value.map(imageBody),
   };
 });
@@ -45,7 +45,7 @@ export const missing = computed(() => {
   if (mode.value === "edit" && !hasPhoto.value) return { message: t("Add a photo to edit: drop, paste or choose one."), option: "images" };
   if (mode.value === "ask" && !hasPhoto.value) return { message: t("Add a photo to ask about: drop, paste or choose one."), option: "images" };
   if (!prompt.value.trim()) return { message: mode.value === "ask" ? t("Type a question first.") : t("Type a prompt first."), option: mainOption.value?.name };
-  const hasPart = countingOptions.value.region || usedPhotos.value.some((photo) => photo.role === "mask");
+  const hasPart = activeOptions.value.region || usedPhotos.value.some((photo) => photo.role === "mask");
   if (needsPart.value && !hasPart) {
     const byWords = t("This model repaints part of a photo. Name the part, such as “the sky”, or add a mask.");
     return { message: canName.value ? byWords : t("This model repaints part of a photo. Add a mask."), option: "region" };

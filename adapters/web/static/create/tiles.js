@@ -1,7 +1,7 @@
 // Tiles of the results: a picture, a running job with its preview, a job that failed.
 
 import { mediaUrl, remove } from "../core/api.js";
-import { takeJob } from "../core/events.js";
+import { storeJob } from "../core/events.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, signal, SignalView } from "../core/render.js";
 import { isFinished, jobSignal } from "../core/store.js";
@@ -35,7 +35,7 @@ function ratioOf(job, media) {
 /** @param {object} job */
 export async function cancelJob(job) {
   try {
-    takeJob(await remove(`/jobs/${job.id}`));
+    storeJob(await remove(`/jobs/${job.id}`));
   } catch (error) {
     showToast(error.message, { kind: "error" });
   }

@@ -5,7 +5,7 @@ import { openDialog } from "../core/dialog.js";
 import { html, live, nothing, signal } from "../core/render.js";
 import { errorView, loadingView, stateView } from "../core/states.js";
 import { t } from "../core/text.js";
-import { command, hasPhoto, takenOptions } from "../create/capabilities.js";
+import { command, hasPhoto, supportedOptions } from "../create/capabilities.js";
 import { wrongOption } from "../create/composer.js";
 import { changePhoto, chosen, mode, photos } from "../create/draft.js";
 import { kindsOf, roleFields, setRole } from "../attach/photo-row.js";
@@ -29,7 +29,7 @@ export function openOptions() {
 }
 
 function optionsView(close) {
-  const taken = takenOptions.value;
+  const taken = supportedOptions.value;
   const named = GROUPS.flatMap(([, names]) => names);
   const rest = [...taken.keys()].filter((name) => !named.includes(name) && !ELSEWHERE.includes(name));
   return html`
@@ -43,7 +43,7 @@ function optionsView(close) {
 }
 
 const groupView = (title, names) => (names.length ? html`
-  <section class="drawer-group"><h3>${title}</h3><div class="drawer-fields">${names.map((name) => optionField(takenOptions.value.get(name)))}</div></section>` : nothing);
+  <section class="drawer-group"><h3>${title}</h3><div class="drawer-fields">${names.map((name) => optionField(supportedOptions.value.get(name)))}</div></section>` : nothing);
 
 function reset() {
   const { model, style } = chosen.peek()[mode.peek()];

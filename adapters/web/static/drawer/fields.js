@@ -83,7 +83,7 @@ function inputOf(option) {
   return option.type === "string" ? textField(option) : numberField(option);
 }
 
-/** @param {object} option one of `takenOptions` */
+/** @param {object} option one of `supportedOptions` */
 export function optionField(option) {
   const hint = PLAIN.includes(option.name) ? nothing : html`<span class="hint">${option.help}</span>`;
   if (option.type === "boolean") return html`<div class="field">${checkField(option)}${hint}</div>`;

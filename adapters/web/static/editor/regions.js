@@ -1,7 +1,7 @@
 // Masks that are not drawn: regions found by words, and files.
 
 import { post, remove, upload } from "../core/api.js";
-import { fetchJob, onJobEvent, takeJob } from "../core/events.js";
+import { fetchJob, onJobEvent, storeJob } from "../core/events.js";
 import { signal } from "../core/render.js";
 import { isFinished, jobSignal, uploadLimits } from "../core/store.js";
 import { t } from "../core/text.js";
@@ -32,7 +32,7 @@ export async function findRegion(erase = false) {
     const accepted = await post("/jobs", { command: "preview", options: { what: "region", region }, images: [{ id, role: "init" }] });
     searching.value = accepted.id;
     const job = await waitFor(accepted.id);
-    if (picture.peek()?.id === id) takeRegion(job, region, erase);
+    if (picture.peek()?.id === id) addRegion(job, region, erase);
   } catch (error) {
     tell(error.message, true);
   } finally {
@@ -40,7 +40,7 @@ export async function findRegion(erase = false) {
   }
 }
 
-function takeRegion(job, region, erase) {
+function addRegion(job, region, erase) {
   const media = job.result?.media.find(Boolean);
   if (!media) return void (job.state === "cancelled" ? (regionNote.value = null) : tell(job.error?.message ?? t("Not found in the picture."), true));
   addOperation({ kind: "image", erase, media: media.id, label: region });
@@ -64,7 +64,7 @@ async function waitFor(id) {
 
 export async function cancelSearch() {
   try {
-    takeJob(await remove(`/jobs/${searching.peek()}`));
+    storeJob(await remove(`/jobs/${searching.peek()}`));
   } catch (error) {
     tell(error.message, true);
   }

@@ -75,8 +75,8 @@ export function startPricing() {
   let asked = null;
   let lastKey = null;
   const stop = runOnSignals(() => {
-    const isWorthIt = isKnown.value && picture.value && connection.value === "online" && !missing.value;
-    const key = isWorthIt ? JSON.stringify(buildPricedBody()) : null;
+    const canPrice = isKnown.value && picture.value && connection.value === "online" && !missing.value;
+    const key = canPrice ? JSON.stringify(buildPricedBody()) : null;
     if (key === lastKey) return;
     lastKey = key;
     clearTimeout(timer);

@@ -1,7 +1,7 @@
 // Results of the last request: its jobs, their pictures, and the chain of versions that were edited one after another.
 
 import { remove } from "../core/api.js";
-import { fetchJob, takeJob } from "../core/events.js";
+import { fetchJob, storeJob } from "../core/events.js";
 import { navigate } from "../core/router.js";
 import { computed, runOnSignals, signal, storedSignal } from "../core/render.js";
 import { isFinished, jobSignal, person } from "../core/store.js";
@@ -80,7 +80,7 @@ export const showStage = () => requestAnimationFrame(() => document.querySelecto
 export async function cancelRun() {
   for (const job of runJobs.peek().filter((one) => !isFinished(one))) {
     try {
-      takeJob(await remove(`/jobs/${job.id}`));
+      storeJob(await remove(`/jobs/${job.id}`));
     } catch (error) {
       showToast(error.message, { kind: "error" });
     }

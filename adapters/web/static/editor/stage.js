@@ -9,7 +9,7 @@ import { choices, choose } from "./draft.js";
 import { bounds, feather, maskCanvas } from "./mask.js";
 import { picture } from "../edit/picture.js";
 import { divider, isAhead, isBlurred, reveal, runningJob } from "./results.js";
-import { boxOf, hover, maskOpacity, movesPicture, observeStage, outline, ringSize, stageHandlers, tool } from "./tools.js";
+import { boxOf, hover, maskOpacity, isPanning, observeStage, outline, ringSize, stageHandlers, tool } from "./tools.js";
 import { canvasPlan, frame, isDrawing, shownResult, stageSize } from "./viewport.js";
 
 const DRAG_FROM = 24;
@@ -90,7 +90,7 @@ function paintView() {
 }
 
 function ringView() {
-  if (!hover.value || movesPicture.value || !["brush", "eraser"].includes(tool.value)) return nothing;
+  if (!hover.value || isPanning.value || !["brush", "eraser"].includes(tool.value)) return nothing;
   const size = ringSize();
   return html`<div class="edit-ring" .style=${join({ width: `${size}px`, height: `${size}px`, left: `${hover.value.x}px`, top: `${hover.value.y}px` })}></div>`;
 }
@@ -162,7 +162,7 @@ function compareView(result) {
 }
 
 export const stageView = () => html`
-  <div class="edit-stage ${movesPicture.value ? "edit-moves" : ""}" ${ref(followStage)} tabindex="0" .style=${`--edit-ratio: ${picture.value.height / picture.value.width}`} role="application" aria-roledescription=${t("painting area")}
+  <div class="edit-stage ${isPanning.value ? "edit-moves" : ""}" ${ref(followStage)} tabindex="0" .style=${`--edit-ratio: ${picture.value.height / picture.value.width}`} role="application" aria-roledescription=${t("painting area")}
     aria-label=${t("Picture and mask")} aria-describedby="edit-stage-keys"
     @pointerdown=${stageHandlers.down} @pointermove=${stageHandlers.move} @pointerup=${stageHandlers.up} @pointercancel=${stageHandlers.cancel} @lostpointercapture=${stageHandlers.cancel}
     @pointerleave=${stageHandlers.leave} @wheel=${stageHandlers.wheel} @keydown=${stageHandlers.keyDown} @keyup=${stageHandlers.keyUp} @blur=${stageHandlers.blur}>

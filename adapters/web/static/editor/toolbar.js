@@ -10,7 +10,7 @@ import { choices, addOperation, future, operations, past, undo } from "./draft.j
 import { editIcon } from "./editor-icons.js";
 import { chain, chainIndex, editResult, isBlurred, results, showResult, stepInChain } from "./results.js";
 import { brushSize, changeSize, maskOpacity, tool, zoomPercent } from "./tools.js";
-import { shownResult, showWhole, zoomBy } from "./viewport.js";
+import { shownResult, fitToView, zoomBy } from "./viewport.js";
 
 /** Name, icon, label and key of each tool. @type {[string, unknown, () => string, string][]} */
 export const TOOLS = [
@@ -29,7 +29,7 @@ export function chooseTool(name) {
 }
 
 /** @param {boolean} [isForward] */
-export function goBackInTime(isForward = false) {
+export function undoStep(isForward = false) {
   if (shownResult.peek()) return;
   announce(undo(isForward) ? (isForward ? t("Redone.") : t("Undone.")) : t("Nothing to undo."));
 }
@@ -76,15 +76,15 @@ const zoomView = () => html`
       <span class="number hint edit-zoom">${t("{n} %", { n: zoomPercent() })}</span>
       ${button(icon("plus"), t("Zoom in"), () => zoomBy(1.25))}
     </div>
-    ${button(editIcon("fit"), t("Fit to view"), showWhole)}
+    ${button(editIcon("fit"), t("Fit to view"), fitToView)}
   </div>`;
 
 const paintTools = () => html`
   ${toolsView()}
   ${["brush", "eraser"].includes(tool.value) ? sizeView() : nothing}
   <div class="edit-group" role="group" aria-label=${t("Mask")}>
-    ${button(icon("undo"), t("Undo"), () => goBackInTime(), !past.value.length)}
-    ${button(editIcon("redo"), t("Redo"), () => goBackInTime(true), !future.value.length)}
+    ${button(icon("undo"), t("Undo"), () => undoStep(), !past.value.length)}
+    ${button(editIcon("redo"), t("Redo"), () => undoStep(true), !future.value.length)}
     ${button(editIcon("invert"), t("Invert mask"), invertMask)}
     ${button(icon("trash"), t("Clear mask"), clearMask, !operations.value.length)}
   </div>
@@ -147,9 +147,9 @@ export const toolShortcuts = () => [
   { keys: "]", label: t("Larger brush"), run: () => changeSize(1) },
   { keys: "i", label: t("Invert mask"), run: invertMask },
   { keys: "x", label: t("Clear mask"), run: clearMask },
-  { keys: "Ctrl+z", label: t("Undo (Shift: redo)"), run: (event) => goBackInTime(event.shiftKey) },
-  { keys: "Ctrl+y", label: t("Redo"), run: () => goBackInTime(true) },
+  { keys: "Ctrl+z", label: t("Undo (Shift: redo)"), run: (event) => undoStep(event.shiftKey) },
+  { keys: "Ctrl+y", label: t("Redo"), run: () => undoStep(true) },
   { keys: "+", label: t("Zoom in"), run: () => zoomBy(1.25) },
   { keys: "-", label: t("Zoom out"), run: () => zoomBy(1 / 1.25) },
-  { keys: "0", label: t("Fit to view"), run: showWhole },
+  { keys: "0", label: t("Fit to view"), run: fitToView },
 ];

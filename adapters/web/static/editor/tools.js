@@ -4,7 +4,7 @@ import { computed, signal, storedSignal } from "../core/render.js";
 import { addOperation, choices } from "./draft.js";
 import { maskCanvas, openStroke, redrawAll } from "./mask.js";
 import { drawStroke } from "./strokes.js";
-import { isDrawing, moveBy, shownResult, showWhole, stageSize, viewport, zoomBy } from "./viewport.js";
+import { isDrawing, moveBy, shownResult, fitToView, stageSize, viewport, zoomBy } from "./viewport.js";
 
 const MIN_SIZE = 2;
 const SIZE_STEP = 1.2;
@@ -28,7 +28,7 @@ export const hover = signal(null);
 const isSpaceDown = signal(false);
 const isMoving = signal(false);
 /** Whether a drag moves the picture. */
-export const movesPicture = computed(() => tool.value === "move" || isSpaceDown.value || isMoving.value || choices.value.mode === "extend" || Boolean(shownResult.value));
+export const isPanning = computed(() => tool.value === "move" || isSpaceDown.value || isMoving.value || choices.value.mode === "extend" || Boolean(shownResult.value));
 
 const pointers = new Map();
 /** The stroke or outline that is being drawn: "kind" is a tool. @type {object} */
@@ -63,9 +63,9 @@ function down(event) {
   event.currentTarget.setPointerCapture(event.pointerId);
   event.preventDefault();
   pointers.set(event.pointerId, toStage(event));
-  if (pointers.size > 1) return void giveUp();
+  if (pointers.size > 1) return void cancelStroke();
   isMoving.value = event.button === 1;
-  if (!movesPicture.peek()) start(event);
+  if (!isPanning.peek()) start(event);
 }
 
 function start(event) {
@@ -82,10 +82,10 @@ function start(event) {
 function move(event) {
   const known = pointers.get(event.pointerId);
   const at = toStage(event);
-  hover.value = event.pointerType === "touch" || movesPicture.peek() ? null : at;
+  hover.value = event.pointerType === "touch" || isPanning.peek() ? null : at;
   if (!known) return;
   if (pointers.size === 2) pinch(event.pointerId, at);
-  else if (movesPicture.peek()) moveBy(at.x - known.x, at.y - known.y);
+  else if (isPanning.peek()) moveBy(at.x - known.x, at.y - known.y);
   else if (stroke?.pointerId === event.pointerId) extendStroke(event);
   pointers.set(event.pointerId, at);
 }
@@ -142,7 +142,7 @@ export function addRectangle(box, erase = false) {
   if (box[2] > 0 && box[3] > 0) addOperation({ kind: "rectangle", erase, box });
 }
 
-function giveUp() {
+function cancelStroke() {
   const wasDrawn = stroke?.kind === "brush";
   stroke = null;
   outline.value = null;
@@ -153,7 +153,7 @@ function giveUp() {
 function cancel(event) {
   pointers.delete(event.pointerId);
   isMoving.value = false;
-  if (stroke?.pointerId === event.pointerId) giveUp();
+  if (stroke?.pointerId === event.pointerId) cancelStroke();
 }
 
 function wheel(event) {
@@ -166,7 +166,7 @@ function keyDown(event) {
   const arrow = ARROWS[event.key];
   if (event.key === " ") isSpaceDown.value = true;
   else if (arrow) moveBy(arrow[0] * ARROW_STEP, arrow[1] * ARROW_STEP);
-  else if (event.key === "Escape" && stroke) giveUp();
+  else if (event.key === "Escape" && stroke) cancelStroke();
   else return;
   event.preventDefault();
 }
@@ -189,7 +189,7 @@ export function resetTools() {
   isDrawing.value = false;
   hover.value = null;
   isSpaceDown.value = false;
-  showWhole();
+  fitToView();
 }
 
 /** Follows the size of the stage. @param {HTMLElement} element @returns {() => void} ends it */

@@ -50,4 +50,4 @@ export const moveBy = (dx, dy) => {
   viewport.value = { zoom, x: x + dx, y: y + dy };
 };
 
-export const showWhole = () => (viewport.value = { zoom: 1, x: 0, y: 0 });
+export const fitToView = () => (viewport.value = { zoom: 1, x: 0, y: 0 });

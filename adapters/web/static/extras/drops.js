@@ -12,14 +12,14 @@ export function listenForPhotos() {
     isDropping.value = true;
   };
   const out = (event) => event.relatedTarget === null && (isDropping.value = false);
-  const handlers = { dragover: over, dragleave: out, drop: takeDrop, paste: takePaste };
+  const handlers = { dragover: over, dragleave: out, drop: handleDrop, paste: handlePaste };
   for (const [name, handler] of Object.entries(handlers)) window.addEventListener(name, handler);
   return () => Object.entries(handlers).forEach(([name, handler]) => window.removeEventListener(name, handler));
 }
 
 const isDroppable = (data) => [...(data?.types ?? [])].some((type) => ["Files", "text/uri-list"].includes(type));
 
-function takeDrop(event) {
+function handleDrop(event) {
   isDropping.value = false;
   if (!isDroppable(event.dataTransfer)) return;
   const ours = MEDIA.exec(event.dataTransfer.getData("text/uri-list"));
@@ -29,7 +29,7 @@ function takeDrop(event) {
   else void addFiles(event.dataTransfer.files);
 }
 
-function takePaste(event) {
+function handlePaste(event) {
   const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
   if (!files.length) return;
   event.preventDefault();

@@ -14,7 +14,7 @@ export function demoView() {
 }
 
 /** Why the current mode is unavailable. */
-export function lackView() {
+export function missingModelView() {
   if (storeError.value) return fieldError(storeError.value.message);
   if (mode.value === "edit" && models.value.length && !model.value) return html`<p class="hint">${t("No installed model edits photos. The owner can add one.")}</p>`;
   if (mode.value === "ask" && models.value.length && !model.value) return html`<p class="hint">${t("No installed model answers questions. The owner can add one.")}</p>`;

@@ -11,28 +11,28 @@ import { photoNote, startWithPhoto } from "../create/photos.js";
 const MODES = ["imagine", "edit", "ask"];
 const WAYS = ["words", "all", "all_but_seed"];
 
-const whenKnown = () => new Promise((resolve) => {
+const whenLoaded = () => new Promise((resolve) => {
   const stop = effect(() => {
     if (commands.value.length || storeError.value) queueMicrotask(() => resolve(stop()));
   });
 });
 
 /** Applies the intent of a URL. @param {URLSearchParams} query */
-export async function takeIntent(query) {
+export async function applyIntent(query) {
   const [job, image] = [query.get("reuse"), query.get("image")];
   const wanted = query.get("mode");
-  await whenKnown();
+  await whenLoaded();
   if (MODES.includes(wanted)) mode.value = wanted;
   if (image && /^[0-9a-f]{64}$/.test(image)) startWithPhoto(image);
   else if (image) photoNote.value = t("This picture does not exist.");
-  if (job) await takeRecipe(job, query.get("picture"), query.get("how"));
+  if (job) await applyRecipe(job, query.get("picture"), query.get("how"));
 }
 
 /**
  * Fills the draft with a job's recipe.
  * @param {string} job its id @param {string | null} picture the number of one of its pictures @param {string | null} way
  */
-async function takeRecipe(job, picture, way) {
+async function applyRecipe(job, picture, way) {
   const how = WAYS.includes(way) ? way : "all";
   const number = picture ? `?picture=${encodeURIComponent(picture)}` : "";
   let recipe = null;

@@ -24,10 +24,10 @@ export const DENSITIES = ROW_HEIGHTS.length;
 export const activeKey = signal(null);
 
 const width = signal(0);
-const sight = signal({ top: 0, bottom: 0 });
+const viewport = signal({ top: 0, bottom: 0 });
 const focusedKey = signal(null);
 /** Rows beyond the viewport are rendered only after the first scroll. */
-const hasMoved = signal(false);
+const hasScrolled = signal(false);
 
 export const shownDensity = computed(() => density.value ?? (width.value < PHONE_WIDTH ? 2 : 3));
 
@@ -38,7 +38,7 @@ const layout = computed(() => {
 });
 
 /** The estimated height of the pages that are not loaded yet. */
-const restHeight = computed(() => {
+const unloadedHeight = computed(() => {
   const left = total.value - order.value.length - arrivals.value.length;
   return isComplete.value || left <= 0 || !order.value.length ? 0 : (layout.value.height / order.value.length) * left;
 });
@@ -46,8 +46,8 @@ const restHeight = computed(() => {
 /** The visible rows, as text so that it changes only when others become visible. */
 const span = computed(() => {
   const { rows } = layout.value;
-  const { top, bottom } = sight.value;
-  const margin = hasMoved.value ? (bottom - top) / 2 : -SLIVER;
+  const { top, bottom } = viewport.value;
+  const margin = hasScrolled.value ? (bottom - top) / 2 : -SLIVER;
   const last = Math.min(rows.length - 1, findRow(rows, bottom + margin));
   return `${findRow(rows, top - margin)} ${rows[last] && rows[last].top > bottom + margin ? last - 1 : last}`;
 });
@@ -90,13 +90,13 @@ function measure() {
   top = element.getBoundingClientRect().top + window.scrollY;
   coveredBelow = Number.parseFloat(getComputedStyle(document.getElementById("main")).paddingBottom) || 0;
   if (element.clientWidth !== width.peek()) width.value = element.clientWidth;
-  look();
+  updateViewport();
 }
 
-function look() {
+function updateViewport() {
   if (!element || background.peek()) return;
   const upper = window.scrollY - top;
-  sight.value = { top: upper, bottom: upper + window.innerHeight - coveredBelow };
+  viewport.value = { top: upper, bottom: upper + window.innerHeight - coveredBelow };
 }
 
 /** Remembers what is at the upper edge after each scroll. */
@@ -110,15 +110,15 @@ function setAnchor() {
 /** Scrolls, and makes the new position the anchor. @param {number} y */
 export function scrollPage(y) {
   window.scrollTo(0, y);
-  hasMoved.value = true;
-  look();
+  hasScrolled.value = true;
+  updateViewport();
   setAnchor();
 }
 
 /** Applies a new layout before it is painted: the height, then the anchor position. */
 function applyLayout() {
   const { rows, height } = layout.value;
-  element.style.height = `${Math.max(0, height + restHeight.value)}px`;
+  element.style.height = `${Math.max(0, height + unloadedHeight.value)}px`;
   const kept = anchor?.keys.map((key) => findItem(rows, key)).find(Boolean);
   if (kept) {
     const wanted = Math.round(top + rows[kept.row].top - anchor.offset);
@@ -127,11 +127,11 @@ function applyLayout() {
       ownScroll = window.scrollY;
     }
   }
-  look();
+  updateViewport();
 }
 
-function loadWhatIsNear() {
-  const { bottom, top: upper } = sight.value;
+function loadNearEnd() {
+  const { bottom, top: upper } = viewport.value;
   if (order.value.length && !isComplete.value && !pageError.value && bottom + (bottom - upper) > layout.value.height) void loadMore();
 }
 
@@ -139,8 +139,8 @@ function loadWhatIsNear() {
 const isInUse = () => Boolean(element) && (window.scrollY > 4 || element.matches(":hover") || element.contains(document.activeElement));
 
 function onScroll() {
-  hasMoved.value = true;
-  look();
+  hasScrolled.value = true;
+  updateViewport();
   if (Math.abs(window.scrollY - ownScroll) > 1) setAnchor();
   if (window.scrollY <= 4 && arrivals.peek().length) showArrivals();
 }
@@ -163,7 +163,7 @@ function start() {
   window.addEventListener("scroll", onScroll, { passive: true });
   window.addEventListener("resize", measure);
   stops = [
-    runOnSignals(applyLayout), renderOnSignals(root, rowsView), runOnSignals(loadWhatIsNear), () => render(nothing, root), // its parts follow no more
+    runOnSignals(applyLayout), renderOnSignals(root, rowsView), runOnSignals(loadNearEnd), () => render(nothing, root), // its parts follow no more
     () => observer.disconnect(), () => window.removeEventListener("scroll", onScroll), () => window.removeEventListener("resize", measure),
   ];
 }
@@ -174,7 +174,7 @@ export function focusTile(key, { preventFocus = false } = {}) {
   const found = findItem(rows, key);
   if (!found || !element) return false;
   activeKey.value = key;
-  hasMoved.value = true;
+  hasScrolled.value = true;
   const row = rows[found.row];
   const upper = top + row.top - (row.day ? HEAD_HEIGHT : 0) - coveredHeight() - 8;
   const lower = top + row.top + row.height + 8 - window.innerHeight + coveredBelow;

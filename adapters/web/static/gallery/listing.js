@@ -5,7 +5,7 @@ import { connection } from "../core/connection.js";
 import { onJobEvent } from "../core/events.js";
 import { batch, computed, runOnSignals, signal } from "../core/render.js";
 import { jobs, putJobs } from "../core/store.js";
-import { wordsOf } from "./titles.js";
+import { promptOf } from "./titles.js";
 
 const FIRST_PAGE = 60;
 const PAGE = 100;
@@ -68,7 +68,7 @@ export async function list(wanted, { isForced = false } = {}) {
   isLoading = true;
   try {
     const page = await get(`/jobs?${toQuery(wanted, { limit: FIRST_PAGE })}`);
-    if (mine === generation) takeFirst(page);
+    if (mine === generation) storeFirst(page);
   } catch (error) {
     if (mine === generation) listingState.value = error;
   } finally {
@@ -77,7 +77,7 @@ export async function list(wanted, { isForced = false } = {}) {
   return undefined;
 }
 
-function takeFirst(page) {
+function storeFirst(page) {
   shownFavourites = new Set();
   batch(() => {
     putJobs(...page.jobs);
@@ -152,7 +152,7 @@ function fits(job) {
   if (model && (job.result?.model ?? job.options.model) !== model) return false;
   if (favourite && !media.some((one) => one.favourite)) return false;
   if (collection && !media.some((one) => one.collections.includes(collection))) return false;
-  const text = `${wordsOf(job)} ${job.result?.text ?? ""}`.toLowerCase();
+  const text = `${promptOf(job)} ${job.result?.text ?? ""}`.toLowerCase();
   return q.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 

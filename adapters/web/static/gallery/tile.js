@@ -7,7 +7,7 @@ import { sentenceView } from "../core/sentence.js";
 import { jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
 import { selected } from "./selection.js";
-import { labelOfCommand, nameOf, shorten, wordsOf } from "./titles.js";
+import { labelOfCommand, nameOf, shorten, promptOf } from "./titles.js";
 
 /** A picture that is as sharp as its place needs. @param {string} id @param {number} width CSS pixels @param {string} alt @param {string} [kind] */
 const thumbnail = (id, width, alt, kind = "") => html`
@@ -29,7 +29,7 @@ function answerView(job, width) {
 const STATES = { queued: () => t("Queued"), running: () => t("Running"), cancelled: () => t("Cancelled") };
 
 const stateOf = (job) => html`
-  <span class="gallery-words"><b>${shorten(wordsOf(job), 80)}</b> ${sentenceView(job.error?.message ?? STATES[job.state]?.() ?? "")}</span>`;
+  <span class="gallery-words"><b>${shorten(promptOf(job), 80)}</b> ${sentenceView(job.error?.message ?? STATES[job.state]?.() ?? "")}</span>`;
 
 function contentOf(entry, job, width) {
   if (entry.kind === "picture") return pictureView(job, entry.number, width);

@@ -2,7 +2,7 @@
 // it is cancelled, and undoing submits it again.
 
 import { post, remove } from "../core/api.js";
-import { fetchJob, onJobEvent, takeJob } from "../core/events.js";
+import { fetchJob, onJobEvent, storeJob } from "../core/events.js";
 import { batch, signal } from "../core/render.js";
 import { unfinishedJobs } from "../core/store.js";
 import { t, tn } from "../core/text.js";
@@ -24,7 +24,7 @@ function setWithdrawn(ids, isWithdrawn) {
 
 async function cancelNow(id, options = {}) {
   try {
-    takeJob(await remove(`/jobs/${id}`, options));
+    storeJob(await remove(`/jobs/${id}`, options));
   } catch (error) {
     const isOver = ["not_cancellable", "not_found"].includes(error.code);
     showToast(isOver ? t("It had already finished.") : error.message, { kind: isOver ? "info" : "error" });

@@ -5,7 +5,7 @@ import { notesText, notesView } from "../core/notes.js";
 import { html } from "../core/render.js";
 import { formatNumber, formatTime, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
-import { labelOfCommand, wordsOf } from "../gallery/titles.js";
+import { labelOfCommand, promptOf } from "../gallery/titles.js";
 
 const PLATFORMS = { web: () => t("Page or API"), cli: () => t("Command line"), discord: () => "Discord", telegram: () => "Telegram" };
 const SHOWN_ELSEWHERE = ["asked", "prompts", "prompt", "question", "negative_prompt", "style", "seed", "steps", "guidance_scale", "sampler", "schedule", "strength", "width", "height", "model", "count", "loras"];
@@ -64,7 +64,7 @@ export function listFacts(job, media, sourceText) {
 /** All facts in AUTOMATIC1111's format, with this picture's seed. */
 function allAsText(job, media, rows) {
   const text = job.result?.parameters;
-  if (!text) return [wordsOf(job), ...rows.map(([label, value]) => `${label}: ${value}`)].join("\n");
+  if (!text) return [promptOf(job), ...rows.map(([label, value]) => `${label}: ${value}`)].join("\n");
   return media?.seed === null || media?.seed === undefined ? text : text.replace(/\bSeed: \d+/, `Seed: ${media.seed}`);
 }
 
@@ -82,5 +82,5 @@ export function factsView(job, media, sourceText) {
 }
 
 /** The prompt as typed. @param {object} job */
-export const wordsView = (job) => html`<div class="viewer-words"><p>${wordsOf(job)}</p>${copyButton(t("prompt"), wordsOf(job))}</div>`;
+export const wordsView = (job) => html`<div class="viewer-words"><p>${promptOf(job)}</p>${copyButton(t("prompt"), promptOf(job))}</div>`;
 

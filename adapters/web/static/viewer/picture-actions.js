@@ -1,7 +1,7 @@
 // Actions on the shown picture.
 
 import { get, mediaUrl, post } from "../core/api.js";
-import { takeJob } from "../core/events.js";
+import { storeJob } from "../core/events.js";
 import { icon } from "../core/icons.js";
 import { html, nothing } from "../core/render.js";
 import { goBack, navigate } from "../core/router.js";
@@ -23,7 +23,7 @@ export const close = () => goBack("/gallery");
 async function submit(body, message) {
   try {
     const ticket = await post("/jobs", { ...body, parent: shownJob.peek().id });
-    takeJob(await get(`/jobs/${ticket.id}`));
+    storeJob(await get(`/jobs/${ticket.id}`));
     showToast(message, { action: { label: t("Queue"), run: () => navigate("/queue") }, timeoutMs: 6000 });
   } catch (error) {
     showToast(error.message, { kind: "error" });
@@ -106,7 +106,7 @@ const menuView = (name, label, entries) => html`
       <button type="button" class="menu-item" @click=${(event) => { event.currentTarget.closest("details").open = false; void run(); }}>${text}</button>`)}</div>
   </details>`;
 
-function changesOf() {
+function extensionsOf() {
   const entries = [
     ["zoom", t("Extend on all sides"), {}], ["square", t("Make it square"), {}],
     ["pan", t("Extend to the left"), { direction: "left" }], ["pan", t("Extend to the right"), { direction: "right" }],
@@ -127,7 +127,7 @@ export function actionsView() {
   const [job, entry] = [shownJob.value, shownEntry.value];
   if (!job || !entry) return nothing;
   if (entry.kind !== "picture") return textActions();
-  const changes = changesOf();
+  const changes = extensionsOf();
   return html`
     <div class="viewer-actions" data-key-of=${shownKey.value}>
       ${buttonView("vary", t("Vary"), vary, { key: "V" })}

@@ -6,7 +6,7 @@ import { icon } from "../core/icons.js";
 import { batch, html, nothing, repeat, signal } from "../core/render.js";
 import { isFinished, jobs, jobSignal, putJobs } from "../core/store.js";
 import { t } from "../core/text.js";
-import { nameOf, shorten, wordsOf } from "../gallery/titles.js";
+import { nameOf, shorten, promptOf } from "../gallery/titles.js";
 
 const MAX_SHOWN = 100;
 
@@ -88,7 +88,7 @@ function childrenOf(job) {
   const shown = made.flatMap((one) => (one.result?.media ?? []).flatMap((media, index) => (media ? [{ media, one, number: index + 1 }] : [])));
   const waiting = made.filter((one) => !isFinished(one) && !one.options.question);
   return [
-    ...waiting.map((one) => html`<li class="viewer-waiting"><span class="spinner" aria-hidden="true"></span><span>${shorten(wordsOf(one), 24)}</span></li>`),
+    ...waiting.map((one) => html`<li class="viewer-waiting"><span class="spinner" aria-hidden="true"></span><span>${shorten(promptOf(one), 24)}</span></li>`),
     ...shown.reverse().map(({ media, one, number }) => thumbnailView(media.id, nameOf(one, number), `/p/${one.id}/${number}`)),
   ];
 }

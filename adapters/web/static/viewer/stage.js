@@ -106,7 +106,7 @@ const attach = (given) => {
 const showFull = (event) => event.target.classList.add("viewer-loaded");
 
 /** The thumbnail that the grid has already loaded, to show immediately. */
-function seenUrl(key, id) {
+function loadedUrl(key, id) {
   /** @type {HTMLImageElement} */
   const image = document.querySelector(`[data-key="${key}"] img`);
   return image?.currentSrc || mediaUrl(id, 256);
@@ -126,7 +126,7 @@ export function stageView({ key, media, alt, isBlurred, extra = nothing, swipe }
       @pointerdown=${onPointerDown} @pointermove=${onPointerMove} @pointerup=${onPointerUp} @pointercancel=${onPointerUp}>
       ${repeat([key], (one) => one, () => html`
         <div class="viewer-zoom ${isBlurred ? "viewer-blurred" : ""}">
-          <img class="viewer-first" src=${seenUrl(key, id)} alt="" draggable="false" .style=${limits}>
+          <img class="viewer-first" src=${loadedUrl(key, id)} alt="" draggable="false" .style=${limits}>
           <img class="viewer-full" src=${full} alt=${alt} width=${width || nothing} height=${height || nothing} draggable="false" decoding="async" .style=${limits} @load=${showFull}>
         </div>`)}
       ${extra}

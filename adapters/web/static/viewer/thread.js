@@ -1,7 +1,7 @@
 // Questions about the picture, and their answers, which stay with it.
 
 import { get, post } from "../core/api.js";
-import { takeJob } from "../core/events.js";
+import { storeJob } from "../core/events.js";
 import { html, live, nothing, repeat, signal, SignalView, storedSignal } from "../core/render.js";
 import { sentenceView } from "../core/sentence.js";
 import { fieldError } from "../core/states.js";
@@ -37,7 +37,7 @@ async function send(command, options, mediaId) {
   problem.value = "";
   try {
     const ticket = await post("/jobs", { command, options, images: [mediaId] });
-    takeJob(await get(`/jobs/${ticket.id}`));
+    storeJob(await get(`/jobs/${ticket.id}`));
     return true;
   } catch (error) {
     problem.value = error.message;

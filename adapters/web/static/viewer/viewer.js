@@ -52,7 +52,7 @@ function leaveStep() {
 
 /** @param {import("../core/router.js").Place} place */
 export function load({ params }) {
-  stops ??= [registerShortcuts(t("Picture"), shortcuts()), runOnSignals(prepare), onJobEvent(takeErasure)];
+  stops ??= [registerShortcuts(t("Picture"), shortcuts()), runOnSignals(prepare), onJobEvent(handleErasure)];
   batch(() => {
     shown.value = { job: params.job, number: /^[1-9]\d{0,2}$/.test(params.n) ? Number(params.n) : 0 };
     compared.value = null;
@@ -65,7 +65,7 @@ export function load({ params }) {
 }
 
 /** The shown job was deleted elsewhere. */
-function takeErasure(name, { id }) {
+function handleErasure(name, { id }) {
   if (name === "erased" && id === shown.peek().job) problem.value = { code: "not_found" };
 }
 
