@@ -13,6 +13,7 @@ from adapters.discord.views import build_view
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
 from bot.chat.buttons import offered_buttons
+from bot.chat.command_lines import split_command_lines
 from bot.chat.follow_ups import needs_demo_hint
 from bot.chat.picture_texts import alt_of
 from bot.chat.replies import ChatFile
@@ -36,13 +37,20 @@ def to_plain_text(text: str, limit: int = MAX_CONTENT) -> str:
 
 
 def _escape(text: str) -> str:
-    return discord.utils.escape_markdown(text, ignore_links=False)
+    """All markup but that of command lines, which are code."""
+    return "".join(
+        f"`{part}`" if number % 2 else discord.utils.escape_markdown(part, ignore_links=False)
+        for number, part in enumerate(split_command_lines(text))
+    )
 
 
 def _truncate(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
-    return text[: limit - 1].rstrip("\\").rstrip() + "\u2026"
+    cut = text[: limit - 1].rstrip("\\")
+    if cut.replace("\\`", "").count("`") % 2:  # within a command line
+        cut = cut.rpartition("`")[0]
+    return cut.rstrip() + "\u2026"
 
 
 def render_placeholder(usecases: UseCases, ticket: Ticket, *, extra_line: str = "") -> dict[str, Any]:

@@ -21,6 +21,7 @@ from telegram import (
 )
 
 from adapters.telegram.bot_client import ChatMoved, NotReached, UnreadableResponse, translate_errors
+from adapters.telegram.code_entities import mark_commands
 from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, NotModified, PhotoRejected, TopicDeleted
 from adapters.telegram.file_request import MAX_DOWNLOAD_MB
 from adapters.telegram.rate_limit import Lane, TelegramRateLimiter
@@ -95,11 +96,13 @@ class TelegramApi:
         self, target: ChatTarget, text: str, markup: InlineKeyboardMarkup | ForceReply | None = None
     ) -> Message:
         """Raises: PlatformError."""
+        shown, entities = mark_commands(truncate(text, MAX_TEXT))
         return await self._post(
             target,
             lambda to: self.bot.send_message(
                 to.chat,
-                truncate(text, MAX_TEXT),
+                shown,
+                entities=entities,
                 reply_markup=markup,
                 link_preview_options=LinkPreviewOptions(is_disabled=True),
                 **_target_arguments(to),
@@ -112,13 +115,15 @@ class TelegramApi:
         """As a file, if Telegram does not accept it as a photo, or it is transparent. Raises: PlatformError."""
         if has_transparency(media) and not has_spoiler:  # a file cannot be hidden
             return await self.send_document(target, media, "picture", caption, markup)
+        text, entities = mark_commands(truncate_caption(caption))
         try:
             return await self._post(
                 target,
                 lambda to: self.bot.send_photo(
                     to.chat,
                     media.data,
-                    truncate_caption(caption),
+                    text,
+                    caption_entities=entities,
                     filename=file_name(media, "picture"),
                     has_spoiler=has_spoiler,
                     reply_markup=markup,
@@ -136,12 +141,14 @@ class TelegramApi:
         self, target: ChatTarget, media: Media, name: str, caption: str = "", markup: InlineKeyboardMarkup | None = None
     ) -> Message:
         """Raises: PlatformError."""
+        text, entities = mark_commands(truncate_caption(caption))
         return await self._post(
             target,
             lambda to: self.bot.send_document(
                 to.chat,
                 media.data,
-                truncate_caption(caption) or None,
+                text or None,
+                caption_entities=entities,
                 filename=file_name(media, name),
                 disable_content_type_detection=True,
                 reply_markup=markup,
@@ -151,10 +158,12 @@ class TelegramApi:
 
     async def send_album(self, target: ChatTarget, files: Mapping[str, Media], caption: str = "") -> list[Message]:
         """Two to ten files by name as one album, with a caption under the last. Raises: PlatformError."""
+        text, entities = mark_commands(truncate_caption(caption))
         parts = [
             InputMediaDocument(
                 one.data,
-                truncate_caption(caption) or None if number == len(files) else None,
+                text or None if number == len(files) else None,
+                caption_entities=entities if number == len(files) else None,
                 filename=file_name(one, name),
                 disable_content_type_detection=True,
             )
@@ -201,12 +210,14 @@ class TelegramApi:
     async def edit_text(self, ref: str, text: str, markup: InlineKeyboardMarkup | None) -> None:
         """Raises: MessageGone, WrongMessageKind (it is a picture), PlatformError."""
         chat, number = parse_ref(ref)
+        shown, entities = mark_commands(truncate(text, MAX_TEXT))
         await self._edit(
             chat,
             self.bot.edit_message_text(
-                truncate(text, MAX_TEXT),
+                shown,
                 chat,
                 number,
+                entities=entities,
                 reply_markup=markup,
                 link_preview_options=LinkPreviewOptions(is_disabled=True),
             ),
@@ -214,8 +225,10 @@ class TelegramApi:
 
     async def edit_caption(self, ref: str, text: str, markup: InlineKeyboardMarkup | None) -> None:
         chat, number = parse_ref(ref)
+        shown, entities = mark_commands(truncate_caption(text))
         await self._edit(
-            chat, self.bot.edit_message_caption(chat, number, caption=truncate_caption(text), reply_markup=markup)
+            chat,
+            self.bot.edit_message_caption(chat, number, caption=shown, caption_entities=entities, reply_markup=markup),
         )
 
     async def edit_photo(
@@ -231,8 +244,9 @@ class TelegramApi:
         """Replace a message by this picture, as a file if Telegram does not accept it as a photo, or it is
         transparent."""
         chat, number = parse_ref(ref)
-        text, name = truncate_caption(caption), file_name(media, "picture")
-        photo = InputMediaPhoto(media.data, text, filename=name, has_spoiler=has_spoiler)
+        name = file_name(media, "picture")
+        text, entities = mark_commands(truncate_caption(caption))
+        photo = InputMediaPhoto(media.data, text, caption_entities=entities, filename=name, has_spoiler=has_spoiler)
         if has_spoiler or not has_transparency(media):
             try:
                 await self._edit(chat, self.bot.edit_message_media(photo, chat, number, reply_markup=markup))
@@ -242,7 +256,9 @@ class TelegramApi:
             except UnclearAnswer as error:
                 if tries < error.patience:
                     raise
-        file = InputMediaDocument(media.data, text, filename=name, disable_content_type_detection=True)
+        file = InputMediaDocument(
+            media.data, text, caption_entities=entities, filename=name, disable_content_type_detection=True
+        )
         await self._edit(chat, self.bot.edit_message_media(file, chat, number, reply_markup=markup))
 
     async def _edit(self, chat: int, call: Awaitable[Message | bool]) -> None:
@@ -265,9 +281,8 @@ class TelegramApi:
     async def answer_callback(self, query_id: str, text: str = "", *, is_alert: bool = False) -> None:
         """Answer a button press. Raises: PlatformError, also if it is too old."""
         with translate_errors():
-            await self.bot.answer_callback_query(
-                query_id, truncate(text, MAX_CALLBACK_TEXT) or None, show_alert=is_alert
-            )
+            plain, _ = mark_commands(truncate(text, MAX_CALLBACK_TEXT))
+            await self.bot.answer_callback_query(query_id, plain or None, show_alert=is_alert)
 
     async def download_file(self, file_id: str, max_mb: float) -> bytes:
         """Tried a few times while Telegram responds. Raises: TooLarge, UnsupportedMedia, PlatformError."""

@@ -121,6 +121,15 @@ def test_no_text_is_too_long(text: str) -> None:
     assert len(rendering.to_plain_text(text)) <= 2000
 
 
+def test_command_lines_are_code_and_other_markup_is_not() -> None:
+    assert rendering.to_plain_text("Run `easel models use a_b`, *not* `this`.") == (
+        r"Run `easel models use a_b`, \*not\* \`this\`."
+    )
+    cut = rendering.to_plain_text("x" * 1990 + " `easel models use a_b`")
+    assert "`" not in cut
+    assert cut.endswith("\u2026")
+
+
 async def test_an_expired_link_is_explained(app: DiscordApp, ann: SimulatedUser) -> None:
     photo = a_photo(app.server)
     app.server.state.advance_clock(90_000)

@@ -155,7 +155,7 @@ async def test_without_a_classifier_strangers_are_refused_and_admins_are_served(
         assert app.discord.is_admin(str(bob.person.id))
         assert not app.discord.is_admin(str(ann.person.id))
 
-    assert "easel models use paint" in refused
+    assert " `easel models use paint` " in refused
     assert served.attachments[0].is_spoiler
     assert "not checked" in served.content
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.telegram.code_entities import mark_commands
 from adapters.telegram.polling import MAX_WAIT_S, backoff_s
 from adapters.telegram.rate_limit import Lane, RateLimit, RateLimits, TelegramRateLimiter
 from adapters.telegram.text_limits import MAX_CAPTION, truncate, truncate_caption, utf16_length
@@ -14,6 +15,7 @@ from tests.telegram.flood_limits import FloodLimits
 from tests.telegram.rules import problems_of
 
 FOX = "\U0001f98a"
+SETUP = "easel setup"
 KEYBOARD = '{"inline_keyboard": [[{"text": "a", "callback_data": "' + "x" * 65 + '"}]]}'
 GROUP, PRIVATE = -100, 100
 
@@ -27,6 +29,14 @@ class Clock:
 
 
 # ---------------------------------------------------------------- lengths
+
+
+def test_command_lines_are_code_and_other_backticks_stay():
+    plain, entities = mark_commands(f"{FOX} `{SETUP}`, a `word`. `{SETUP}`")
+
+    assert plain == f"{FOX} {SETUP}, a `word`. {SETUP}"
+    assert [(one.type, one.offset, one.length) for one in entities] == [("code", 3, 11), ("code", 26, 11)]
+    assert mark_commands("a `word`") == ("a `word`", None)
 
 
 @settings(max_examples=60, deadline=None)

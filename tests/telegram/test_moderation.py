@@ -100,7 +100,7 @@ async def test_blocked_words_and_a_missing_classifier(tmp_path, server):
 
         assert (app.adapter.is_admin(str(bob["id"])), app.adapter.is_admin(str(ann["id"]))) == (True, False)
 
-    assert "easel models use paint" in text_of(refused)
+    assert "(Admins: easel models use paint installs it.)" in text_of(refused)
     assert "occoli" not in text_of(blocked)
     assert served["has_media_spoiler"] is True
     assert "not checked" in text_of(served)
