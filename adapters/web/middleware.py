@@ -95,36 +95,34 @@ class KeyLimitMiddleware:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = self._name_of(scope, Headers(scope=scope)) if scope["type"] == "http" and self._limit else None
-        if key is None:
-            await self._app(scope, receive, send)
-            return
-        if self._counts[key] >= self._limit:
+        names = self._names_of(scope, Headers(scope=scope)) if scope["type"] == "http" and self._limit else []
+        if any(self._counts[name] >= self._limit for name in names):
             sentence = "Too many requests with this API key are under way. Try again when one has ended."
             problem = Problem("too_many_requests", sentence, headers={"Retry-After": "2"})
             await problem(scope, receive, send)
             return
-        self._counts[key] += 1
+        self._counts.update(names)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._counts[key] -= 1
-            if not self._counts[key]:
-                del self._counts[key]
+            self._counts.subtract(names)
+            for name in names:
+                if not self._counts[name]:
+                    del self._counts[name]
 
-    def _name_of(self, scope: Scope, headers: Headers) -> tuple[str, str] | None:
-        """The key, however the caller is let in by it; what they show, before that was checked once: nobody takes up
-        another person's limit by the prefix of their key."""
+    def _names_of(self, scope: Scope, headers: Headers) -> list[tuple[str, str]]:
+        """What the caller shows and, once that was checked, its key: nobody takes up another person's limit by the
+        prefix of their key, and the requests that began before the check count too."""
         header = headers.get("authorization")
         if header is not None:
             text = header.partition(" ")[2].strip()  # as `read_bearer` reads it, however the header is spelled
-            return _count_by("bearer", text, self._find_key(text))
+            return _names("bearer", text, self._find_key(text))
         token = read_session(scope, headers)
-        return None if token is None else _count_by("session", token, self._find_session(token))
+        return [] if token is None else _names("session", token, self._find_session(token))
 
 
-def _count_by(kind: str, shown: str, prefix: str | None) -> tuple[str, str]:
-    return (kind, shown) if prefix is None else ("key", prefix)
+def _names(kind: str, shown: str, prefix: str | None) -> list[tuple[str, str]]:
+    return [(kind, shown)] if prefix is None else [(kind, shown), ("key", prefix)]
 
 
 class LingeringCloseMiddleware:
