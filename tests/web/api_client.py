@@ -27,7 +27,7 @@ async def job_of(client: httpx2.AsyncClient, job_id: str) -> dict[str, Any]:
 
 async def wait_for(client: httpx2.AsyncClient, job_id: str, *states: str) -> dict[str, Any]:
     """The job once it is in one of the states (default: finished)."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (job := await job_of(client, job_id))["state"] not in (states or FINAL):  # noqa: ASYNC110 - the server is polled
             await asyncio.sleep(0.02)
     return job

@@ -131,7 +131,7 @@ async def open_easel(data_dir: Path, *, has_workers: bool = False, **safety: Any
 
 
 def open_client(easel: ServedEasel) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=easel.url, timeout=10, trust_env=False)
+    return httpx2.AsyncClient(base_url=easel.url, timeout=30, trust_env=False)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 async def wait_until(client, path, is_done):
     """The body of the first response that `is_done`."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not is_done(body := (await client.get(f"/api/v1/{path}")).json()):  # noqa: ASYNC110 - asked as a page does
             await asyncio.sleep(0.01)
     return body

@@ -190,7 +190,8 @@ async def test_every_call_of_the_api_requires_a_caller(server, client):
             problem(await client.request(method, address), 401, "unauthorized")
 
 
-async def test_an_unknown_caller_is_refused_before_the_body_is_read(server, client):
+async def test_an_unknown_caller_is_refused_before_the_body_is_read(server, client, monkeypatch):
+    monkeypatch.setattr("adapters.web.middleware.DRAIN_TIMEOUT_S", 60.0)
     await server.create_key("Ada")
 
     answer = await client.post("/api/v1/media", files={"file": bytes(50 * 2**20)})

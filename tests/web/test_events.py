@@ -94,7 +94,7 @@ async def test_progress_comes_at_most_twice_a_second(server, client):
                 if len(times) == 4:
                     break
 
-    assert times[-1] - times[0] > 1.3
+    assert times[-1] - times[0] > 0.8  # 1.5, unless the first was read late; without the limit 0.1
 
 
 async def test_a_finished_job_sends_state_and_result_and_closes(shared_client):
@@ -160,7 +160,7 @@ async def test_a_disconnected_follower_is_forgotten(server, client):
         await anext(stream.aiter_lines())
         assert server.is_followed(job_id)
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while server.is_followed(job_id):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.02)
 
@@ -191,7 +191,7 @@ async def names_until_the_end(easel, headers, end) -> list[str]:
             events = parsed(stream)
             first = await anext(events)
             await end(client)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 return [first["name"], *[event["name"] async for event in events]]
 
 
@@ -251,5 +251,5 @@ async def test_a_key_revoked_while_its_stream_opens_gets_no_events(easel, monkey
         client.headers["Authorization"] = f"Bearer {text}"
         job_id = (await ask(client, imagine("slow")))["id"]
         monkeypatch.setattr(type(easel.usecases.jobs), "get_ticket", revoke_first)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await events_of(client, job_id) == []
