@@ -166,7 +166,7 @@ class PositionalUNet(torch.nn.Module):
 def _require_supported(config: Any) -> None:
     """Raises: UnsupportedModule."""
     unknown = [name for name in _UNSUPPORTED if config.get(name) is not None]
-    if config.addition_embed_type not in (None, "text_time"):
+    if config.addition_embed_type not in (None, "text", "text_time"):
         unknown.append("addition_embed_type")
     if unknown:
         raise UnsupportedModule(f"its UNet has conditions that have no compiled form: {', '.join(unknown)}")

@@ -44,7 +44,7 @@ class ImageSequence:
         pass_count: its denoiser passes so far, and the next one.
         call_arguments: of its next pass, by name; `batch_key`, `rows` and `tokens` come from the `BatchingRule` of the
             module it calls. A sequence that is not batched has a unique key.
-        backend: what makes its next pass: "torch", or the backend of a compiled denoiser.
+        backend: what makes its next pass, or made the last: "torch", or the backend of a compiled denoiser.
         parts: of the divided call that it waits for.
         parts_done: of all divided calls, which shows that a long step goes on.
         whole, part_number: of a part: the image, and which of its parts this is.
@@ -121,7 +121,7 @@ class ImageSequence:
         self.pending_call = outcome
         module = self._modules.get(outcome.component)
         if module is None or module.rule is None:
-            self.batch_key, self.backend = id(self), TORCH
+            self.batch_key = id(self)
             return
         rule = module.rule
         self.call_arguments = rule.bind_arguments(outcome)

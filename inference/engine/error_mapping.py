@@ -6,7 +6,10 @@ from bot.errors import EaselError, EngineError, ModelUnavailable, OutOfMemory
 from bot.ports import Task
 from inference.ipc.child import format_traceback
 
-_OUT_OF_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+_OUT_OF_MEMORY_MESSAGES = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory"),
+    *("bad_alloc", "failed to allocate memory"),  # OpenVINO and ONNX Runtime
+)
 _DETAIL_LIMIT = 8000
 
 

@@ -3,7 +3,6 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
 from inference.backends.export import export_module
@@ -34,9 +33,3 @@ def save_v_prediction(folder: Path) -> Path:
     kind = type(pipeline.scheduler)
     kind.from_config(pipeline.scheduler.config, prediction_type="v_prediction").save_pretrained(folder / "scheduler")
     return folder
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def backend_name(request: pytest.FixtureRequest) -> str:
-    require_backend(request.param)
-    return request.param

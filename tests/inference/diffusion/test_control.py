@@ -105,15 +105,14 @@ SAVERS = {"sd": save_diffusion, "sdxl": save_sdxl}
 class Peer:
     """An engine and the stock pipelines with the same weights."""
 
-    def __init__(self, folder: Path, family: str, dtype: str) -> None:
+    def __init__(self, folder: Path, family: str, dtype: str, **model: Any) -> None:
         stock = diffusers.DiffusionPipeline.from_pretrained(folder / "model", dtype=getattr(torch, dtype))
         self.paths = {kind: str(folder / kind) for kind in ("canny", "lineart", "scribble")}
         if family == "sdxl":
             self.paths |= dict.fromkeys(("depth", "pose"), str(folder / "depth"))
         self.is_xl = family == "sdxl"
-        self.model = make_model(
-            family, tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo=str(folder / "model"), dtype=dtype, controls=self.paths
-        )
+        tasks, repo = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE), str(folder / "model")
+        self.model = make_model(family, tasks=tasks, repo=repo, dtype=dtype, controls=self.paths, **model)
         self.engine = DiffusionEngine(self.model)
         self.engine.load_model("cpu")
         self.stock, self.samplers = stock, Samplers(stock.scheduler)

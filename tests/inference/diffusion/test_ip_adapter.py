@@ -90,7 +90,9 @@ TOGETHER = ("plain", "style", "subject", "both", "several")
 class Peer:
     """One model in the engine, and as a stock pipeline with both adapters, if there is one to compare with."""
 
-    def __init__(self, folder: Path, dtype: str, *, has_stock: bool = True, **controls: Any) -> None:
+    def __init__(
+        self, folder: Path, dtype: str, *, has_stock: bool = True, backend: Any = "torch", **controls: Any
+    ) -> None:
         self.adapters = folder.parent / f"{folder.name}-adapters"
         plus = ControlSource(repo=str(self.adapters), file="plus/plus.safetensors")
         sources = {"style": str(self.adapters), "subject": plus}
@@ -99,6 +101,7 @@ class Peer:
             tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE),
             repo=str(folder),
             dtype=dtype,
+            backend=backend,
             controls=sources | controls,
         )
         self.lora = folder.parent / f"{folder.name}.safetensors"
@@ -197,25 +200,27 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+def save_with_adapters(parent: Path, family: str) -> Path:
+    """A model in a folder, with two adapters and a LoRA beside it."""
+    folder = FAMILIES[family](parent / family)
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
+    adapters = parent / f"{family}-adapters"
+    save_ip_adapter(adapters / "style.safetensors", pipeline.unet, 1)
+    save_ip_adapter(adapters / "plus" / "plus.safetensors", pipeline.unet, 2, "plus")
+    save_image_encoder(adapters / "image_encoder")
+    save_lora(pipeline, parent / f"{family}.safetensors")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory):
     """By family and dtype, loaded when first asked for."""
     folders: dict[str, Path] = {}
     loaded: dict[tuple[str, str], Peer] = {}
 
-    def save(family: str) -> Path:
-        folder = FAMILIES[family](tmp_path_factory.mktemp("adapters") / family)
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
-        adapters = folder.parent / f"{family}-adapters"
-        save_ip_adapter(adapters / "style.safetensors", pipeline.unet, 1)
-        save_ip_adapter(adapters / "plus" / "plus.safetensors", pipeline.unet, 2, "plus")
-        save_image_encoder(adapters / "image_encoder")
-        save_lora(pipeline, folder.parent / f"{family}.safetensors")
-        return folder
-
     def peer_for(family: str, dtype: str = "float32") -> Peer:
         if family not in folders:
-            folders[family] = save(family)
+            folders[family] = save_with_adapters(tmp_path_factory.mktemp("adapters"), family)
         if (family, dtype) not in loaded:
             loaded[family, dtype] = Peer(folders[family], dtype)
         return loaded[family, dtype]

@@ -1,0 +1,336 @@
+"""Compiled denoisers change no image: on every installed backend, the mixed streams of the other tests equal the stock
+pipelines' images within one level. What a graph cannot compute runs on torch, in passes of its own."""
+
+from typing import Any
+
+import numpy
+import pytest
+import torch
+
+from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from inference.backends.graph import graph_backend
+from inference.backends.graph_inputs import graph_inputs_for
+from inference.checkpoints.resolve import model_path
+from inference.diffusion import compiled_denoiser, step_loop
+from inference.diffusion.engine import DiffusionEngine
+from inference.diffusion.loader import load_pipeline
+from inference.diffusion.pipeline_call import generate
+from inference.engine.cost_model import PassCostModel
+from tests.inference.backends.graphs import BACKENDS, export_denoiser, save_v_prediction
+from tests.inference.diffusion import test_batching, test_control, test_ip_adapter
+from tests.inference.diffusion.test_control import levels
+from tests.inference.families import save_sdxl
+from tests.inference.support import make_model, make_task
+from tests.inference.tiny import save_diffusion
+
+pytestmark = [pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"), pytest.mark.filterwarnings("ignore")]
+SAVERS = {"sd": save_diffusion, "sd2": save_v_prediction, "sdxl": save_sdxl}
+STARTER = "models/starter-image"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def full_passes(monkeypatch):
+    monkeypatch.setattr(PassCostModel, "best_size", lambda _self, limit, _unit=1: limit)
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def builds(request, tmp_path_factory):
+    """By family: the folder of the model, and of its build, made when first asked for. Engines find it."""
+    made: dict[str, Any] = {}
+
+    def build_for(family: str) -> tuple[Any, Any]:
+        if family not in made:
+            folder = SAVERS[family](tmp_path_factory.mktemp(family) / "model")
+            made[family] = folder, export_denoiser(request.param, folder, tmp_path_factory.mktemp("build"))
+        return made[family]
+
+    build_for.backend = request.param  # type: ignore[attr-defined]
+    return build_for
+
+
+@pytest.fixture
+def finds(monkeypatch):
+    """Let engines find this build."""
+    return lambda build: monkeypatch.setattr(compiled_denoiser, "find_build", lambda *_: build)
+
+
+def count_runs(engine: DiffusionEngine) -> dict[str, int]:
+    """Passes of the denoiser from now on: on the graph, and on torch."""
+    runs, module = {"graph": 0, "torch": 0}, engine._step_loop.modules["unet"]
+
+    def count(name: str) -> Any:
+        return lambda *_: runs.update({name: runs[name] + 1})
+
+    module.compiled.register_forward_pre_hook(count("graph"))
+    module.module.register_forward_pre_hook(count("torch"))
+    return runs
+
+
+STREAM = [
+    (request, number % 4, 3 if number == 2 else None) for number, request in enumerate(test_batching.REQUESTS[::3])
+]
+"""Text, images and masks with every sampler, guidance and size, which join and leave."""
+
+
+@pytest.mark.parametrize("family", SAVERS)
+def test_each_image_of_a_stream_equals_the_stock_pipelines(builds, finds, family):
+    folder, build = builds(family)
+    finds(build)
+    peer = test_batching.Peer(folder, backend=builds.backend)
+    runs = count_runs(peer.engine)
+
+    test_batching.check_stream(peer, *zip(*STREAM, strict=True))
+
+    assert peer.engine.capabilities["backend"] == builds.backend
+    assert runs["graph"] > 0 == runs["torch"]
+
+
+@pytest.mark.parametrize("family", test_control.SAVERS)
+def test_controls_share_passes_of_the_graph(builds, finds, family, tmp_path):
+    """ControlNets, adapters, inpainting, and images without a control."""
+    finds(builds(family)[1])
+    peer = test_control.Peer(test_control.save_model(tmp_path, family), family, "float32", backend=builds.backend)
+    tasks = test_control.mixed_stream(peer)
+    test_control.generated(peer.engine, *(peer.task(kind, (kind,), steps=1) for kind in peer.paths))
+    runs = count_runs(peer.engine)
+    images = test_control.generated(peer.engine, *tasks)
+
+    for task in tasks:
+        assert levels(images[task.id], peer.expected(task)) <= 1, task.id
+    assert runs == {"graph": test_control.STEPS, "torch": 0}
+
+
+@pytest.fixture
+def with_adapters(builds, finds, tmp_path):
+    finds(builds("sd")[1])
+    return test_ip_adapter.Peer(test_ip_adapter.save_with_adapters(tmp_path, "sd"), "float32", backend=builds.backend)
+
+
+def test_references_and_loras_run_on_torch_beside_the_graph(with_adapters):
+    names = [name for name, case in test_ip_adapter.CASES.items() if not case.options]
+    runs = count_runs(with_adapters.engine)
+    images = with_adapters.generated(*names)
+
+    for name in names:
+        assert test_ip_adapter.difference(images[name], with_adapters.expected(test_ip_adapter.CASES[name])) <= 1, name
+    assert runs["graph"] > 0 < runs["torch"]
+    assert len({images[name].tobytes() for name in names}) == len(names)
+
+
+def test_the_costs_of_both_are_kept_apart(with_adapters, builds):
+    """A task's measurements name what computed it."""
+    plain = with_adapters.task("plain", test_ip_adapter.CASES["plain"])
+    with_lora = with_adapters.task("lora", next(case for case in test_ip_adapter.CASES.values() if case.has_lora))
+    samples = {}
+    for task in (plain, with_lora, plain, with_lora):
+        with_adapters.run(task)
+        samples[task.id] = with_adapters.engine.cost_samples(task)
+
+    assert {sample.backend for sample in samples["plain"]} == {builds.backend}
+    assert {sample.backend for sample in samples["lora"]} == {"torch"}
+
+
+def test_seamless_images_run_on_torch(builds, finds):
+    folder, build = builds("sd")
+    finds(build)
+    plain, compiled = (engine_of(folder, backend) for backend in ("torch", builds.backend))
+    task = make_task(options={"width": 32, "height": 32, "tiling": True, "guidance_scale": 3.0})
+    runs = count_runs(compiled)
+
+    images = [test_control.generated(engine, task)[task.id] for engine in (plain, compiled)]
+
+    assert levels(*images) <= 1
+    assert runs == {"graph": 0, "torch": 3}
+
+
+def engine_of(folder: Any, backend: str, **model: Any) -> DiffusionEngine:
+    tasks = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
+    engine = DiffusionEngine(make_model("tiny", tasks=tasks, repo=str(folder), backend=backend, **model))
+    engine.load_model("cpu")
+    return engine
+
+
+def test_released_weights_are_loaded_for_the_first_lora(builds, finds, tmp_path, monkeypatch):
+    """Where memory has no place for both denoisers."""
+    monkeypatch.setattr(compiled_denoiser, "_keeps_original", lambda _: False)
+    finds(builds("sd")[1])
+    folder = test_ip_adapter.save_with_adapters(tmp_path, "sd")
+    peer = test_ip_adapter.Peer(folder, "float32", backend=builds.backend, has_stock=False)
+    unet = peer.engine._step_loop.modules["unet"]
+    case = next(case for case in test_ip_adapter.CASES.values() if case.has_lora)
+
+    plain = peer.run(peer.task("plain", test_ip_adapter.CASES["plain"]))["plain"]
+    assert not unet.compiled.is_original_loaded
+    image = peer.run(peer.task("lora", case))["lora"]
+    assert unet.compiled.is_original_loaded
+
+    on_torch = test_ip_adapter.Peer(folder, "float32", has_stock=False)
+    assert levels(plain, on_torch.run(on_torch.task("plain", test_ip_adapter.CASES["plain"]))["plain"]) <= 1
+    assert levels(image, on_torch.run(on_torch.task("lora", case))["lora"]) <= 1
+
+
+def test_a_pass_that_runs_out_of_memory_is_repeated_with_fewer_rows(builds, finds, monkeypatch):
+    folder, build = builds("sd")
+    finds(build)
+    peer = test_batching.Peer(folder, backend=builds.backend)
+    compiled = peer.engine._step_loop.modules["unet"].compiled
+    forward = compiled.forward
+
+    def forward_two_rows(sample, *args, **arguments):
+        if len(sample) > 2:
+            raise RuntimeError("std::bad_alloc")
+        return forward(sample, *args, **arguments)
+
+    monkeypatch.setitem(compiled.__dict__, "forward", forward_two_rows)
+    requests = [test_batching.Request(guidance=1.0, seed=seed, steps=2) for seed in (1, 2, 3, 4)]
+
+    test_batching.check_stream(peer, requests, [0] * 4, [None] * 4)
+
+    assert peer.engine._step_loop.max_rows == 2
+
+
+REFUSALS = {"not_built": None, "damaged": "damaged"}
+
+
+@pytest.mark.parametrize(("problem", "build"), REFUSALS.items())
+def test_without_a_build_that_opens_torch_serves_on(builds, finds, tmp_path, problem, build):
+    folder, _ = builds("sd")
+    (tmp_path / "graph.xml").write_text("<net")
+    finds(None if build is None else tmp_path)
+    engine = engine_of(folder, builds.backend)
+
+    images = test_control.generated(engine, make_task(options={"width": 32, "height": 32}))
+
+    assert engine.capabilities["backend"] == "torch"
+    assert engine.capabilities["backend_problem"] == problem
+    assert images
+
+
+def test_the_starter_model(builds, finds, tmp_path):
+    """One guided and one unguided image together, each within a level of the stock pipeline's."""
+    finds(export_denoiser(builds.backend, model_path(make_model(repo=STARTER)), tmp_path))
+    engine = engine_of(STARTER, builds.backend)
+    options = {"width": 256, "height": 256, "steps": 3, "negative_prompt": "", "sampler": ""}
+    tasks = [
+        make_task("a red fox", id=f"{guidance}", options=options | {"guidance_scale": guidance}, model=engine._model)
+        for guidance in (4.0, 1.0)
+    ]
+    for task in tasks:
+        engine.add_task(task)
+    images = {}
+    while len(images) < 2:
+        images |= {
+            event.task_id: numpy.frombuffer(event.image.pixels, numpy.uint8)
+            for event in engine.step()
+            if hasattr(event, "image")
+        }
+
+    stock = load_pipeline(engine._model, model_path(engine._model), "cpu")
+    for task in tasks:
+        expected = generate(stock, task, 7, lambda *_: None)[0]
+        assert levels(images[task.id], expected.reshape(-1)) <= 1, task.id
+    assert engine.capabilities["backend"] != step_loop.TORCH
+
+
+# ---------------------------------------------------------------- one call of the graph
+
+
+@pytest.fixture(scope="module", params=SAVERS)
+def graph_peer(builds, request):
+    """A UNet, its rule, and its graph."""
+    folder, build = builds(request.param)
+    graph = graph_backend(builds.backend).open(build, threads=1, precision="float32")
+    unet = load_pipeline(make_model(repo=str(folder)), folder, "cpu").unet
+    yield unet, graph_inputs_for(unet), graph
+    graph.close()
+
+
+def call(unet, rows: int, height: int = 8, width: int = 8, tokens: int = 16):
+    generator = torch.Generator().manual_seed(rows + height)
+
+    def noise(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    arguments = {
+        "sample": noise(rows, 4, height, width),
+        "timestep": torch.linspace(999, 1, rows),
+        "encoder_hidden_states": noise(rows, tokens, unet.config.cross_attention_dim),
+    }
+    if unet.config.addition_embed_type:
+        arguments["added_cond_kwargs"] = {"text_embeds": noise(rows, 16), "time_ids": 32 * noise(rows, 6).abs()}
+    return arguments
+
+
+@torch.no_grad()
+def difference(graph_peer, arguments) -> float:
+    """The largest between the graph and torch, which gets lists of its own."""
+    unet, rule, graph = graph_peer
+    inputs = rule.to_inputs(arguments)
+    assert inputs is not None
+    computed = rule.to_output(graph.run(inputs), arguments | {"return_dict": False})[0]
+    features = arguments.get("down_intrablock_additional_residuals")
+    fresh = {} if features is None else {"down_intrablock_additional_residuals": list(features)}
+    return float((computed - unet(**arguments | fresh).sample).abs().max())
+
+
+@pytest.mark.parametrize(("height", "width", "tokens"), [(8, 8, 16), (12, 8, 32), (9, 7, 3), (5, 16, 16)])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_any_rows_sizes_and_prompts(graph_peer, rows, height, width, tokens):
+    assert difference(graph_peer, call(graph_peer[0], rows, height, width, tokens)) < 2e-5
+
+
+@torch.no_grad()
+def test_a_row_alone_equals_itself_in_a_batch(graph_peer):
+    unet, rule, graph = graph_peer
+    inputs = rule.to_inputs(call(unet, 4))
+    together = graph.run(inputs)[0]
+    count = len(rule._names())
+
+    alone = [graph.run([*(one[row : row + 1] for one in inputs[:count]), *inputs[count:]])[0] for row in range(4)]
+
+    torch.testing.assert_close(torch.cat(alone), together, atol=1e-5, rtol=1e-5)
+
+
+def test_one_timestep_for_all_rows(graph_peer):
+    assert difference(graph_peer, call(graph_peer[0], 3) | {"timestep": torch.tensor(501)}) < 2e-5
+    assert difference(graph_peer, call(graph_peer[0], 3) | {"timestep": 501}) < 2e-5
+
+
+def residuals(height: int, width: int, rows: int = 2):
+    half = (-(-height // 2), -(-width // 2))
+    shapes = [(16, height, width), (16, height, width), (16, *half), (32, *half)]
+    return [torch.randn(rows, *shape) for shape in shapes]
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 7)])
+def test_residuals_of_controls(graph_peer, height, width):
+    down = residuals(height, width)
+    middle = {"mid_block_additional_residual": torch.randn(2, 32, *down[-1].shape[2:])}
+    arguments = call(graph_peer[0], 2, height, width) | {"down_block_additional_residuals": tuple(down)} | middle
+
+    assert difference(graph_peer, arguments) < 5e-5
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_features_of_adapters(graph_peer, count):
+    """The third, as SDXL's adapters have one, is for the middle."""
+    features = [torch.randn(2, 16, 4, 4), torch.randn(2, 32, 4, 4), torch.randn(2, 32, 4, 4)][:count]
+
+    assert difference(graph_peer, call(graph_peer[0], 2) | {"down_intrablock_additional_residuals": features}) < 5e-5
+
+
+@torch.no_grad()
+def test_outputs_stay_when_the_graph_runs_again(graph_peer):
+    unet, rule, graph = graph_peer
+    first = graph.run(rule.to_inputs(call(unet, 2)))[0]
+    kept = first.clone()
+
+    graph.run(rule.to_inputs(call(unet, 2, 12, 12)))
+    graph.run([torch.zeros_like(one) for one in rule.to_inputs(call(unet, 2))])
+
+    assert torch.equal(first, kept)
