@@ -198,6 +198,7 @@ class BatchedModule:
 BATCHING_RULES: Mapping[str, str] = {
     "UNet2DConditionModel": "inference.diffusion.batching:UNetBatching",
     "Flux2Transformer2DModel": "inference.diffusion.batching_flow:Flux2Batching",
+    "Flux3Transformer2DModel": "inference.diffusion.batching_flow:Flux2Batching",
     "Krea2Transformer2DModel": "inference.diffusion.batching_flow:Flux2Batching",
     "QwenImageTransformer2DModel": "inference.diffusion.batching_padded:QwenImageBatching",
     "QwenImage21Transformer2DModel": "inference.diffusion.batching_prefix:QwenImage21Batching",

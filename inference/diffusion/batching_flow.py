@@ -14,7 +14,7 @@ from inference.diffusion.batching import GenericBatching, expand_timestep, tenso
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.prefix_caches import JoinedReferences, split_references
 
-POSITION_IDS = frozenset({"img_ids", "txt_ids", "position_ids"})
+POSITION_IDS = frozenset({"img_ids", "txt_ids", "image_cond_ids", "position_ids"})
 _KV_ARGUMENTS = frozenset({"kv_cache", "kv_cache_mode", "num_ref_tokens"})
 PADDING_MULTIPLE = 32
 """Z-Image pads a row's prompt tokens, and its patches, to a multiple of this."""

@@ -7,6 +7,7 @@ thread-local modes stay consistent because everything runs without gradients.
 """
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -143,9 +144,16 @@ class ModuleProxy(torch.nn.Module):
             wrapper = wrappers.get(method)
             name = "_forward" if method == "forward" else method
             self.__dict__[name] = suspending if wrapper is None else wrapper(suspending)
+        self.__dict__["forward"] = self._forward_like(module)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__["_forward"](*args, **kwargs)
+    def _forward_like(self, module: torch.nn.Module) -> Method:
+        """With the module's signature, which modular pipelines read to choose their arguments."""
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return self.__dict__["_forward"](*args, **kwargs)
+
+        forward.__signature__ = inspect.signature(module.forward)  # type: ignore[attr-defined]
+        return forward
 
     def _suspend_forward(self, *args: Any, **kwargs: Any) -> Any:
         call = ModuleCall(self._name, "forward", args, kwargs, self._dtype, self._is_tiled)

@@ -66,7 +66,7 @@ def save_krea2(folder: Path) -> Path:
     Krea2Pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=make_qwen_vae(),
-        text_encoder=Qwen3VLModel(_qwen3_vl(tokenizer)),
+        text_encoder=Qwen3VLModel(make_qwen3_vl_config(tokenizer)),
         tokenizer=tokenizer,
         transformer=transformer,
         text_encoder_select_layers=(1, 2),
@@ -87,7 +87,7 @@ def save_qwen_image_21(folder: Path) -> Path:
             base_dim=8, decoder_base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1, 1], num_res_blocks=1,
             latents_mean=[0.1] * 4, latents_std=[1.5] * 4,
         ),
-        text_encoder=Qwen3VLForConditionalGeneration(_qwen3_vl(tokenizer)),
+        text_encoder=Qwen3VLForConditionalGeneration(make_qwen3_vl_config(tokenizer)),
         transformer=QwenImage21Transformer2DModel(
             in_channels=4, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
             context_in_dim=16, mlp_ratio=2, axes_dims_rope=(8, 4, 4),
@@ -176,7 +176,7 @@ def make_qwen_vae() -> AutoencoderKLQwenImage:
     return AutoencoderKLQwenImage(**QWEN_VAE, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
 
 
-def _qwen3_vl(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
+def make_qwen3_vl_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     vision = {
         "depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "patch_size": 16, "out_hidden_size": 16,
         "num_position_embeddings": 64, "deepstack_visual_indexes": [0],
@@ -200,14 +200,18 @@ def _save_parts(folder: Path, pipeline: str, processor: tuple[str, PreTrainedTok
         part.save_pretrained(folder / name)
         index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]
     kind, tokenizer = processor
-    tokenizer.save_pretrained(folder / "processor")
-    Qwen2VLImageProcessorPil(
-        patch_size=14 if kind == "Qwen2VLProcessor" else 16, min_pixels=32 * 32, max_pixels=64 * 64
-    ).save_pretrained(folder / "processor")
-    settings = folder / "processor" / "preprocessor_config.json"
+    save_qwen_processor(folder / "processor", kind, tokenizer)
+    (folder / "model_index.json").write_text(json.dumps(index | {"processor": ["transformers", kind]}))
+
+
+def save_qwen_processor(folder: Path, kind: str, tokenizer: PreTrainedTokenizerFast | None = None) -> None:
+    """`kind`: its class."""
+    (tokenizer or make_qwen_tokenizer()).save_pretrained(folder)
+    patch_size = 14 if kind == "Qwen2VLProcessor" else 16
+    Qwen2VLImageProcessorPil(patch_size=patch_size, min_pixels=32 * 32, max_pixels=64 * 64).save_pretrained(folder)
+    settings = folder / "preprocessor_config.json"
     as_on_the_hub = {"image_processor_type": "Qwen2VLImageProcessorFast", "processor_class": kind}
     settings.write_text(json.dumps(json.loads(settings.read_text()) | as_on_the_hub))
-    (folder / "model_index.json").write_text(json.dumps(index | {"processor": ["transformers", kind]}))
 
 
 def _fill_zeros(module: torch.nn.Module) -> None:
