@@ -19,7 +19,7 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 ENCODER_FOLDER = "image_encoder"
 """Where an IP-Adapter's repo has the image encoder that it was trained with."""
 _UNUSED_COMPONENTS = {"ErnieImagePipeline": ("pe", "pe_tokenizer")}
-"""Components that are neither downloaded nor loaded, by the pipeline's class: a language model that rewrites prompts."""
+"""Components that are neither downloaded nor loaded, by the pipeline's class: a model that rewrites prompts."""
 _CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 _CLASS_NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")

@@ -13,6 +13,7 @@ from bot import error_texts
 from bot.errors import DownloadFailed, EngineError, ModelRefused, StorageFull
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
+from bot.model_install.installer import required_repos
 from bot.model_install.owner_config import ModelConfigFile
 from bot.models import (
     IMAGE_TO_TEXT,
@@ -271,6 +272,12 @@ async def test_its_loras_and_the_classifier_come_with_it(env):
     await finished(env)
 
     assert env.hub.downloaded == ["org/fox", "org/lcm", "org/judge"]
+
+
+def test_of_a_repo_with_several_loras_one_file_is_fetched_and_a_file_here_is_not():
+    wanted = replace(PRESET, loras=("org/fast/sub/four.safetensors", "/loras/ink.safetensors"))
+
+    assert required_repos(wanted)[1:] == [RepoRef(repo="org/fast", file="sub/four.safetensors")]
 
 
 async def test_only_fetching_changes_nothing_else(env):

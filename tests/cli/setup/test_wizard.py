@@ -194,7 +194,7 @@ def test_a_failed_installation_does_not_stop_the_other_one(call, installed):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--image", "sd-turbbo"), "sd-turbbo is not a model for images: choose sd15-lcm,"),
+        (("--image", "sd-turbbo"), "sd-turbbo is not a model for images: choose z-image-turbo,"),
         (("--image", "blip2-flan-t5-xl"), "is not a model for images"),
         (("--discord-admin", "fox#1234"), "fox#1234 is not an account id, which is a number"),
         (("--discord-token-file", "/no/such/file"), "/no/such/file cannot be read"),
@@ -301,14 +301,14 @@ def test_the_permissions_are_those_in_the_docs():
 
 def test_a_conversation_from_end_to_end(answer, data_dir, installed):
     result, prompter = answer(
-        *("9", "sd-turbo", "none"),
+        *("99", "sd-turbo", "none"),
         *(APPLICATION, DISCORD_TOKEN, ""),
         *("fox", "80351110224678912, 80351110224678913"),
         "",
     )
 
     assert result.code == 0, result.err
-    assert "9 is not a model for images" in result.err
+    assert "99 is not a model for images" in result.err
     assert "This is the application's id" in result.err
     assert f"Invite it to a server: {bot_tokens.INVITE[:40]}" in result.out
     assert "fox is not an account id" in result.err

@@ -1,4 +1,4 @@
-"""The presets' families of 2026, from folders in the Hub's layout: they paint, and people share their passes exactly."""
+"""The presets' families of 2026, from folders in the Hub's layout: they paint, and people share passes exactly."""
 
 import json
 import shutil
@@ -10,20 +10,25 @@ import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
 from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21 as qwen_21
 from PIL import Image
+from safetensors.torch import save_file
 
 from bot.errors import ModelUnavailable
 from bot.jobs import Media
-from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE
+from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, split_repo_file
 from bot.ports import TaskImage
 from composition.settings import shipped_models
-from inference.checkpoints import identify
+from inference.checkpoints import identify, resolve
 from inference.diffusion.batching import batching_rule_for
 from inference.diffusion.batching_prefix import MAX_PREFIX
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.loader import load_pipeline
+from inference.diffusion.pipeline_call import generate
 from inference.diffusion.processors import load_processors
+from inference.diffusion.samplers import Samplers
 from inference.engine.base import ImageReady, TaskDone
+from tests.inference.diffusion.test_lora import save_lora
+from tests.inference.families import save_sdxl
 from tests.inference.recent_families import (
     TEMPLATE,
     save_ernie,
@@ -34,6 +39,7 @@ from tests.inference.recent_families import (
 )
 from tests.inference.stream import Stream, generate_alone
 from tests.inference.support import make_task, png
+from tests.inference.tiny import save_diffusion
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 PRESETS = shipped_models()
@@ -325,3 +331,61 @@ def test_settings_of_the_scheduler_replace_those_of_the_repo(folder_of):
     assert {key: config[key] for key in wanted} == wanted
     with pytest.raises(ModelUnavailable, match="has no setting colour"):
         load_pipeline(replace(spec, scheduler={"colour": 1.0}), folder_of("qwen-image-edit-2511"), "cpu")
+
+
+# ---------------------------------------------------------------- few-step LoRAs
+
+
+@pytest.mark.parametrize(("name", "save"), [("sdxl-lcm", save_sdxl), ("sd15-lcm", save_diffusion)])
+def test_a_preset_with_a_few_step_lora_paints_for_two_people(name, save, tmp_path):
+    folder = save(tmp_path / "model")
+    plain = load_pipeline(spec_of(name, folder, variant=""), folder, "cpu")
+    (tmp_path / "lora").mkdir()
+    lora = save_lora(plain, tmp_path / "lora" / "pytorch_lora_weights.safetensors")
+    engine = DiffusionEngine(replace(spec_of(name, folder, variant=""), loras=(str(lora.parent),)))
+    engine.load_model("cpu")
+    spec = PRESETS[name]
+    options = {"steps": spec.steps, "sampler": spec.sampler, "guidance_scale": spec.guidance_scale}
+    tasks = [request(name, "one", SHORT, **options), request(name, "other", "a blue cat", seed=2, **options)]
+
+    painted = paint(engine, tasks)
+
+    fused = engine._pipelines[""]
+    for task in tasks:
+        pixels, unlike = (paint_alone(pipeline, task) for pipeline in (fused, plain))
+        assert numpy.abs(painted[task.id] - pixels).max() <= 1
+        assert numpy.abs(pixels - unlike).max() > 1
+    engine.unload_model()
+
+
+def paint_alone(pipeline, task):
+    """With the task's sampler."""
+    pipeline.scheduler = Samplers(pipeline.scheduler).create_scheduler(task.options["sampler"])
+    return generate(pipeline, task, task.options["seed"], lambda *_: None)[0].astype(int)
+
+
+@pytest.mark.parametrize("name", ["qwen-image-2-1", "qwen-image-edit-2511"])
+def test_the_lora_of_a_preset_is_found_in_its_repo_and_fused(folder_of, name, tmp_path, monkeypatch):
+    (lora,) = PRESETS[name].loras
+    repo, file = split_repo_file(lora)
+    monkeypatch.setattr(resolve, "cached_repo_path", lambda *asked: {(repo, "", name): tmp_path}[asked])
+    spec = spec_of(name, folder_of(name))
+    layer = load_pipeline(spec, folder_of(name), "cpu").transformer.transformer_blocks[0].attn.to_q
+    rows, width = layer.weight.shape
+    key = "transformer.transformer_blocks.0.attn.to_q"
+    tensors = {f"{key}.lora_A.weight": torch.ones(2, width), f"{key}.lora_B.weight": torch.ones(rows, 2)}
+    save_file(tensors, tmp_path / (file or "pytorch_lora_weights.safetensors"))
+    (tmp_path / "another.safetensors").write_bytes(b"")
+
+    fused = load_pipeline(replace(spec, loras=(lora,)), folder_of(name), "cpu")
+
+    changed = fused.transformer.transformer_blocks[0].attn.to_q.weight
+    assert torch.allclose(changed, layer.weight + 2.0, atol=1e-5)
+
+
+def test_a_lora_that_its_repo_lacks_is_named(folder_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(resolve, "cached_repo_path", lambda *_: tmp_path)
+    spec = replace(spec_of("ernie-image-turbo", folder_of("ernie-image-turbo")), loras=("org/fast/four.safetensors",))
+
+    with pytest.raises(ModelUnavailable, match=r"org/fast/four\.safetensors is not in the cache"):
+        load_pipeline(spec, folder_of("ernie-image-turbo"), "cpu")
