@@ -14,6 +14,7 @@ from composition.settings import load_settings
 if TYPE_CHECKING:
     from bot.ports import Maintenance
     from bot.usecases import PeopleUseCases, UseCases
+    from bot.usecases.person_blocking import PersonBlocking
     from storage import RestoreResult
 
 
@@ -22,6 +23,7 @@ class OpenDatabase:
     """The open database, without a pool."""
 
     people: "PeopleUseCases"
+    blocking: "PersonBlocking"
     maintenance: "Maintenance"
 
 
@@ -56,12 +58,15 @@ class Composition:
     async def open_storage_only(self, loaded: LoadedConfig) -> AsyncIterator[OpenDatabase]:
         from bot.runtime.lock import DataLock
         from bot.usecases import PeopleUseCases
+        from bot.usecases.person_blocking import PersonBlocking
         from storage import open_storage
 
         with DataLock(loaded.data_dir):
             async with open_storage(loaded.settings["storage"], loaded.data_dir) as storage:
+                jobs = storage.jobs
                 people = PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models)
-                yield OpenDatabase(people, storage.maintenance)
+                blocking = PersonBlocking(storage.administration, lambda one, job: jobs.request_cancel(job, one.id))
+                yield OpenDatabase(people, blocking, storage.maintenance)
 
     async def restore_database(self, loaded: LoadedConfig, source: Path) -> "RestoreResult":
         from bot.runtime.lock import DataLock

@@ -44,7 +44,7 @@ def _add_create(keys: typer.Typer, session: Session) -> None:
                 )
             return 0
 
-        return _run_with_admin_client(session, config, data_dir, work)
+        return run_with_admin_client(session, config, data_dir, work)
 
 
 def _add_list(keys: typer.Typer, session: Session) -> None:
@@ -54,7 +54,7 @@ def _add_list(keys: typer.Typer, session: Session) -> None:
             _print_keys(await client.list_keys(), as_json=as_json)
             return 0
 
-        return _run_with_admin_client(session, config, data_dir, work)
+        return run_with_admin_client(session, config, data_dir, work)
 
 
 def _add_revoke(keys: typer.Typer, session: Session) -> None:
@@ -79,7 +79,7 @@ def _add_revoke(keys: typer.Typer, session: Session) -> None:
                     )
             return 0
 
-        return _run_with_admin_client(session, config, data_dir, work)
+        return run_with_admin_client(session, config, data_dir, work)
 
 
 def _add_unlock(keys: typer.Typer, session: Session) -> None:
@@ -104,10 +104,10 @@ def _add_unlock(keys: typer.Typer, session: Session) -> None:
                 )
             return 0
 
-        return _run_with_admin_client(session, config, data_dir, work)
+        return run_with_admin_client(session, config, data_dir, work)
 
 
-def _run_with_admin_client(
+def run_with_admin_client(
     session: Session, config: Path | None, data_dir: Path | None, work: Callable[["AdminClient"], Awaitable[int]]
 ) -> int:
     """The exit code of `work`, done by the server if there is one."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bot.ports import Maintenance
     from bot.settings import RenamedSetting, Secrets
     from bot.usecases import PeopleUseCases, UseCases
+    from bot.usecases.person_blocking import PersonBlocking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,13 @@ class LoadedConfig:
 
 
 class DatabaseAdmin(Protocol):
-    """An open database without a worker pool, for API keys and the `db` commands."""
+    """An open database without a worker pool, for API keys, people and the `db` commands."""
 
     @property
     def people(self) -> "PeopleUseCases": ...
+
+    @property
+    def blocking(self) -> "PersonBlocking": ...
 
     @property
     def maintenance(self) -> "Maintenance": ...

@@ -1,10 +1,10 @@
-"""Jobs and keys as JSON. Jobs have the same shape as in REST, so scripts see one format everywhere."""
+"""Jobs, keys and people as JSON. Jobs have the same shape as in REST, so scripts see one format everywhere."""
 
 from typing import Any
 
 from adapters.web.views import format_time, job_json
 from bot.jobs import JobState
-from bot.ports import ApiKey
+from bot.ports import ApiKey, PersonSummary
 
 JobBody = dict[str, Any]
 """The body of `GET /jobs/{id}`."""
@@ -24,4 +24,15 @@ def key_body(key: ApiKey) -> dict[str, Any]:
         "created_at": format_time(key.created_at),
         "last_used_at": format_time(key.last_used_at),
         "revoked_at": format_time(key.revoked_at),
+    }
+
+
+def person_body(summary: PersonSummary) -> dict[str, Any]:
+    """As in REST, without usage and keys."""
+    return {
+        "id": summary.person.id,
+        "name": summary.person.name,
+        "accounts": [{"platform": platform, "account": account} for platform, account in summary.accounts],
+        "jobs": summary.jobs,
+        "blocked": summary.person.is_blocked,
     }

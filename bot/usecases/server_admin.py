@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from bot.errors import InvalidOption, JobNotFound, NotCancellable
+from bot.errors import InvalidOption
 from bot.jobs import Job, JobState
 from bot.ports import (
     Administration,
@@ -28,6 +28,7 @@ from bot.ports import (
 from bot.runtime.incidents import IncidentLog
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.people import PeopleUseCases
+from bot.usecases.person_blocking import PersonBlocking
 from bot.usecases.requests import Ticket
 
 log = structlog.get_logger()
@@ -82,27 +83,9 @@ class ServerAdmin:
     async def set_blocked(
         self, caller: Person, admin: str, person_id: str, *, is_blocked: bool
     ) -> tuple[Person, Sequence[str]]:
-        """Nothing new is made for a blocked person, and their open jobs are cancelled; what they have stays theirs.
-
-        Idempotent; also returns the ids of the jobs that were cancelled. Raises: NotFound; InvalidOption: it is the
-        local person, or the caller.
-        """
-        person = await self.administration.get_person(person_id)
-        if is_blocked and (person.is_local or person.id == caller.id):
-            raise InvalidOption("person", "not_blockable", value=person.name)
-        person, open_jobs = await self.administration.set_blocked(person_id, is_blocked=is_blocked)
-        cancelled = [one for one in open_jobs if await self._try_to_cancel(person, one)] if is_blocked else []
-        action = "person_blocked" if is_blocked else "person_unblocked"
-        log.info("a person was blocked or unblocked", action=action, admin=admin, person=person_id, jobs=cancelled)
-        return person, cancelled
-
-    async def _try_to_cancel(self, owner: Person, job_id: str) -> bool:
-        """False: it has ended meanwhile."""
-        try:
-            await self.jobs.cancel_job(owner, job_id)
-        except (JobNotFound, NotCancellable):
-            return False
-        return True
+        """See `PersonBlocking`. Raises: NotFound; InvalidOption: it is the local person, or the caller."""
+        blocking = PersonBlocking(self.administration, self.jobs.cancel_job)
+        return await blocking.set_blocked(admin, person_id, is_blocked=is_blocked, caller=caller.id)
 
     async def create_key(
         self, caller: Person, admin: str, *, person: str | None, is_admin: bool, name: str | None

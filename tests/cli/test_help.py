@@ -25,6 +25,7 @@ COMMANDS: tuple[list[str], ...] = (
     [], ["serve"], ["imagine"], ["caption"], ["ask"], ["fetch"], ["doctor"],
     ["history"], ["show"], ["cancel"], ["export"], ["models"], ["models", "list"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"], ["keys", "unlock"],
+    ["people"], ["people", "list"], ["people", "block"], ["people", "unblock"],
     ["db"], ["db", "upgrade"], ["db", "check"], ["db", "backup"], ["db", "restore"],
 )  # fmt: skip
 

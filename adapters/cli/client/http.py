@@ -23,6 +23,7 @@ RECONNECT_TIMEOUT_S = 60.0
 """How long to wait for a server that stopped while a job was followed."""
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 _POLL_INTERVAL_S = 0.5
+PEOPLE = "/api/v1/admin/people"
 
 
 @asynccontextmanager
@@ -165,6 +166,16 @@ class HttpClient:
     async def revoke_key(self, prefix: str) -> dict[str, Any]:
         response = await self.send_request("DELETE", f"/internal/keys/{quote(prefix, safe='')}", is_safe=True)
         body: dict[str, Any] = response.json()
+        return body
+
+    async def list_people(self, q: str) -> list[dict[str, Any]]:
+        page = (await self.send_request("GET", PEOPLE, params={"q": q, "limit": 100}, is_safe=True)).json()
+        shown = ("id", "name", "accounts", "jobs", "blocked")
+        return [{name: one[name] for name in shown} for one in page["people"]]
+
+    async def set_blocked(self, person_id: str, *, is_blocked: bool) -> dict[str, Any]:
+        path, method = f"{PEOPLE}/{quote(person_id, safe='')}/block", "PUT" if is_blocked else "DELETE"
+        body: dict[str, Any] = (await self.send_request(method, path, is_safe=True)).json()
         return body
 
     async def unlock(self) -> dict[str, Any]:

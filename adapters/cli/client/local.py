@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from adapters.cli.client.types import JobRequest, PriceQuote
 from adapters.cli.ports import CompositionRoot, DatabaseAdmin, LoadedConfig
-from adapters.cli.views import JobBody, job_body, key_body
+from adapters.cli.views import JobBody, job_body, key_body, person_body
 from bot.jobs import Origin
 from bot.ports import Person
 from bot.usecases import Request, UseCases
@@ -93,6 +94,15 @@ class LocalAdminClient:
 
     async def revoke_key(self, prefix: str) -> dict[str, Any]:
         return key_body(await self.database.people.revoke_key(prefix))
+
+    async def list_people(self, q: str) -> list[dict[str, Any]]:
+        day = datetime.now(UTC).date().isoformat()
+        page = await self.database.blocking.administration.list_people(day, q=q.strip(), before=None, limit=100)
+        return [person_body(one) for one in page.items]
+
+    async def set_blocked(self, person_id: str, *, is_blocked: bool) -> dict[str, Any]:
+        person, cancelled = await self.database.blocking.set_blocked("local", person_id, is_blocked=is_blocked)
+        return {"id": person.id, "name": person.name, "blocked": person.is_blocked, "cancelled": list(cancelled)}
 
     async def unlock(self) -> dict[str, Any]:
         active = await self.database.people.unlock()

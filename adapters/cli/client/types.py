@@ -57,7 +57,7 @@ class JobClient(Protocol):
 
 
 class AdminClient(Protocol):
-    """API keys, as JSON bodies, and backups. Every method raises only EaselError."""
+    """API keys and people, as JSON bodies, and backups. Every method raises only EaselError."""
 
     async def create_key(self, person: str | None, *, is_admin: bool) -> dict[str, Any]:
         """`key` is the complete key, which is shown only once."""
@@ -65,6 +65,12 @@ class AdminClient(Protocol):
     async def list_keys(self) -> list[dict[str, Any]]: ...
 
     async def revoke_key(self, prefix: str) -> dict[str, Any]: ...
+
+    async def list_people(self, q: str) -> list[dict[str, Any]]:
+        """Those whose name contains `q`, or whose id or account it is; 100 at most."""
+
+    async def set_blocked(self, person_id: str, *, is_blocked: bool) -> dict[str, Any]:
+        """`cancelled`: the ids of the jobs that were cancelled."""
 
     async def unlock(self) -> dict[str, Any]:
         """`locked` stays true while there are `active_keys`."""
