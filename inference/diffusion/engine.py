@@ -31,6 +31,7 @@ from inference.diffusion.masks import mask_notes
 from inference.diffusion.pass_costs import pass_cost_samples
 from inference.diffusion.pipeline_call import SEED_COUNT, supported_options
 from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, RunExtension, sampler_name
+from inference.diffusion.prefix_caches import max_tasks
 from inference.diffusion.previews import Previewer, preview_decoder
 from inference.diffusion.prompt_cache import PromptConditioner
 from inference.diffusion.references import AdapterReferences
@@ -92,7 +93,7 @@ class DiffusionEngine:
 
     @property
     def free_slots(self) -> int:
-        return max(0, MAX_TASKS - len(self._tasks))
+        return max(0, int(self._capabilities.get("rows", MAX_TASKS)) - len(self._tasks))
 
     @property
     def capabilities(self) -> Mapping[str, Any]:
@@ -130,7 +131,7 @@ class DiffusionEngine:
             "revision": model_revision(self._model, folder),
             "family": base_model_family(pipeline),
             "dtype": dtype_name(getattr(denoiser, "dtype", pipeline.dtype)),
-            "rows": MAX_TASKS,
+            "rows": min(MAX_TASKS, max_tasks(pipeline)),
             "backend": opened.backend,
             **({"backend_problem": opened.problem} if opened.problem else {}),
         }

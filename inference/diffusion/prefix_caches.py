@@ -4,6 +4,7 @@ Each image has a cache of its own, which its pipeline makes. In a shared pass th
 pass stores goes to the rows' caches, and what it reads comes from them.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,13 @@ from typing import Any
 import torch
 
 from inference.diffusion.batching import pad_tokens
+
+MAX_TASKS = {"Flux2KleinKVPipeline": 4, "QwenImage21Pipeline": 4}
+"""Tasks in flight at the same time, by the pipeline's class: a reference's cache takes about 2 GiB."""
+
+
+def max_tasks(pipeline: Any) -> int:
+    return MAX_TASKS.get(type(pipeline).__name__, sys.maxsize)
 
 
 class StoredPrefixes:

@@ -286,6 +286,11 @@ def test_rows_of_klein_kv_share_passes_with_equally_many_reference_tokens(engine
     assert not any({"of two", "drawn"} & set(names) and len(names) > 1 for names in stream.passes)
 
 
+@pytest.mark.parametrize(("name", "most"), [("qwen-image-2-1", 4), ("flux2-klein-9b-kv", 4), ("krea-2-turbo", 16)])
+def test_models_with_prefix_caches_run_fewer_jobs_at_a_time(engines, name, most):
+    assert (engines(name).capabilities["rows"], engines(name).free_slots) == (most, most)
+
+
 # ---------------------------------------------------------------- loading
 
 
