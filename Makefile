@@ -15,7 +15,7 @@ VENV = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
-.PHONY: help run test quick check format lint types contracts tests times locales bench crash fuzz audit sbom lock vendor clean
+.PHONY: help run test quick backends check format lint types contracts tests times locales bench crash fuzz audit sbom lock vendor clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -27,6 +27,8 @@ test: .venv/.dev tests ## set up the test tools, run all tests
 
 quick: .venv/.dev ## run the tests that start no process, no browser and no torch, but for the slowest, in a minute
 	$(VENV) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --quick
+
+backends: .venv/.backends ## install the optional libraries whose tests are skipped without them
 
 check: .venv/.dev format lint types contracts tests ## run everything that CI runs: format, lint, types, contracts, tests
 
@@ -92,6 +94,10 @@ clean: ## remove .venv, caches and builds; never data
 
 .venv/.dev: .venv/.runtime
 	@$(PYTHON) scripts/install.py --dev
+	@touch $@
+
+.venv/.backends: .venv/.dev
+	@$(PYTHON) scripts/install.py --backends
 	@touch $@
 
 .venv/tools/.%: .venv/.runtime pyproject.toml

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sets up `.venv` in this clone: `python scripts/install.py [--dev | --tools GROUP]`. `make` calls it.
+"""Sets up `.venv` in this clone: `python scripts/install.py [--dev | --backends | --tools GROUP]`. `make` calls it.
 
 Standard library only, and syntax that Python 3.7 can parse, so that an old Python prints an error message instead of a
 traceback.
@@ -227,6 +227,11 @@ def install_dev() -> None:
     install_packages(["--group", "dev"], read_uv_environment())
 
 
+def install_backends() -> None:
+    print_message("Installing the optional libraries that tests need (about 250 MB download) ...")
+    install_packages(["--group", "backends"], read_uv_environment())
+
+
 def install_tools(group: str) -> None:
     """Install a dependency group into `.venv/tools`."""
     print_message(f"Installing the tools of the group {group} into .venv/tools ...")
@@ -239,6 +244,7 @@ def install_tools(group: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Set up .venv in this clone of Easel.")
     parser.add_argument("--dev", action="store_true", help="install the tools for tests and checks")
+    parser.add_argument("--backends", action="store_true", help="install the optional libraries that tests need")
     parser.add_argument(
         "--tools", metavar="GROUP", help="install the tools of a group, audit or fuzz, into .venv/tools"
     )
@@ -250,6 +256,8 @@ def main() -> int:
             install_tools(arguments.tools)
         elif arguments.dev:
             install_dev()
+        elif arguments.backends:
+            install_backends()
         else:
             install_runtime()
     except SetupError as error:

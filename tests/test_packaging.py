@@ -12,6 +12,7 @@ import pytest
 from scripts import install
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("adapters", "benchmarks", "bot", "composition", "inference", "scripts", "storage", "tests", "training")
 FORBIDDEN = {"torchvision", "spandrel", "onnxruntime"}
 OF_ONE_PACKAGE = {
     "accelerate", "diffusers", "torch", "transformers",  # inference, training
@@ -49,6 +50,30 @@ def test_neither_constraints_nor_dependencies_contain_a_package_that_breaks_a_cp
     names = {name_of(line) for line in read_pins() + read_project()["project"]["dependencies"]}
 
     assert names & FORBIDDEN == set()
+
+
+def test_no_module_star_imports_a_library():
+    """With onnxruntime installed, `from diffusers import *` raises."""
+    sources = [path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
+    star = [
+        path
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+    ]
+
+    assert star == []
+
+
+def test_what_the_tests_need_of_the_extras_is_one_group():
+    project = read_project()
+    extras = {
+        name: {name_of(one) for one in these} for name, these in project["project"]["optional-dependencies"].items()
+    }
+    optional = set().union(*(extras[name] for name in ("openvino", "onnx", "gguf", "bnb", "quant")))
+
+    assert {name_of(one) for one in project["dependency-groups"]["backends"]} == optional
+    assert optional & {name_of(pin) for pin in read_pins()} == set()
 
 
 def test_the_constraints_contain_no_cuda_packages_which_each_build_of_torch_chooses():
