@@ -4,6 +4,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from bot.errors import Unauthorized
 from tests.web.page.conftest import find_violations
 
 pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
@@ -31,7 +32,7 @@ async def discord_code(server):
 async def sign_in(tab, server, key):
     await tab.page.goto(f"{server.url}/queue")
     await tab.sign_in(key)
-    await expect(tab.page.get_by_role("heading", name="Queue")).to_be_visible()
+    await expect(tab.page.get_by_role("heading", name="Queue", exact=True)).to_be_visible()
 
 
 async def test_a_code_for_a_chat_links_once_it_is_written_there(server, tab, bob):
@@ -101,3 +102,50 @@ async def test_ones_pictures_are_downloaded_and_an_outage_is_said(server, tab):
     assert (await download.value).suggested_filename == "easel.zip"
     await tab.page.keyboard.press("Escape")
     await expect(dialog).to_have_count(0)
+
+
+async def test_signing_out_everywhere_ends_the_other_browser_within_one_event(server, tab, phone, bob):
+    await sign_in(tab, server, bob)
+    await sign_in(phone, server, bob)
+    dialog = await open_account(tab)
+    await dialog.get_by_role("button", name="Sign out everywhere").click()
+    question = tab.page.get_by_role("dialog", name="Sign out everywhere?")
+    assert await find_violations(tab.page) == []
+    await question.get_by_role("button", name="Cancel").click()
+    await expect(question).to_have_count(0)
+    await dialog.get_by_role("button", name="Sign out everywhere").click()
+    await question.get_by_role("button", name="Sign out everywhere").press("Enter")
+
+    await tab.page.wait_for_url(f"{server.url}/")
+    await expect(tab.page.get_by_role("heading", name="Sign in to Easel")).to_be_visible()
+    await expect(phone.page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+    await tab.sign_in(bob)  # the key is as good as before
+    await expect(tab.page.get_by_role("textbox", name="Prompt")).to_be_visible()
+
+
+async def test_everything_is_deleted_once_that_is_confirmed_for_all_linked_accounts(server, phone, bob):
+    usecases = server.usecases
+    person, _ = await usecases.people.authenticate(bob)
+    await usecases.links.link(person, "web:bob", await discord_code(server))
+    await sign_in(phone, server, bob)
+    dialog = await open_account(phone)
+    await expect(dialog.get_by_role("button", name="Unlink Ann on Discord")).to_be_visible()
+    await dialog.get_by_role("button", name="Delete everything about me").click()
+    question = phone.page.get_by_role("dialog", name="Delete everything about me?")
+    await expect(question).to_contain_text("Discord: Ann")
+    await question.get_by_role("button", name="Delete everything").click()
+    await expect(question.get_by_role("alert")).to_contain_text("Tick the box")
+    assert await find_violations(phone.page) == []
+    assert await phone.page.evaluate("document.documentElement.scrollWidth") <= 390
+    await question.get_by_label("Yes, delete everything about me").check()
+    await phone.page.route("**/api/v1/me", lambda route: route.abort(), times=1)
+    await question.get_by_role("button", name="Delete everything").click()
+    await expect(question.get_by_role("alert")).to_contain_text("is not responding")
+    await question.get_by_label("Yes, delete everything about me").check()
+    await question.get_by_role("button", name="Delete everything").press("Enter")
+
+    await phone.page.wait_for_url(f"{server.url}/")
+    await expect(phone.page.get_by_role("heading", name="Sign in to Easel")).to_be_visible()
+    with pytest.raises(Unauthorized):
+        await usecases.people.authenticate(bob)
+    assert (await usecases.people.identify_account("discord", "1", "Ann")).id != person.id

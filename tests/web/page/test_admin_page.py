@@ -187,6 +187,26 @@ async def test_people_are_found_and_get_quotas(server, phone, keys, ann):
     assert phone.errors == []
 
 
+async def test_a_person_is_blocked_and_unblocked_and_what_they_ask_for_is_refused(server, tab, keys, ann):
+    await open_tab(tab, server, keys[0], "people", "&q=ann")
+    card = tab.page.locator(".admin-card")
+    await card.get_by_role("button", name="Block Ann", exact=True).click()
+    question = tab.page.get_by_role("dialog", name="Block Ann?")
+    await expect(question).to_contain_text("queued and running jobs are cancelled")
+    assert await find_violations(tab.page) == []
+    await question.get_by_role("button", name="Block", exact=True).press("Enter")
+    await expect(card.locator(".tag", has_text="Blocked")).to_be_visible()
+    assert await find_violations(tab.page) == []
+    refused = await ann.post("/api/v1/jobs", json={"command": "imagine", "options": {"prompt": "a fox"}})
+    assert "blocked you" in refused.json()["detail"]
+    await card.get_by_role("button", name="Unblock Ann").click()
+
+    await expect(card.locator(".tag", has_text="Blocked")).to_have_count(0)
+    await expect(card.get_by_role("button", name="Block Ann", exact=True)).to_be_focused()
+    await imagine(ann, SECRET_WORDS)
+    assert tab.errors == []
+
+
 async def test_everybodys_jobs_are_cancelled_without_reading_them(server, tab, keys, ann):
     job_id = await imagine(ann, f"slow {SECRET_WORDS}")
     await open_tab(tab, server, keys[0], "queue")
@@ -261,8 +281,14 @@ async def test_refusals_and_incidents_are_found_without_words(server, tab, keys,
     logs = server.data_dir / "logs"
     logs.mkdir(exist_ok=True)
     (logs / "easel.log").write_text(json.dumps({"event": "a job failed", "incident": code}) + "\n")
+    person, _ = await server.usecases.people.authenticate(keys[1])
+    since = datetime.now(UTC) - timedelta(days=1)
+    refused = {"platform": "telegram", "command": "imagine", "reason": "words", "keep": 9, "keep_since": since}
+    await server.storage.refusals.add_refusal(person.id, **refused)
     await open_tab(tab, server, keys[0], "refused")
-    await expect(tab.page.locator(".admin-card")).to_contain_text("Ann")
+    await expect(tab.page.locator(".admin-card")).to_have_count(2)
+    await expect(tab.page.locator(".admin-card").first).to_contain_text("imagine · Telegram · not accepted")
+    await expect(tab.page.locator(".admin-card").last).to_contain_text("Ann")
     assert await find_violations(tab.page) == []
     await tab.page.get_by_role("link", name="Incidents").click()
     await tab.page.get_by_label("Incident code").fill(code)

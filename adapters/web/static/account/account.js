@@ -10,13 +10,23 @@ import { hasKey, loadUnfinished, quota, refreshQuota, signOut } from "../core/st
 import { formatNumber, formatTime, t, tn } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { copyText } from "./copying.js";
+import { askToForget, signOutEverywhere } from "./leaving.js";
 
 const PLATFORMS = { discord: "Discord", telegram: "Telegram", web: t("Page or API"), local: t("This computer") };
 const CHATS = ["discord", "telegram"];
 const accounts = signal(null);
 const failure = signal(null);
-/** "", "code" (ours is shown), "typing" (theirs is typed) or "preview". */
-const step = signal({ name: "" });
+/**
+ * @typedef {object} Step
+ * @property {"" | "code" | "typing" | "preview"} name "code": ours is shown; "typing": theirs is typed
+ * @property {string} [code]
+ * @property {string} [until] when ours ends
+ * @property {object} [sides] of a preview: what each account has
+ * @property {string} [error] a sentence
+ * @property {boolean} [isBusy]
+ */
+
+const step = signal(/** @type {Step} */ ({ name: "" }));
 const isExporting = signal(false);
 
 /** Opens the dialog of the account. */
@@ -73,6 +83,7 @@ async function unlink(one) {
 
 function linkView() {
   const { name } = step.value;
+  /** @type {Record<Step["name"], (step: any) => unknown>} */
   const views = { "": offerView, code: codeView, typing: typingView, preview: previewView };
   return html`<section class="account-part" aria-labelledby="account-link"><h3 id="account-link">${t("Link Discord or Telegram")}</h3>${views[name](step.value)}</section>`;
 }
@@ -162,10 +173,12 @@ const rounded = (value) => formatNumber(Math.round(value * 10) / 10);
 
 const mergedQuota = ({ used, limit }) => (limit === null ? t("The quota is unlimited.") : t("The combined quota is {limit} device-seconds a day, {used} of them used today.", { limit: rounded(limit), used: rounded(used) }));
 
+const nameOf = (one) => `${PLATFORMS[one.platform] ?? one.platform}: ${one.name}`;
+
 const sideView = (title, side) => html`
   <div class="card">
     <h4>${title}</h4>
-    <p>${side.accounts.map((one) => `${PLATFORMS[one.platform] ?? one.platform}: ${one.name}`).join(", ")}</p>
+    <p>${side.accounts.map(nameOf).join(", ")}</p>
     <p class="hint">${tn(side.jobs, "{n} job", "{n} jobs")} · ${tn(side.pictures, "{n} picture", "{n} pictures")}</p>
   </div>`;
 
@@ -198,9 +211,11 @@ const dataView = () => html`
     <h3 id="account-data">${t("Your data")}</h3>
     <div class="row">
       <button type="button" ?disabled=${isExporting.value} @click=${exportAll}>${icon("download")}${isExporting.value ? t("Preparing download…") : t("Download all pictures")}</button>
-      ${hasKey.value ? html`<button type="button" @click=${signOut}>${icon("sign-out")}${t("Sign out of this browser")}</button>` : nothing}
+      ${hasKey.value ? html`<button type="button" @click=${signOut}>${icon("sign-out")}${t("Sign out of this browser")}</button>
+        <button type="button" @click=${signOutEverywhere}>${t("Sign out everywhere")}</button>` : nothing}
+      <button type="button" @click=${() => askToForget((accounts.value ?? []).map(nameOf))}>${icon("trash")}${t("Delete everything about me")}</button>
     </div>
-    <p class="hint">${t("The download is a zip with a JSON file for each picture. Delete single pictures in the gallery. To permanently delete everything in all linked accounts, send /privacy forget to the bot.")}</p>
+    <p class="hint">${t("The download is a zip with a JSON file for each picture. Delete single pictures in the gallery.")}</p>
   </section>`;
 
 async function exportAll() {

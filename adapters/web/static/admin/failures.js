@@ -1,4 +1,4 @@
-// Blocked jobs, and failed jobs by incident code.
+// What was blocked, before it was accepted and while it ran, and failed jobs by the code that a person was told.
 
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat } from "../core/render.js";
@@ -16,8 +16,8 @@ export const refusedTab = {
   title: () => t("Blocked"),
   load: () => void refused.load(),
   view: () => html`
-    <p class="hint admin-note">${t("Jobs that were blocked while running. Their prompts and pictures are private and not shown.")}</p>
-    ${resourceView(refused, (body) => (body.blocked.length ? html`<ul class="admin-list">${repeat(body.blocked, (job) => job.id, failureView)}</ul>` : stateView({ icon: "check", title: t("No blocked jobs"), text: t("Jobs blocked by the classifier or a rule appear here.") })))}
+    <p class="hint admin-note">${t("Refused requests, and jobs that were blocked while running. Their prompts and pictures are private and not shown.")}</p>
+    ${resourceView(refused, (body) => (body.blocked.length ? html`<ul class="admin-list">${repeat(body.blocked, (job) => job.id ?? job.created_at, failureView)}</ul>` : stateView({ icon: "check", title: t("Nothing was blocked"), text: t("Requests and jobs blocked by the classifier or a rule appear here.") })))}
     ${moreView(refused)}`,
 };
 
@@ -51,10 +51,10 @@ function incidentsView({ incidents: jobs, log }, code) {
 }
 
 const failureView = (job) => html`
-  <li class="admin-card" data-job=${job.id}>
-    <div class="row"><h2>${job.person.name}</h2><span class="admin-badge">${job.code || t("failed")}</span>
+  <li class="card admin-card" data-job=${job.id ?? nothing}>
+    <div class="row"><h2>${job.person.name}</h2><span class="tag">${job.reason || job.code || t("failed")}</span>
       ${job.incident ? html`<a href=${`/admin?tab=incidents&code=${job.incident}`} aria-label=${t("Incident {code}", { code: job.incident })}><code>${job.incident}</code></a>` : nothing}
       <span class="spacer"></span>${timeView(job.finished_at ?? job.created_at)}</div>
-    <p class="hint">${jobFacts(job)}</p>
+    <p class="hint">${jobFacts(job)}${job.id ? nothing : html` · ${t("not accepted")}`}</p>
     ${job.message ? html`<p>${sentenceView(job.message)}</p>` : nothing}
   </li>`;

@@ -1,12 +1,12 @@
 // People, their usage and quotas, their keys.
 
-import { put, remove } from "../core/api.js";
-import { confirmDialog, openDialog } from "../core/dialog.js";
+import { remove } from "../core/api.js";
+import { confirmDialog } from "../core/dialog.js";
 import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
-import { html, nothing, repeat, signal } from "../core/render.js";
+import { html, nothing, repeat } from "../core/render.js";
 import { updateQuery } from "../core/router.js";
-import { fieldError, stateView } from "../core/states.js";
+import { stateView } from "../core/states.js";
 import { t, tn } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { factsView, formatDeviceSeconds, platformName, timeView } from "./facts.js";
@@ -43,6 +43,11 @@ function search(event) {
 
 const nobodyView = () => stateView({ icon: "account", title: t("No matching people"), text: t("Search by part of a name, or by a Discord or Telegram account ID.") });
 
+/** @param {object} person @param {"openQuota" | "block" | "unblock"} action */
+async function change(person, action) {
+  await attempt(async () => (await (await import("../person/person.js"))[action](person)) && people.reload());
+}
+
 async function createKey() {
   if (!(await attempt(async () => (await import("../keys/keys.js")).openKeyDialog()))) return;
   await people.reload();
@@ -51,12 +56,14 @@ async function createKey() {
 function personView(person) {
   const keys = person.keys.filter((key) => !key.revoked_at);
   return html`
-    <li class="admin-card" data-person=${person.id} aria-labelledby=${`person-${person.id}`}>
+    <li class="card admin-card" data-person=${person.id} aria-labelledby=${`person-${person.id}`}>
       <div class="row">
         <h2 id=${`person-${person.id}`}>${person.name}</h2>
-        ${person.local ? html`<span class="admin-badge">${t("This computer")}</span>` : nothing}
+        ${person.local ? html`<span class="tag">${t("This computer")}</span>` : nothing}
+        ${person.blocked ? html`<span class="tag">${t("Blocked")}</span>` : nothing}
         <span class="spacer"></span>
-        <button type="button" class="subtle" aria-label=${t("Quota of {name}", { name: person.name })} @click=${() => openQuota(person)}>${t("Quota")}</button>
+        <button type="button" class="subtle" aria-label=${t("Quota of {name}", { name: person.name })} @click=${() => change(person, "openQuota")}>${t("Quota")}</button>
+        ${person.local ? nothing : html`<button type="button" class="subtle" aria-label=${person.blocked ? t("Unblock {name}", { name: person.name }) : t("Block {name}", { name: person.name })} @click=${() => change(person, person.blocked ? "unblock" : "block")}>${person.blocked ? t("Unblock") : t("Block")}</button>`}
       </div>
       ${usageView(person)}
       ${factsView([
@@ -84,7 +91,7 @@ function usageView({ name, used, limit, own_limit: own }) {
 const keyView = (key, person) => html`
   <li>
     ${icon("key")}
-    <span><code>${key.prefix}</code> ${key.name && key.name !== person.name ? key.name : nothing} ${key.admin ? html`<span class="admin-badge">${t("Admin")}</span>` : nothing}
+    <span><code>${key.prefix}</code> ${key.name && key.name !== person.name ? key.name : nothing} ${key.admin ? html`<span class="tag">${t("Admin")}</span>` : nothing}
       <span class="hint">${key.last_used_at ? html`${t("last used")} ${timeView(key.last_used_at)}` : t("not used yet")}</span></span>
     <button type="button" class="subtle" aria-label=${t("Revoke key {prefix} of {name}", { prefix: key.prefix, name: person.name })} @click=${() => revoke(key, person)}>${t("Revoke")}</button>
   </li>`;
@@ -95,44 +102,4 @@ async function revoke(key, person) {
   if (await attempt(() => remove(`/admin/keys/${key.prefix}`))) showToast(t("Key {prefix} revoked.", { prefix: key.prefix }));
   await people.reload();
   await restoreFocus(`[data-person="${person.id}"] button`);
-}
-
-async function openQuota(person) {
-  const state = signal({ isOwn: person.own_limit !== null, error: "" });
-  const isSaved = await openDialog({ title: t("Quota of {name}", { name: person.name }), view: (close) => quotaForm(person, state, close) });
-  if (!isSaved) return;
-  showToast(t("Quota of {name} saved.", { name: person.name }));
-  await people.reload();
-}
-
-const quotaForm = (person, state, close) => html`
-  <form class="admin-form" novalidate @submit=${(event) => saveQuota(event, person, state, close)}>
-    <fieldset class="admin-choices">
-      <legend>${t("Device-seconds per day")}</legend>
-      <label><input type="radio" name="kind" value="usual" .checked=${!state.value.isOwn} @change=${() => (state.value = { isOwn: false, error: "" })}>${t("Default quota")}</label>
-      <label><input type="radio" name="kind" value="own" .checked=${state.value.isOwn} @change=${() => (state.value = { isOwn: true, error: "" })}>${t("Custom quota")}</label>
-    </fieldset>
-    ${state.value.isOwn ? html`
-      <div class="field">
-        <label for="admin-quota">${t("Device-seconds (0 blocks new jobs)")}</label>
-        <input id="admin-quota" name="limit" type="number" inputmode="decimal" min="0" max="1000000000" step="any" .defaultValue=${String(person.own_limit ?? person.limit ?? 600)} aria-invalid=${state.value.error ? "true" : "false"}>
-      </div>` : nothing}
-    ${fieldError(state.value.error)}
-    <div class="row dialog-actions">
-      <button type="button" @click=${() => close()}>${t("Cancel")}</button>
-      <button type="submit" class="primary">${t("Save")}</button>
-    </div>
-  </form>`;
-
-async function saveQuota(event, person, state, close) {
-  event.preventDefault();
-  const { limit } = event.currentTarget.elements;
-  if (limit && (limit.value === "" || Number(limit.value) < 0)) return void (state.value = { ...state.peek(), error: t("Enter a number of device-seconds, such as 600.") });
-  try {
-    await put(`/admin/people/${person.id}/quota`, { limit: limit ? Number(limit.value) : null });
-    close(true);
-  } catch (error) {
-    state.value = { ...state.peek(), error: error.message };
-  }
-  return undefined;
 }
