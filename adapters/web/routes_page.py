@@ -69,7 +69,7 @@ def render_failure(request: Request, problem: Problem) -> Response:
         "files": get_files(request),
         "language": language,
         "theme": _read_theme(request),
-        "title": translate("Something went wrong"),
+        "title": translate("This page could not be loaded"),
         "detail": problem.detail,
         "try_again": translate("Try again"),
         "create": translate("Create"),

@@ -89,7 +89,7 @@ async def test_a_page_that_fails_is_a_document_with_a_sentence(
     monkeypatch.setattr(WebContext, "needs_key", fail)
     by_browser = await shared_client.get(path, headers=BROWSER)
     assert (by_browser.status_code, by_browser.headers["content-type"]) == (status, "text/html; charset=utf-8")
-    assert "Something went wrong" in by_browser.text
+    assert "This page could not be loaded" in by_browser.text
     assert words in by_browser.text
     assert "secret" not in by_browser.text
     assert "start.css" in by_browser.text

@@ -308,9 +308,11 @@ async def test_each_of_many_files_is_tried_and_one_sentence_names_those_that_are
     await expect(tab.page.locator(".attach-photo img")).to_have_attribute("src", before)  # nothing was lost
     assert await find_violations(tab.page) == []
 
-    await field.set_input_files(files=[*texts[:2], file(name="empty.png", data=b" "), file("boat.png"), *texts[:3]])
+    long_name = file(name=f"{'a' * 24} sea {'b' * 30}-12.png", data=b" ")
+    await field.set_input_files(files=[*texts[:2], long_name, file("boat.png"), *texts[:3]])
 
-    await expect(alert).to_contain_text("3 of 7 files were not added. notes-0.png, notes-1.png")
+    named = f"notes-0.png, notes-1.png, {'a' * 24}…{'b' * 8}-12.png"
+    await expect(alert).to_contain_text(f"3 of 7 files were not added. {named}: ")
     await expect(alert).to_contain_text("3 more were not added: the limit is reached.")
     await expect(tab.page.locator(".attach-photo img")).to_have_attribute("alt", "boat.png")
     await expect(tab.page.locator(".attach-photo")).to_have_count(1)

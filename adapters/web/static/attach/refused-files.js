@@ -1,13 +1,15 @@
 // What is said about files that were not taken: how many, which, and why.
 
 import { t, tn } from "../core/text.js";
-import { shorten } from "../core/titles.js";
 
 const MAX_NAMED = 3;
-const MAX_NAME = 40;
+const [MAX_NAME, NAME_START, NAME_END] = [40, 24, 15];
+
+/** The end tells files apart, such as "photo-of-the-sea…-12.png". */
+const shorten = (name) => (name.length > MAX_NAME ? `${name.slice(0, NAME_START).trimEnd()}…${name.slice(-NAME_END)}` : name);
 
 function namesText(names) {
-  const named = names.slice(0, MAX_NAMED).map((name) => shorten(name, MAX_NAME)).join(", ");
+  const named = names.slice(0, MAX_NAMED).map(shorten).join(", ");
   const rest = names.length - MAX_NAMED;
   return rest > 0 ? tn(rest, "{named} and {n} more", "{named} and {n} more", { named }) : named;
 }

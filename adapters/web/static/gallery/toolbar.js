@@ -73,7 +73,7 @@ function openFilters() {
 }
 
 function countText() {
-  if (listingState.value !== "ready" || total.value === null) return t("Loading…");
+  if (listingState.value !== "ready" || total.value === null) return listingState.value instanceof Error ? "" : t("Loading…");
   return hasFilter.value ? tn(total.value, "{n} match", "{n} matches") : tn(total.value, "{n} result", "{n} results");
 }
 
