@@ -1,15 +1,15 @@
 """Replaces the database with a backup made by `db backup`.
 
 The backup is copied, checked and upgraded first; if that fails, nothing has changed. A server that was locked, or may
-have been (see `bot.ports.People.is_locked`), stays locked, revoked keys stay revoked, and the sessions of the page and
-the codes that link accounts end. Blocking; the database must not be open.
+have been (see `bot.ports.People.is_locked`), stays locked, revoked keys stay revoked, blocked persons stay blocked, and
+the sessions of the page and the codes that link accounts end. Blocking; the database must not be open.
 """
 
 import shutil
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from bot.errors import StartupError
 from bot.runtime.durable_files import SIDECAR_SUFFIXES, fsync_path, remove_sidecars, replace_database
 from bot.runtime.private_files import create_private_file, make_private_folder
 from storage import audit, people
+from storage.blocking import Blocks, add_blocks, read_blocks
 from storage.dialect import database_url
 from storage.files import MediaFiles
 from storage.link_tables import link_code
@@ -116,10 +117,12 @@ class _Access:
     Attributes:
         is_locked: the previous database refuses requests without a key; None: it is damaged.
         revoked: when its revoked keys were revoked, by prefix.
+        blocks: whom an admin has blocked.
     """
 
     is_locked: bool | None
     revoked: Mapping[str, datetime] = field(default_factory=dict)
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 def _read_access(database: Path) -> _Access:
@@ -129,7 +132,10 @@ def _read_access(database: Path) -> _Access:
     engine = create_engine(f"sqlite:///{_read_only_uri(database)}&uri=true", hide_parameters=True)
     try:
         with engine.connect() as connection:
-            return _Access(people.is_locked(connection), people.revoked_keys(connection))
+            access = _Access(people.is_locked(connection), people.revoked_keys(connection))
+            with suppress(OperationalError):  # it is of a version without blocks
+                access = replace(access, blocks=read_blocks(connection))
+            return access
     except OperationalError:  # it has no such tables
         return _Access(is_locked=False)
     except DBAPIError:
@@ -154,6 +160,7 @@ def _prepare(
             if access.is_locked is not False:
                 people.lock(connection)
             people.revoke_keys(connection, access.revoked)
+            add_blocks(connection, access.blocks)
             for used_up in (session, link_code):  # some may have been ended or used since
                 connection.execute(delete(used_up))
             rows = connection.execute(select(media.c.id, media.c.media_type)).all()

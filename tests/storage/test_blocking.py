@@ -7,7 +7,9 @@ import pytest
 from bot.errors import Blocked, NotFound
 from bot.jobs import JobError, JobState
 from bot.problem_texts.link_problems import LinkRefused
+from storage import open_storage, restore
 from storage.schema import utcnow
+from tests.storage.conftest import SETTINGS
 from tests.storage.factories import accept, claim
 
 DEFAULT_S = 100.0
@@ -84,6 +86,20 @@ async def test_neither_unlinking_nor_forgetting_renews_a_blocked_person(storage,
     await block(storage, newest, is_blocked=False)
     await storage.privacy.forget_person(newest.id)
     assert not (await seen(storage)).is_blocked
+
+
+async def test_a_restored_backup_lifts_no_block(data_dir):
+    async with open_storage(SETTINGS, data_dir) as storage:
+        ann = await seen(storage)
+        await storage.maintenance.backup(data_dir / "backup.db")
+        for owner in (ann, await seen(storage, "telegram", "7", "New")):
+            await block(storage, owner)
+    restored = restore("", data_dir, data_dir / "backup.db", busy_timeout_ms=200)
+    async with open_storage(SETTINGS, data_dir) as storage:
+        blocked = [(await seen(storage, *who)).is_blocked for who in ((), ("telegram", "7", "New"), ("telegram", "8"))]
+
+    assert restored.problems == ()
+    assert blocked == [True, True, False]
 
 
 async def test_a_blocked_person_is_linked_to_nobody(storage, ann, ben):
