@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from bot.errors import ModelUnavailable
 from bot.jobs import Media
-from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, split_repo_file
+from bot.models import IMAGE_TASKS, IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, split_repo_file
 from bot.ports import TaskImage
 from composition.settings import shipped_models
 from inference.checkpoints import identify, resolve
@@ -28,7 +28,8 @@ from inference.diffusion.processors import load_processors
 from inference.diffusion.samplers import Samplers
 from inference.engine.base import ImageReady, TaskDone
 from tests.inference.diffusion.test_lora import save_lora
-from tests.inference.families import save_sdxl
+from tests.inference.diffusion.test_families import FAMILIES
+from tests.inference.families import save_klein, save_sdxl
 from tests.inference.recent_families import (
     TEMPLATE,
     save_ernie,
@@ -44,16 +45,18 @@ from tests.inference.tiny import save_diffusion
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 PRESETS = shipped_models()
 FOLDERS = {
+    "flux2-klein-9b": save_klein,
     "flux2-klein-9b-kv": save_klein_kv,
     "krea-2-turbo": save_krea2,
     "qwen-image-2-1": save_qwen_image_21,
     "qwen-image-edit-2511": save_qwen_edit,
     "ernie-image-turbo": save_ernie,
 }
-PADDED = ("flux2-klein-9b-kv", "krea-2-turbo")
+PADDED = ("flux2-klein-9b", "flux2-klein-9b-kv", "krea-2-turbo")
 """Whose prompts are padded to one length."""
 WITH_PREFIX = ("flux2-klein-9b-kv", "qwen-image-2-1")
 """Their passes have tests of their own below."""
+WITH_LORA = {"sdxl-lcm": save_sdxl, "sd15-lcm": save_diffusion}
 EDITORS = [name for name in FOLDERS if IMAGE_TEXT_TO_IMAGE in PRESETS[name].tasks]
 SHORT, LONG = "a red fox on the blue background", "a blue cat on the red background , what is a fox ?"
 
@@ -161,6 +164,12 @@ def assert_as_alone(engine, tasks, painted):
         alone = generate_alone(engine._pipelines[""], task).pixels.astype(int)
         assert alone.std() > 5
         assert numpy.abs(painted[task.id] - alone).max() <= 1, task.id
+
+
+def test_the_family_of_every_preset_for_images_is_painted_with():
+    for_images = {name for name, spec in PRESETS.items() if IMAGE_TASKS & set(spec.tasks) and not spec.demo}
+
+    assert for_images == {*FAMILIES, *FOLDERS, *WITH_LORA}
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -341,16 +350,16 @@ def test_settings_of_the_scheduler_replace_those_of_the_repo(folder_of):
 # ---------------------------------------------------------------- few-step LoRAs
 
 
-@pytest.mark.parametrize(("name", "save"), [("sdxl-lcm", save_sdxl), ("sd15-lcm", save_diffusion)])
-def test_a_preset_with_a_few_step_lora_paints_for_two_people(name, save, tmp_path):
-    folder = save(tmp_path / "model")
+@pytest.mark.parametrize("name", WITH_LORA)
+def test_a_preset_with_a_few_step_lora_paints_for_two_people(name, tmp_path):
+    folder = WITH_LORA[name](tmp_path / "model")
     plain = load_pipeline(spec_of(name, folder, variant=""), folder, "cpu")
     (tmp_path / "lora").mkdir()
     lora = save_lora(plain, tmp_path / "lora" / "pytorch_lora_weights.safetensors")
     engine = DiffusionEngine(replace(spec_of(name, folder, variant=""), loras=(str(lora.parent),)))
     engine.load_model("cpu")
     spec = PRESETS[name]
-    options = {"steps": spec.steps, "sampler": spec.sampler, "guidance_scale": spec.guidance_scale}
+    options = {"sampler": spec.sampler, "guidance_scale": spec.guidance_scale}
     tasks = [request(name, "one", SHORT, **options), request(name, "other", "a blue cat", seed=2, **options)]
 
     painted = paint(engine, tasks)
