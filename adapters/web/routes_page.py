@@ -54,7 +54,8 @@ async def render_page(
         "language": _choose_language(request.headers.get("accept-language", "")),
         "theme": _read_theme(request),
         "needs_key": await context.needs_key(),
-        "max_upload_mb": media.max_file_mb,
+        "max_upload_mb": media.max_upload_mb,
+        "max_file_mb": media.max_file_mb,
         "too_large": explain(media.too_large()),
     }
     all_headers = {**_NO_CACHE, **(headers or {})}

@@ -64,7 +64,7 @@ async function sendFile(file) {
   uploads.value = [...uploads.peek(), entry];
   try {
     const shrunk = await shrink(file);
-    if (shrunk.size > uploadLimits.maxMb * 2 ** 20 && !/hei[cf]/i.test(file.type + file.name)) throw new Error(uploadLimits.tooLarge);
+    if (shrunk.size > uploadLimits.maxFileMb * 2 ** 20) throw new Error(uploadLimits.tooLarge);
     const media = await upload(shrunk);
     if (photoLimit.peek() === 1) dropInit();
     addPhoto(media.id, { name: file.name, recalled: readRecalled(media.parameters) });

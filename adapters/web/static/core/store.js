@@ -5,7 +5,7 @@ import { batch, computed, signal, storedSignal } from "./render.js";
 import { t } from "./text.js";
 import { finishAll, showToast } from "./toast.js";
 
-const { needsKey, maxUploadMb, tooLarge } = document.body.dataset;
+const { needsKey, maxUploadMb, maxFileMb, tooLarge } = document.body.dataset;
 
 /** "starting", "signed-out" (no session), "lost" (the session ended) or "ready". */
 export const session = signal("starting");
@@ -20,11 +20,12 @@ export const models = signal([]);
 /** Why commands and models could not be loaded: an error, or null. */
 export const storeError = signal(null);
 /** Signals of jobs by id. The map is replaced when jobs come or go; a job's signal when the job changes. */
+/** @type {import("./libraries.d.ts").Signal<Map<string, import("./libraries.d.ts").Signal<any>>>} */
 export const jobs = signal(new Map());
 /** Whether the person's unfinished jobs were loaded once. */
 export const hasJobs = signal(false);
-/** Limits of uploads: `maxMb` and the sentence for larger files. */
-export const uploadLimits = { maxMb: Number(maxUploadMb), tooLarge };
+/** Limits of uploads: `maxMb`, `maxFileMb` of HEIC, which only the server tells from others, and the sentence for larger files. */
+export const uploadLimits = { maxMb: Number(maxUploadMb), maxFileMb: Number(maxFileMb), tooLarge };
 /** Whether a key was given, so one can sign out. */
 export const hasKey = signal(needsKey === "yes");
 
@@ -35,7 +36,7 @@ export const unfinishedJobs = computed(() =>
   [...jobs.value.values()]
     .map((one) => one.value)
     .filter((job) => !isFinished(job))
-    .sort((one, other) => (one.state !== "running") - (other.state !== "running") || (one.created_at < other.created_at ? -1 : 1)),
+    .sort((one, other) => Number(one.state !== "running") - Number(other.state !== "running") || (one.created_at < other.created_at ? -1 : 1)),
 );
 export const queueCount = computed(() => unfinishedJobs.value.length);
 
@@ -51,7 +52,7 @@ export function putJobs(...changed) {
       if (known && isFinished(known.peek()) && !isFinished(job)) continue; // an answer from before its end
       if (known) known.value = isFinished(job) ? job : { ...job, preview: known.peek().preview };
     }
-    if (added.length) jobs.value = new Map([...jobs.peek(), ...added.map((job) => [job.id, signal(job)])]);
+    if (added.length) jobs.value = new Map([...jobs.peek(), ...added.map((job) => /** @type {const} */ ([job.id, signal(job)]))]);
   });
 }
 
@@ -117,6 +118,7 @@ onUnauthorized(() => {
 });
 
 /** When this browser signed in, or false. The cookie itself is not readable, and only sent to the API. */
+/** @type {import("./libraries.d.ts").Signal<number | false>} */
 const wasSignedIn = storedSignal("signed-in", false);
 
 /** Identifies the person, and loads the data that every view needs. */

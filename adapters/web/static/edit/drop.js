@@ -32,7 +32,7 @@ async function receive(file) {
   isReceiving.value = true;
   announce(t("Uploading {name}…", { name: file.name }));
   try {
-    if (file.size > uploadLimits.maxMb * 2 ** 20 && !/hei[cf]/i.test(file.type + file.name)) throw new Error(uploadLimits.tooLarge);
+    if (file.size > uploadLimits.maxFileMb * 2 ** 20) throw new Error(uploadLimits.tooLarge);
     const { id } = await upload(file);
     await navigate(`/edit/${id}`);
   } catch (error) {

@@ -74,7 +74,7 @@ export async function cancelSearch() {
 export async function addMaskFile(file) {
   regionNote.value = null;
   try {
-    if (file.size > uploadLimits.maxMb * 2 ** 20) throw new Error(uploadLimits.tooLarge);
+    if (file.size > uploadLimits.maxFileMb * 2 ** 20) throw new Error(uploadLimits.tooLarge);
     const mask = await upload(file);
     const { width, height } = picture.peek();
     const ratio = (mask.width * height) / (mask.height * width);
