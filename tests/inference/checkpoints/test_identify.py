@@ -394,3 +394,18 @@ def test_all_components_of_a_repo_are_selected_in_one_variant():
 
     assert selection.variant == "fp16"
     assert [variant_of(path) for path in selection.paths if path.endswith(".safetensors")] == ["fp16", "fp16"]
+
+
+def test_what_a_pipeline_does_not_use_and_settings_that_are_lists_are_no_components():
+    """ERNIE-Image's index also names a model that rewrites prompts; Krea 2's has a list of layers."""
+    index = {
+        "_class_name": "ErnieImagePipeline",
+        "pe": ["transformers", "Ministral3ForCausalLM"],
+        "pe_tokenizer": ["transformers", "TokenizersBackend"],
+        "text_encoder_select_layers": [2, 5, 8],
+        "transformer": ["diffusers", "ErnieImageTransformer2DModel"],
+    }
+    paths = ["model_index.json", "pe/model.safetensors", "pe/config.json", "pe_tokenizer/tokenizer.json"]
+    wanted = ["transformer/config.json", "transformer/diffusion_pytorch_model.safetensors"]
+
+    assert select(index=index, paths=[*paths, *wanted]).paths == ("model_index.json", *wanted)

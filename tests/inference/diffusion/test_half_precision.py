@@ -14,7 +14,7 @@ import numpy
 import pytest
 import torch
 from accelerate.hooks import add_hook_to_module
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLQwenImage, AutoencoderKLQwenImage21
 from PIL import Image
 
 from bot.jobs import Media
@@ -269,6 +269,39 @@ def test_calls_in_one_dtype_overlap_and_those_in_another_wait():
     other.join(5)
 
     assert module.calls[2] == ("other", torch.float32)
+
+
+class FakeVideoModule(FakeModule):
+    """Keeps what a call has computed in itself, as Qwen-Image's autoencoder does."""
+
+    def clear_cache(self):
+        pass
+
+
+def test_calls_of_a_module_that_keeps_their_state_are_made_in_turn():
+    gate = threading.Event()
+    module = FakeVideoModule(first=gate)
+    shared = SharedComponent(module)
+    calls = [ModuleCall("vae", "decode", (name,), {}) for name in ("first", "second")]
+    threads = [threading.Thread(target=shared.execute, args=(call,)) for call in calls]
+
+    threads[0].start()
+    while not module.calls:
+        threads[0].join(0.001)
+    threads[1].start()
+    threads[1].join(0.02)
+    assert module.calls == [("first", torch.float16)]
+    gate.set()
+    for thread in threads:
+        thread.join(5)
+
+    assert [name for name, _ in module.calls] == ["first", "second"]
+
+
+def test_the_autoencoders_of_qwen_image_are_such_modules():
+    assert hasattr(AutoencoderKLQwenImage, "clear_cache")
+    assert hasattr(AutoencoderKLQwenImage21, "clear_cache")
+    assert not hasattr(AutoencoderKL, "clear_cache")
 
 
 @pytest.mark.parametrize("following", [torch.float32, torch.float16])
