@@ -40,7 +40,10 @@ OPEN = """() => new Promise((resolve) => {
 
 @dataclass
 class Traffic:
-    """What a tab has requested from the network since it was followed."""
+    """What a tab has requested from the network since it was followed.
+
+    DevTools would otherwise keep a copy of each response in the renderer, whose memory is measured.
+    """
 
     sent: dict[str, str] = field(default_factory=dict)
     size: int = 0
@@ -51,7 +54,7 @@ class Traffic:
         session.on("Network.requestWillBeSent", traffic._add)
         session.on("Network.requestServedFromCache", traffic._drop)
         session.on("Network.dataReceived", traffic._count)
-        await session.send("Network.enable")
+        await session.send("Network.enable", {"maxTotalBufferSize": 0, "maxResourceBufferSize": 0})
         return traffic
 
     def _add(self, event: dict[str, Any]) -> None:
@@ -92,7 +95,7 @@ async def measure_frames(page: Page, step: int = 120, frames: int = 240) -> floa
 
 
 async def renderer_memory_mb(browser: Browser) -> float:
-    """Of the largest renderer process: its resident memory that is not shared files."""
+    """The resident memory of the largest renderer process, including its 120 MB of program files."""
     session = await browser.new_browser_cdp_session()
     processes = (await session.send("SystemInfo.getProcessInfo"))["processInfo"]
     await session.detach()
