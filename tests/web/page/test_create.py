@@ -226,7 +226,7 @@ async def test_a_question_is_answered_beside_its_photo_and_goes_on(server, tab):
     assert tab.errors == []
 
 
-async def test_an_edit_asks_for_the_part_where_no_model_follows_instructions(server, tab):
+async def test_an_edit_asks_for_the_part_where_no_model_follows_instructions(server, client, tab):
     await tab.open(server.url)
     await choose_mode(tab.page, "Edit")
     await send(tab.page, "a red roof")
@@ -238,7 +238,8 @@ async def test_an_edit_asks_for_the_part_where_no_model_follows_instructions(ser
     await expect(tab.page.get_by_role("alert")).to_contain_text("Add a mask")
     assert await find_violations(tab.page) == []
     await tab.page.get_by_role("button", name="Upscale").click()
-    await expect(tile(tab.page).locator(".create-picture")).to_have_attribute("width", "96")
+    await expect(tile(tab.page).locator(".create-picture")).to_have_css("opacity", "1")
+    assert (await newest_job(client))["result"]["media"][0]["width"] == 96
     assert tab.errors == []
 
 

@@ -39,7 +39,7 @@ export function view({ query }) {
   const current = tabOf(query);
   return html`
     <div class="page admin">
-      <div class="admin-head">
+      <div class="top-bar admin-head">
         <h1>${t("Admin")}</h1>
         <nav class="admin-tabs" aria-label=${t("Admin sections")}>
           ${Object.entries(TABS).map(([name, tab]) => html`<a class="admin-tab" href=${`/admin?tab=${name}`} aria-current=${name === current ? "page" : nothing}>${tab.title()}</a>`)}

@@ -30,10 +30,10 @@ export const devicesTab = {
 function deviceView(device) {
   const isReady = device.state === "ready";
   return html`
-    <li class="admin-card" data-device=${device.device}>
+    <li class="card admin-card" data-device=${device.device}>
       <div class="row">
         <h2>${device.device}</h2>
-        <span class=${`admin-badge ${isReady ? "admin-good" : "admin-bad"}`}>${icon(isReady ? "check" : "alert")}${STATES[device.state] ?? device.state}</span>
+        <span class=${`tag ${isReady ? "admin-good" : "admin-bad"}`}>${icon(isReady ? "check" : "alert")}${STATES[device.state] ?? device.state}</span>
       </div>
       ${memoryView(device)}
       ${factsView([

@@ -28,7 +28,7 @@ export const queueTab = {
 const emptyView = () => stateView({ icon: "queue", title: t("The queue is empty"), text: t("Everyone's running and queued jobs appear here, including those from chats and the API.") });
 
 const jobView = (job) => html`
-  <li class="admin-card admin-job" data-job=${job.id}>
+  <li class="card admin-card admin-job" data-job=${job.id}>
     <div class="admin-main">
       <h2>${job.person.name}</h2>
       <p class="hint">${jobFacts(job)}</p>

@@ -70,10 +70,10 @@ export function plotView(plot) {
   const binned = lines.map((line) => bin(minutes, line.values, { from, to, count: BINS, merge: line.merge }));
   const known = binned.flat().filter((value) => value !== null);
   const head = html`<h2 id=${`plot-${id}`}>${title}</h2>`;
-  if (!known.length) return html`<section class="admin-plot" aria-labelledby=${`plot-${id}`}>${head}<p class="hint">${t("No data for the last 24 hours yet.")}</p></section>`;
+  if (!known.length) return html`<section class="card admin-card admin-plot" aria-labelledby=${`plot-${id}`}>${head}<p class="hint">${t("No data for the last 24 hours yet.")}</p></section>`;
   const top = roundUp(Math.max(...known));
   return html`
-    <section class="admin-plot" aria-labelledby=${`plot-${id}`}>
+    <section class="card admin-card admin-plot" aria-labelledby=${`plot-${id}`}>
       <div class="row">${head}${lines.length > 1 ? legendView(lines) : nothing}</div>
       <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${t("{title}: peak {most}. The table below shows the same data.", { title, most: format(Math.max(...known)) })}>
         ${gridView(top, format)}

@@ -11,6 +11,7 @@ import { showToast, showUndo } from "../core/toast.js";
 import { factsView, jobFacts, timeView } from "./facts.js";
 import { moreView, Resource, resourceView, attempt } from "./lists.js";
 
+/** @type {[string, () => string][]} */
 const STATES = [["open", () => t("Open")], ["closed", () => t("Closed")], ["all", () => t("All")]];
 const reports = new Resource("/admin/reports", "reports");
 /** Ids of the reports whose pictures are shown. */
@@ -37,10 +38,10 @@ const emptyView = (state) => stateView({
 });
 
 const reportView = (report) => html`
-  <li class="admin-card" data-report=${report.id}>
+  <li class="card admin-card" data-report=${report.id}>
     <div class="row">
       <h2>${report.reason || t("No reason given")}</h2>
-      ${report.closed_at ? html`<span class="admin-badge">${report.outcome === "delete" ? t("Deleted") : t("Dismissed")}</span>` : nothing}
+      ${report.closed_at ? html`<span class="tag">${report.outcome === "delete" ? t("Deleted") : t("Dismissed")}</span>` : nothing}
     </div>
     ${factsView([
       [t("Created by"), report.job.person.name],

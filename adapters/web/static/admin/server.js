@@ -16,8 +16,8 @@ export const serverTab = {
   },
   view: () => html`
     <div class="admin-grid">
-      <section class="admin-card" aria-labelledby="admin-storage"><h2 id="admin-storage">${t("Storage")}</h2>${resourceView(storage, storageView)}</section>
-      <section class="admin-card" aria-labelledby="admin-retention"><h2 id="admin-retention">${t("Retention")}</h2>${resourceView(storage, retentionView)}</section>
+      <section class="card admin-card" aria-labelledby="admin-storage"><h2 id="admin-storage">${t("Storage")}</h2>${resourceView(storage, storageView)}</section>
+      <section class="card admin-card" aria-labelledby="admin-retention"><h2 id="admin-retention">${t("Retention")}</h2>${resourceView(storage, retentionView)}</section>
     </div>
     <h2>${t("Policies and limits")}</h2>
     <p class="hint admin-note">${t("Set in config.toml and read at startup.")}</p>
@@ -41,7 +41,7 @@ function retentionView({ retention: { days = 0, max_gb: most = 0 }, unused_uploa
 }
 
 const sectionView = ([name, values]) => html`
-  <section class="admin-card admin-setting" aria-labelledby=${`setting-${name}`}>
+  <section class="card admin-card admin-setting" aria-labelledby=${`setting-${name}`}>
     <h3 id=${`setting-${name}`}><code>[${name}]</code></h3>
     ${factsView(Object.entries(values).map(([key, value]) => [html`<code>${key}</code>`, valueText(value)]))}
   </section>`;

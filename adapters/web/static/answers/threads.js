@@ -5,7 +5,8 @@ import { html, nothing, repeat, SignalView } from "../core/render.js";
 import { sentenceView } from "../core/sentence.js";
 import { isFinished, jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
-import { findCommand, labelOf } from "../create/capabilities.js";
+import { labelOfCommand } from "../core/titles.js";
+import { findCommand } from "../create/capabilities.js";
 import { mode } from "../create/draft.js";
 import { startWithPhoto } from "../create/photos.js";
 import { progressText } from "../create/progress.js";
@@ -42,7 +43,7 @@ const entryView = (id) => SignalView(() => {
   const job = jobSignal(id)?.value;
   if (!job) return nothing;
   return html`<div data-job=${job.id} data-command=${job.command} data-state=${job.state}>
-    <p class="answers-question">${job.options.question || labelOf(job.command)}</p>
+    <p class="answers-question">${job.options.question || labelOfCommand(job.command)}</p>
     ${answerView(job)}
   </div>`;
 });

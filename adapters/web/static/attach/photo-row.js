@@ -5,7 +5,8 @@ import { computed, html, nothing, repeat } from "../core/render.js";
 import { icon } from "../core/icons.js";
 import { commands } from "../core/store.js";
 import { t } from "../core/text.js";
-import { command, labelOf, usedPhotos } from "../create/capabilities.js";
+import { labelOfCommand } from "../core/titles.js";
+import { command, usedPhotos } from "../create/capabilities.js";
 import { changePhoto, fillDraft, mode, photos, removePhoto } from "../create/draft.js";
 import { photoNote, uploads } from "../create/photos.js";
 import { send } from "../create/request.js";
@@ -84,12 +85,12 @@ function photoCommandsView() {
   const photo = usedPhotos.value.find((one) => one.role === "init");
   if (mode.value === "imagine" || !photo) return nothing;
   return html`<span class="hint">${t("Or:")}</span>${photoCommands.value.map((one) => html`
-    <button type="button" class="chip" title=${one.summary} @click=${() => send({ command: one.name, options: {}, images: [photo.id] })}>${labelOf(one.name)}</button>`)}`;
+    <button type="button" class="chip" title=${one.summary} @click=${() => send({ command: one.name, options: {}, images: [photo.id] })}>${labelOfCommand(one.name)}</button>`)}`;
 }
 
 export function photosView() {
   return html`
-    <div class="attach-photo-row"><ul class="attach-photos" aria-label=${t("Photos")}>
+    <div class="row attach-photo-row"><ul class="attach-photos" aria-label=${t("Photos")}>
       ${repeat(photos.value, (photo) => photo.key, photoView)}
       ${uploads.value.map((one) => html`<li class="attach-photo"><span class="spinner" aria-hidden="true"></span><span class="hint">${t("Uploading {name}…", { name: one.name || t("a photo") })}</span></li>`)}
     </ul>${photoCommandsView()}</div>`;

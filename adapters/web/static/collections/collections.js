@@ -39,7 +39,7 @@ const nameForm = (label, value, onSubmit) => html`
   </form>`;
 
 const coverView = (one) => html`
-  <span class="collections-cover">${one.cover ? html`<img src=${mediaUrl(one.cover, 256)} alt="" loading="lazy" decoding="async">` : icon("collection")}</span>
+  <span class="thumb collections-cover">${one.cover ? html`<img src=${mediaUrl(one.cover, 256)} alt="" loading="lazy" decoding="async">` : icon("collection")}</span>
   <span class="collections-name">${one.name}</span><span class="hint number">${tn(one.count, "{n} picture", "{n} pictures")}</span>`;
 
 /** Asks which collection the pictures go into, and adds them. @param {import("../gallery/actions.js").Picture[]} pictures */

@@ -95,6 +95,3 @@ export const activeOptions = computed(() => {
   const known = fittingModels.value.map((one) => one.name);
   return Object.fromEntries(values.filter(([name, value]) => supportedOptions.value.has(name) && (name !== "model" || known.includes(value))));
 });
-
-/** The name of a command as a button. @param {string} name */
-export const labelOf = (name) => name.charAt(0).toUpperCase() + name.slice(1);

@@ -1,5 +1,6 @@
 // The composer: mode, prompt, photos, choices, price, and what was refused.
 
+import { lazyPart } from "../core/parts.js";
 import { html, nothing, SignalView, signal } from "../core/render.js";
 import { sentenceView } from "../core/sentence.js";
 import { icon } from "../core/icons.js";
@@ -8,11 +9,11 @@ import { t } from "../core/text.js";
 import { activeOptions, supportedOptions } from "./capabilities.js";
 import { chipsView } from "./chips.js";
 import { mode, photos } from "./draft.js";
-import { lazyPart } from "./parts.js";
 import { addFiles, isDropping, photoNote, uploads } from "./photos.js";
 import { promptField } from "./prompt-field.js";
 import { isSending, pendingQuote, refusal, sendDraft } from "./request.js";
 
+/** @type {[string, import("../core/icons.js").IconName, () => string][]} */
 const MODES = [
   ["imagine", "create", () => t("Imagine")], ["edit", "edit", () => t("Edit")], ["ask", "ask", () => t("Ask")],
 ];
@@ -86,7 +87,7 @@ const submit = (event) => {
 };
 
 export const composerView = () => html`
-  <form class="create-composer" novalidate @submit=${submit} aria-label=${t("Composer")}>
+  <form class="top-bar create-composer" novalidate @submit=${submit} aria-label=${t("Composer")}>
     <div class="create-main">
       ${SignalView(modesView)}
       <div class="create-words">${SignalView(promptField)}</div>
@@ -94,8 +95,8 @@ export const composerView = () => html`
     </div>
     ${SignalView(photosPart)}
     ${SignalView(noteView)}
-    <div class="create-choices">
-      <div class="create-chips">${SignalView(chipsView)}${SignalView(moreView)}</div>
+    <div class="row">
+      <div class="row create-chips">${SignalView(chipsView)}${SignalView(moreView)}</div>
       <p class="hint create-facts number" id="create-facts">${SignalView(() => facts()?.factsView())}</p>
     </div>
     ${SignalView(() => notes()?.missingModelView())}

@@ -1,12 +1,12 @@
 // The route "/": the composer, and the newest results below it.
 
+import { lazyPart } from "../core/parts.js";
 import { html, runOnSignals, SignalView } from "../core/render.js";
 import { updateQuery } from "../core/router.js";
 import { registerShortcuts } from "../core/shortcuts.js";
 import { t } from "../core/text.js";
 import { composerView } from "./composer.js";
 import { mode } from "./draft.js";
-import { lazyPart } from "./parts.js";
 import { startClock } from "./progress.js";
 import { focusPrompt } from "./prompt-field.js";
 import { startPricing } from "./quote.js";
@@ -20,8 +20,8 @@ const hasKeyboard = () => !matchMedia("(pointer: coarse)").matches;
 
 /** What is not needed for the first picture. */
 async function startLater(started) {
-  const [{ listenForPhotos }, { startNotices }] = await Promise.all([import("../extras/drops.js"), import("../extras/notices.js")]).catch(() => [{}, {}]);
-  if (stops === started) stops.push(listenForPhotos?.(), startNotices?.());
+  const [drops, notices] = await Promise.all([import("../extras/drops.js"), import("../extras/notices.js")]).catch(() => []);
+  if (drops && stops === started) stops.push(drops.listenForPhotos(), notices.startNotices());
 }
 
 /** @param {import("../core/router.js").Place} place */
@@ -58,5 +58,5 @@ export const view = () => html`
   <div class="create">
     <h1 class="visually-hidden" tabindex="-1">${t("Create")}</h1>
     ${composerView()}
-    ${resultsView(html`<div class="create-foot">${SignalView(() => notices()?.noticeSwitch())}<span class="spacer"></span>${SignalView(() => notes()?.demoView())}</div>`)}
+    ${resultsView(html`<div class="row create-foot">${SignalView(() => notices()?.noticeSwitch())}<span class="spacer"></span>${SignalView(() => notes()?.demoView())}</div>`)}
   </div>`;

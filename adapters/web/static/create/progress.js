@@ -1,9 +1,9 @@
 // The status of an unfinished job in one line, with a countdown.
 
+import { lazyPart } from "../core/parts.js";
 import { effect, signal } from "../core/render.js";
 import { isFinished, queueCount } from "../core/store.js";
 import { formatSeconds, t } from "../core/text.js";
-import { lazyPart } from "./parts.js";
 
 const TICK_MS = 1000;
 const MAX_KEPT = 60;

@@ -2,11 +2,11 @@
 
 import { get } from "../core/api.js";
 import { connection } from "../core/connection.js";
+import { lazyPart } from "../core/parts.js";
 import { computed, html, nothing, repeat, runOnSignals, signal, SignalView } from "../core/render.js";
 import { errorView, loadingView } from "../core/states.js";
 import { isFinished, jobs, putJobs } from "../core/store.js";
 import { t } from "../core/text.js";
-import { lazyPart } from "./parts.js";
 import { makesPictures, tileView } from "./tiles.js";
 
 const PAGE = 40;
@@ -20,6 +20,7 @@ const tray = lazyPart("extras", () => import("../extras/queue-tray.js"));
 const answers = lazyPart("answers", () => import("../answers/threads.js"));
 
 /** "loading", "ready" or an error: whether the newest jobs are known. */
+/** @type {import("../core/libraries.d.ts").Signal<string | Error>} */
 const listing = signal("loading");
 /** Ids of jobs that were unfinished while the page was open: their cancellation is shown. */
 const witnessed = new Set();

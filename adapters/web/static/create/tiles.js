@@ -1,30 +1,26 @@
 // Tiles of the results: a picture, a running job with its preview, a job that failed.
 
-import { mediaUrl, remove } from "../core/api.js";
+import { remove } from "../core/api.js";
 import { storeJob } from "../core/events.js";
 import { icon } from "../core/icons.js";
+import { lazyPart } from "../core/parts.js";
 import { html, nothing, signal, SignalView } from "../core/render.js";
 import { isFinished, jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
+import { pictureLink, thumbnail, tileFrame } from "../core/tile.js";
+import { nameOf } from "../core/titles.js";
 import { showToast } from "../core/toast.js";
-import { findCommand, labelOf } from "./capabilities.js";
+import { findCommand } from "./capabilities.js";
 import { startFrom } from "./intent.js";
 import { startWithPhoto } from "./photos.js";
-import { lazyPart } from "./parts.js";
 import { lastPreview, progressText, shareDone } from "./progress.js";
 import { focusPrompt } from "./prompt-field.js";
 
 const FAILED_RATIO = 1.4;
-const SIZES = "(max-width: 48rem) 50vw, 18rem";
+const SIZES = "auto, (max-width: 48rem) 50vw, 18rem";
 const failures = lazyPart("answers", () => import("../answers/failure.js"));
 /** Ids of blurred pictures that were revealed. */
 const revealed = signal(new Set());
-
-/** A job's prompt or question, else its command. @param {object} job */
-export const titleOf = (job) => job.options.prompt || job.options.question || labelOf(job.command);
-
-/** @param {string} text */
-export const shorten = (text) => (text.length > 80 ? `${text.slice(0, 79).trimEnd()}…` : text);
 
 /** Width by height. The picture's own, else what was asked for. */
 function ratioOf(job, media) {
@@ -51,28 +47,28 @@ export const tileView = (id, number, tabIndex) => SignalView(() => {
   const isFailed = isFinished(job) && !media;
   const ratio = isFailed ? FAILED_RATIO : ratioOf(job, media);
   const kind = isFailed ? "create-tile-failed" : isFinished(job) ? "" : "create-tile-running";
-  return html`
-    <div class="create-tile ${kind}" data-job=${job.id} data-state=${job.state} .style=${`--ratio: ${ratio}`}>
-      ${media || !isFinished(job) ? pictureView(job, media, number, tabIndex) : failures()?.failureView(job, tabIndex)}
-    </div>`;
+  return tileFrame({
+    key: `${id}/${number}`,
+    kind: `create-tile ${kind}`,
+    style: `--ratio: ${ratio}`,
+    state: job.state,
+    content: media || !isFinished(job) ? pictureView(job, media, number, tabIndex) : failures()?.failureView(job, tabIndex),
+  });
 });
 
 function pictureView(job, media, number, tabIndex) {
   const preview = number === 1 ? lastPreview(job) : null;
   const isBlurred = media?.spoiler && !revealed.value.has(media.id);
-  const title = shorten(titleOf(job));
+  const name = nameOf(job, number);
   return html`
     ${preview ? html`<img class="create-preview" src=${preview} alt="">` : nothing}
     ${media && !isBlurred ? html`
-      <a href=${`/p/${job.id}/${number}`} class="create-open" data-tile tabindex=${tabIndex()} aria-label=${title}>
-        <img class="create-picture" src=${mediaUrl(media.id, 256)} srcset=${`${mediaUrl(media.id, 256)} 256w, ${mediaUrl(media.id, 512)} 512w`} sizes=${SIZES}
-          width=${media.width} height=${media.height} alt=${media.alt || title} loading="lazy" decoding="async" @load=${fadeIn}>
-      </a>
+      ${pictureLink(`${job.id}/${number}`, tabIndex() === 0, thumbnail(media.id, { sizes: SIZES, alt: name, kind: "create-picture", onLoad: fadeIn }))}
       ${actionsView(job, media, number, tabIndex)}` : nothing}
     ${isBlurred ? html`
-      <img class="create-picture create-shown create-blurred" src=${mediaUrl(media.id, 256)} alt="">
+      ${thumbnail(media.id, { sizes: SIZES, alt: "", kind: "create-picture create-shown tile-blurred" })}
       <button type="button" class="create-reveal" data-tile tabindex=${tabIndex()} @click=${() => (revealed.value = new Set([...revealed.peek(), media.id]))}>${t("Show this picture")}</button>` : nothing}
-    ${media ? nothing : runningView(job, title)}`;
+    ${media ? nothing : runningView(job, name)}`;
 }
 
 function startFromPicture(media, title) {
@@ -82,7 +78,7 @@ function startFromPicture(media, title) {
 
 const actionsView = (job, media, number, tabIndex) => html`
   <div class="create-actions">
-    <button type="button" class="icon-button" tabindex=${tabIndex()} aria-label=${t("Use this picture")} title=${t("Use this picture")} @click=${() => startFromPicture(media, shorten(titleOf(job)))}>${icon("photo")}</button>
+    <button type="button" class="icon-button" tabindex=${tabIndex()} aria-label=${t("Use this picture")} title=${t("Use this picture")} @click=${() => startFromPicture(media, nameOf(job, number))}>${icon("photo")}</button>
     <button type="button" class="icon-button" tabindex=${tabIndex()} aria-label=${t("Reuse settings")} title=${t("Reuse settings")} @click=${() => startFrom({ job: job.id, picture: number, how: "all_but_seed" })}>${icon("reuse")}</button>
   </div>`;
 

@@ -6,9 +6,9 @@ import { computed, html, nothing, runOnSignals, signal, storedSignal } from "../
 import { currentRoute, setTitle } from "../core/router.js";
 import { unfinishedJobs } from "../core/store.js";
 import { t, tn } from "../core/text.js";
+import { promptOf } from "../core/titles.js";
 import { announce } from "../core/toast.js";
 import { shareDone } from "../create/progress.js";
-import { titleOf } from "../create/tiles.js";
 
 const isHidden = signal(document.hidden);
 const wantsNotice = storedSignal("create.notify", false);
@@ -36,7 +36,7 @@ export function startNotices() {
   const stopEvents = onJobEvent((name, job) => {
     if (name !== "finished") return;
     isDone = document.hidden;
-    announce(job.result ? t("Done: {title}", { title: titleOf(job) }) : (job.error?.message ?? t("Cancelled.")));
+    announce(job.result ? t("Done: {title}", { title: promptOf(job) }) : (job.error?.message ?? t("Cancelled.")));
     if (isDone && wantsNotice.peek() && permission.peek() === "granted") notify(job);
   });
   return () => {
@@ -47,7 +47,7 @@ export function startNotices() {
 
 function notify(job) {
   const media = job.result?.media.find((one) => one && !one.spoiler);
-  const notice = new Notification(job.result ? t("Done") : t("Something went wrong"), { body: titleOf(job), tag: job.id, ...(media && { icon: mediaUrl(media.id, 256) }) });
+  const notice = new Notification(job.result ? t("Done") : t("Something went wrong"), { body: promptOf(job), tag: job.id, ...(media && { icon: mediaUrl(media.id, 256) }) });
   notice.addEventListener("click", () => {
     window.focus();
     notice.close();

@@ -5,7 +5,7 @@ import { connection } from "../core/connection.js";
 import { onJobEvent } from "../core/events.js";
 import { batch, computed, runOnSignals, signal } from "../core/render.js";
 import { jobs, putJobs } from "../core/store.js";
-import { promptOf } from "./titles.js";
+import { promptOf } from "../core/titles.js";
 
 const FIRST_PAGE = 60;
 const PAGE = 100;
@@ -19,6 +19,7 @@ export const order = signal([]);
 /** The number of jobs that match, on all pages; null: unknown. */
 export const total = signal(null);
 /** "loading", "ready", or an error: of the first page. */
+/** @type {import("../core/libraries.d.ts").Signal<string | Error>} */
 export const listingState = signal("loading");
 /** An error of a further page, or null. */
 export const pageError = signal(null);
@@ -37,7 +38,7 @@ let isLoading = false;
 let shownFavourites = new Set();
 let stops = null;
 
-/** @param {URLSearchParams} query */
+/** @param {URLSearchParams} query @returns {Record<string, string>} */
 export function readFilter(query) {
   const values = Object.fromEntries(FILTERS.map((name) => [name, (query.get(name) ?? "").trim()]));
   return { ...values, favourite: values.favourite === "true" ? "true" : "" };
@@ -45,6 +46,7 @@ export function readFilter(query) {
 
 export const hasFilter = computed(() => FILTERS.some((name) => filter.value[name]));
 
+/** @param {Record<string, string>} filter @param {Record<string, any>} more */
 function toQuery({ state, ...rest }, more) {
   const query = new URLSearchParams(more);
   for (const [name, value] of Object.entries(rest)) if (value) query.set(name, value);

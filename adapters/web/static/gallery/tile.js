@@ -1,28 +1,26 @@
 // One tile of the grid: a picture, an answer with its photo, or a job without a result.
 
-import { mediaUrl } from "../core/api.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, SignalView } from "../core/render.js";
 import { sentenceView } from "../core/sentence.js";
 import { jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
+import { pictureLink, thumbnail, tileFrame } from "../core/tile.js";
+import { labelOfCommand, nameOf, shorten, promptOf } from "../core/titles.js";
 import { selected } from "./selection.js";
-import { labelOfCommand, nameOf, shorten, promptOf } from "./titles.js";
 
-/** A picture that is as sharp as its place needs. @param {string} id @param {number} width CSS pixels @param {string} alt @param {string} [kind] */
-const thumbnail = (id, width, alt, kind = "") => html`
-  <img class=${kind} src=${mediaUrl(id, 256)} srcset=${`${mediaUrl(id, 256)} 256w, ${mediaUrl(id, 512)} 512w`} sizes=${`${Math.round(width)}px`} alt=${alt} loading="lazy" decoding="async">`;
+const sizesOf = (width) => `${Math.round(width)}px`;
 
 function pictureView(job, number, width) {
   const media = job.result?.media[number - 1];
   if (!media) return nothing;
-  return thumbnail(media.id, width, nameOf(job, number), media.spoiler ? "gallery-blurred" : "");
+  return thumbnail(media.id, { sizes: sizesOf(width), alt: nameOf(job, number), kind: media.spoiler ? "tile-blurred" : "" });
 }
 
 function answerView(job, width) {
   const photo = job.images[0];
   return html`
-    ${photo ? thumbnail(photo.id, width * 0.4, "", "gallery-photo") : nothing}
+    ${photo ? thumbnail(photo.id, { sizes: sizesOf(width * 0.4), alt: "", kind: "gallery-photo" }) : nothing}
     <span class="gallery-words"><b>${shorten(job.options.question || labelOfCommand(job.command), 80)}</b> ${shorten(job.result.text ?? "", 240)}</span>`;
 }
 
@@ -41,15 +39,18 @@ function contentOf(entry, job, width) {
  * @param {{top: number, height: number}} row
  * @param {boolean} isTabStop
  */
-export const tileView = ({ entry, left, width }, { top, height }, isTabStop) => html`
-  <div class="gallery-tile gallery-${entry.kind}" data-key=${entry.key} .style=${`transform: translate(${left}px, ${top}px); width: ${width}px; height: ${height}px`}>
-    <a href=${`/p/${entry.key}`} tabindex=${isTabStop ? 0 : -1}>${SignalView(() => {
+export const tileView = ({ entry, left, width }, { top, height }, isTabStop) => tileFrame({
+  key: entry.key,
+  kind: `gallery-tile gallery-${entry.kind}`,
+  style: `transform: translate(${left}px, ${top}px); width: ${width}px; height: ${height}px`,
+  content: html`
+    ${pictureLink(entry.key, isTabStop, SignalView(() => {
       const job = jobSignal(entry.job)?.value;
       return job ? contentOf(entry, job, width) : nothing;
-    })}</a>
+    }))}
     ${SignalView(() => checkView(entry))}
-    ${SignalView(() => heartView(entry))}
-  </div>`;
+    ${SignalView(() => heartView(entry))}`,
+});
 
 function checkView({ job: id, number, key }) {
   const job = jobSignal(id)?.value;

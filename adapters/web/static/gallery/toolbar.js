@@ -11,10 +11,11 @@ import { collect, collections, loadCollections, manageCollections, removeFrom } 
 import { DENSITIES, density, scrollPage, shownDensity } from "./grid.js";
 import { entries, filter, hasFilter, listingState, total } from "./listing.js";
 import { clearSelection, isSelecting, isSelectMode, selectAll, selectedEntries } from "./selection.js";
-import { labelOfCommand } from "./titles.js";
+import { labelOfCommand } from "../core/titles.js";
 
 const SEARCH_DELAY_MS = 250;
 const MAX_SEARCH = 200;
+/** @type {[string, () => string][]} */
 const STATES = [["", () => t("Results")], ["all", () => t("Everything")], ["failed", () => t("Failed")], ["cancelled", () => t("Cancelled")], ["queued", () => t("Queued")], ["running", () => t("Running")]];
 
 let timer = null;
@@ -32,7 +33,8 @@ export function setFilter(changes) {
 }
 
 export function clearFilters() {
-  const field = document.getElementById("gallery-search");
+  /** @type {HTMLInputElement} */
+  const field = document.querySelector("#gallery-search");
   if (field) field.value = "";
   return setFilter({ q: null, command: null, model: null, collection: null, favourite: null, state: null });
 }
@@ -130,4 +132,4 @@ export function selectionView() {
 
 const loadNames = () => collections.peek() ?? loadCollections();
 
-export const barView = () => html`<div class="gallery-bar" @pointerenter=${loadNames} @focusin=${loadNames}>${isSelectMode.value ? selectionView() : toolbarView()}</div>`;
+export const barView = () => html`<div class="top-bar gallery-bar" @pointerenter=${loadNames} @focusin=${loadNames}>${isSelectMode.value ? selectionView() : toolbarView()}</div>`;

@@ -14,13 +14,13 @@ import { cardButton, fitOf, installText, useModel } from "./installing.js";
 
 /** @param {object} row */
 export const cardView = (row) => html`
-  <li class="models-card" data-model=${row.name} aria-labelledby=${`model-${row.name}`}>
+  <li class="card models-card" data-model=${row.name} aria-labelledby=${`model-${row.name}`}>
     <div class="models-top">
       ${pictureView(row)}
       <div>
         <h3 id=${`model-${row.name}`}>${row.title}</h3>
         ${row.title === row.name ? nothing : html`<p class="hint">${row.name}</p>`}
-        <p class="models-badges">${badgesView(row)}</p>
+        <p class="models-tags">${badgesView(row)}</p>
       </div>
     </div>
     <p>${describeAbilities(row)}</p>
@@ -32,16 +32,16 @@ export const cardView = (row) => html`
 
 function pictureView(row) {
   const example = isInstalled(row) && examples.value.get(row.name);
-  if (example) return html`<img class="models-picture" src=${example.src} alt=${example.alt} width="88" height="88" loading="lazy">`;
-  return html`<span class="models-picture">${icon(mainGroup(row).icon)}</span>`;
+  if (example) return html`<img class="thumb models-picture" src=${example.src} alt=${example.alt} width="88" height="88" loading="lazy">`;
+  return html`<span class="thumb models-picture">${icon(mainGroup(row).icon)}</span>`;
 }
 
 function badgesView(row) {
   const fit = fitOf(row.fits);
   return [
-    row.demo ? html`<span class="models-badge">${t("Starter")}</span>` : nothing,
-    row.loaded ? html`<span class="models-badge">${t("In memory")}</span>` : nothing,
-    fit ? html`<span class=${`models-badge models-fit-${fit.kind}`}>${icon(fit.kind === "bad" ? "alert" : "check")}${fit.text}</span>` : nothing,
+    row.demo ? html`<span class="tag">${t("Starter")}</span>` : nothing,
+    row.loaded ? html`<span class="tag">${t("In memory")}</span>` : nothing,
+    fit ? html`<span class=${`tag models-fit-${fit.kind}`}>${icon(fit.kind === "bad" ? "alert" : "check")}${fit.text}</span>` : nothing,
   ];
 }
 

@@ -16,6 +16,7 @@ import { addons, hasOnlyStarters, isInstalled, leaveModels, loadModels, rows } f
 
 const error = signal(null);
 const isUnloading = signal(false);
+/** @type {[string, () => string][]} */
 const SHOWN = [["", () => t("All")], ["fits", () => t("Fits this machine")], ["installed", () => t("Installed")]];
 let stop = null;
 
@@ -48,7 +49,7 @@ export function view({ query }) {
   const filter = { does: query.get("does"), show: query.get("show") };
   return html`
     <div class="page models">
-      <div class="models-head">
+      <div class="top-bar models-head">
         <div class="row">
           <h1>${t("Models")}</h1>
           <span class="spacer"></span>

@@ -10,6 +10,7 @@ import { sentenceView } from "../core/sentence.js";
 import { loadingView, stateView } from "../core/states.js";
 import { hasJobs, isAdmin, jobSignal } from "../core/store.js";
 import { formatSeconds, t, tn } from "../core/text.js";
+import { labelOfCommand, shorten, promptOf } from "../core/titles.js";
 import { cancelJobs, shownJobs } from "./cancelling.js";
 import { leftText, secondsLeft, shareDone, startClock, stateText } from "./waiting.js";
 
@@ -34,14 +35,11 @@ function take(name, job) {
   if (name === "finished" && job.state !== "cancelled") finished.value = [job.id, ...finished.peek().filter((id) => id !== job.id)].slice(0, MAX_FINISHED);
 }
 
-const titleOf = (job) => job.options.prompt || job.options.question || job.command;
-const shorten = (text, length = 60) => (text.length > length ? `${text.slice(0, length - 1).trimEnd()}…` : text);
-
 export function view() {
   const jobs = shownJobs();
   return html`
     <div class="page queue">
-      <div class="page-head">
+      <div class="page-head top-bar">
         <h1>${t("Queue")}</h1>
         <p class="hint" role="status">${SignalView(summaryView)}</p>
         <span class="spacer"></span>
@@ -62,7 +60,7 @@ function summaryView() {
 
 const listView = (jobs) => html`
   <ul class="queue-list" @keydown=${moveInList}>
-    ${repeat(jobs, (job) => job.id, (job, index) => SignalView(() => rowView(jobSignal(job.id)?.value, index)))}
+    ${repeat(jobs, (job) => job.id, (job) => SignalView(() => rowView(jobSignal(job.id)?.value)))}
   </ul>
   <p class="hint queue-end">${SignalView(endView)}</p>`;
 
@@ -73,13 +71,13 @@ function endView() {
 
 function rowView(job) {
   if (!job) return nothing;
-  const title = titleOf(job);
+  const title = promptOf(job);
   return html`
-    <li class="queue-row" data-job=${job.id} data-state=${job.state} aria-label=${shorten(title)}>
-      <span class="queue-picture">${pictureView(job)}</span>
+    <li class="card queue-row" data-job=${job.id} data-state=${job.state} aria-label=${shorten(title)}>
+      <span class="thumb queue-picture">${pictureView(job)}</span>
       <div class="queue-text">
         <h2 title=${title}>${shorten(title, 140)}</h2>
-        <p class="hint">${[commandLabel(job), job.options.model, countText(job)].filter(Boolean).join(" · ")}</p>
+        <p class="hint">${[labelOfCommand(job.command), job.options.model, countText(job)].filter(Boolean).join(" · ")}</p>
         <p class="queue-state">
           <span>${stateText(job)}</span>
           <span class="number">${SignalView(() => leftText(job))}</span>
@@ -90,7 +88,6 @@ function rowView(job) {
     </li>`;
 }
 
-const commandLabel = ({ command }) => command.charAt(0).toUpperCase() + command.slice(1);
 const countText = ({ options }) => (options.count > 1 ? tn(options.count, "{n} picture", "{n} pictures") : "");
 
 function pictureView(job) {
@@ -101,7 +98,7 @@ function pictureView(job) {
 
 function barView(job) {
   const share = shareDone(job);
-  const label = t("Progress of {title}", { title: shorten(titleOf(job)) });
+  const label = t("Progress of {title}", { title: shorten(promptOf(job)) });
   return share === null ? html`<progress aria-label=${label}></progress>` : html`<progress max="1" .value=${share} aria-label=${label}></progress>`;
 }
 
@@ -149,10 +146,10 @@ function finishedRow(job) {
   const number = job.result?.media.findIndex(Boolean) ?? -1;
   const media = job.result?.media[number];
   const picture = media && !media.spoiler ? html`<img src=${mediaUrl(media.id, 256)} alt="" width="48" height="48">` : icon(job.error ? "alert" : "check");
-  const title = shorten(titleOf(job), 90);
+  const title = shorten(promptOf(job), 90);
   return html`
     <li class="queue-done">
-      <span class="queue-thumbnail">${picture}</span>
+      <span class="thumb queue-thumbnail">${picture}</span>
       ${media ? html`<a href=${`/p/${job.id}/${number + 1}`}>${title}</a>` : html`<span>${title}</span>`}
       ${job.error ? html`<span class="queue-error">${sentenceView(job.error.message)}</span>` : nothing}
       ${job.result?.text ? html`<span class="hint">${shorten(job.result.text, 160)}</span>` : nothing}

@@ -3,15 +3,16 @@
 import { html, nothing, SignalView } from "../core/render.js";
 import { connection } from "../core/connection.js";
 import { icon } from "../core/icons.js";
+import { lazyPart } from "../core/parts.js";
 import { background, currentRoute, fail, place, retry } from "../core/router.js";
 import { errorView, loadingView } from "../core/states.js";
-import { isAdmin, queueCount, session } from "../core/store.js";
+import { hasKey, isAdmin, queueCount, session } from "../core/store.js";
 import { t, tn } from "../core/text.js";
 import { announcement, toastsView } from "../core/toast.js";
 import { accountMenu, accountPanel } from "./account-menu.js";
-import { signInView } from "./sign-in.js";
 import { logo } from "./theme.js";
 
+/** @type {{name: import("../core/icons.js").IconName, href: string, label: () => string}[]} */
 const ENTRIES = [
   { name: "create", href: "/", label: () => t("Create") },
   { name: "gallery", href: "/gallery", label: () => t("Gallery") },
@@ -19,11 +20,13 @@ const ENTRIES = [
   { name: "models", href: "/models", label: () => t("Models") },
   { name: "admin", href: "/admin", label: () => t("Admin") },
 ];
+const signIn = lazyPart("sign-in", () => import("../sign-in/sign-in.js"));
 const PARENTS = { viewer: "gallery", edit: "create" };
 
 export function shellView() {
   if (session.value === "starting") return nothing;
   const isCovered = session.value !== "ready";
+  const signInPart = hasKey.value ? signIn() : null; // loaded before a session can end
   return html`
     ${session.value === "signed-out" ? nothing : html`
       <div class="shell" ?inert=${isCovered} ?hidden=${isCovered}>
@@ -32,7 +35,7 @@ export function shellView() {
         <main id="main" tabindex="-1" ?inert=${Boolean(place.value?.route.isOverlay && background.value)}>${SignalView(mainView)}</main>
         ${SignalView(overlayView)}
       </div>`}
-    ${isCovered ? signInView() : nothing}
+    ${isCovered ? signInPart?.signInView() : nothing}
     ${SignalView(bannerView)}
     ${SignalView(toastsView)}
     <p class="visually-hidden" role="status" aria-live="polite">${SignalView(() => announcement.value)}</p>`;

@@ -5,7 +5,7 @@ import { notesText, notesView } from "../core/notes.js";
 import { html } from "../core/render.js";
 import { formatNumber, formatTime, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
-import { labelOfCommand, promptOf } from "../gallery/titles.js";
+import { labelOfCommand, promptOf } from "../core/titles.js";
 
 const PLATFORMS = { web: () => t("Page or API"), cli: () => t("Command line"), discord: () => "Discord", telegram: () => "Telegram" };
 const SHOWN_ELSEWHERE = ["asked", "prompts", "prompt", "question", "negative_prompt", "style", "seed", "steps", "guidance_scale", "sampler", "schedule", "strength", "width", "height", "model", "count", "loras"];

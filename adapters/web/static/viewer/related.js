@@ -6,7 +6,7 @@ import { icon } from "../core/icons.js";
 import { batch, html, nothing, repeat, signal } from "../core/render.js";
 import { isFinished, jobs, jobSignal, putJobs } from "../core/store.js";
 import { t } from "../core/text.js";
-import { nameOf, shorten, promptOf } from "../gallery/titles.js";
+import { nameOf, shorten, promptOf } from "../core/titles.js";
 
 const MAX_SHOWN = 100;
 
@@ -112,7 +112,7 @@ export function stripView(job, number) {
   return html`
     <nav class="viewer-strip" aria-label=${t("Pictures of this request")}>
       ${repeat(media, (_one, index) => index, (one, index) => (one
-        ? html`<a href=${`/p/${job.id}/${index + 1}`} aria-current=${index + 1 === number ? "true" : nothing}><img src=${mediaUrl(one.id, 256)} alt=${t("Picture {n}", { n: index + 1 })} width="64" height="64" decoding="async"></a>`
-        : html`<span class="viewer-gone" title=${t("Deleted")}>${icon("trash")}<span class="visually-hidden">${t("Picture {n} was deleted", { n: index + 1 })}</span></span>`))}
+        ? html`<a class="thumb" href=${`/p/${job.id}/${index + 1}`} aria-current=${index + 1 === number ? "true" : nothing}><img src=${mediaUrl(one.id, 256)} alt=${t("Picture {n}", { n: index + 1 })} width="64" height="64" decoding="async"></a>`
+        : html`<span class="thumb" title=${t("Deleted")}>${icon("trash")}<span class="visually-hidden">${t("Picture {n} was deleted", { n: index + 1 })}</span></span>`))}
     </nav>`;
 }

@@ -7,14 +7,15 @@ import { sentenceView } from "../core/sentence.js";
 import { fieldError } from "../core/states.js";
 import { commands, isFinished, jobs, jobSignal, person } from "../core/store.js";
 import { t } from "../core/text.js";
-import { labelOfCommand } from "../gallery/titles.js";
+import { labelOfCommand } from "../core/titles.js";
 import { relatedIds } from "./related.js";
 
 const problem = signal("");
 const isSending = signal(false);
-/** Unsent questions, by picture. */
+/** Questions that were typed and not sent, by picture. @type {import("../core/libraries.d.ts").Signal<Record<string, string>>} */
 const drafts = storedSignal(`viewer.questions.${person.peek()?.name ?? ""}`, {}, { perTab: true });
 
+/** @param {string} mediaId @param {string} text */
 function keepDraft(mediaId, text) {
   const { [mediaId]: _before, ...others } = drafts.peek();
   drafts.value = text ? { ...others, [mediaId]: text } : others;

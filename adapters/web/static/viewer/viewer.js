@@ -9,8 +9,7 @@ import { errorView, loadingView, stateView } from "../core/states.js";
 import { isFinished, jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
 import { focusTile } from "../gallery/grid.js";
-import { isComplete, total, entries } from "../gallery/listing.js";
-import { nameOf } from "../gallery/titles.js";
+import { nameOf } from "../core/titles.js";
 import { compared, compareView } from "./compare.js";
 import { close, compare, actionsView, download, edit, erase, favourite, show, vary } from "./picture-actions.js";
 import { factsView, wordsView } from "./facts.js";
@@ -69,6 +68,7 @@ function handleErasure(name, { id }) {
   if (name === "erased" && id === shown.peek().job) problem.value = { code: "not_found" };
 }
 
+/** @param {Record<string, string | number>} params of the address */
 async function fetch({ job: id, n }) {
   try {
     const job = await fetchJob(encodeURIComponent(id));

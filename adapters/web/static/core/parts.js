@@ -1,7 +1,7 @@
-// Parts of the view that are loaded when they are first needed.
+// Parts of a view that are loaded when they are first needed.
 
-import { signal } from "../core/render.js";
-import { loadStyle } from "../core/router.js";
+import { signal } from "./render.js";
+import { loadStyle } from "./router.js";
 
 /**
  * A part of a view from another folder; nothing until it is loaded. A failure is tried again by the next rendering.

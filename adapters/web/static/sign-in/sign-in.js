@@ -4,14 +4,14 @@ import { effect, html, nothing, ref, signal } from "../core/render.js";
 import { fieldError } from "../core/states.js";
 import { session, signIn } from "../core/store.js";
 import { t } from "../core/text.js";
-import { logo } from "./theme.js";
+import { logo } from "../shell/theme.js";
 
 const problem = signal("");
 const isSending = signal(false);
 
 let focusedBefore = null;
 
-/** The focus returns to where somebody was when the session ended. */
+/** Restores the focus from before the session ended. */
 effect(() => {
   if (session.value === "lost") focusedBefore = document.activeElement;
   else if (session.value === "ready" && focusedBefore) {
@@ -29,7 +29,7 @@ async function submit(event) {
   const field = event.target.elements.password;
   const key = field.value.trim();
   if (!key) {
-    problem.value = t("Type your key first.");
+    problem.value = t("Enter your key.");
     return void field.focus();
   }
   problem.value = "";
@@ -38,7 +38,7 @@ async function submit(event) {
     await signIn(key);
   } catch (error) {
     problem.value = error.status === 401
-      ? t("This key is not valid. Check that all of it was copied; it may also have been revoked.")
+      ? t("This key is not valid. Check that you copied all of it. It may have been revoked.")
       : error.message;
     field.select();
   } finally {
@@ -51,14 +51,14 @@ export const signInView = () => html`
     <form @submit=${submit} novalidate>
       <img src=${logo} alt="" width="44" height="44">
       <h1>${session.value === "lost" ? t("Your session has ended") : t("Sign in to Easel")}</h1>
-      <p>${session.value === "lost" ? t("Sign in again to go on where you were: what you typed is still here.") : t("Your key opens your pictures and answers in this browser until you sign out.")}</p>
+      <p>${session.value === "lost" ? t("Sign in again to continue. What you typed is still here.") : t("Your API key keeps you signed in on this browser until you sign out.")}</p>
       <input class="visually-hidden" type="text" name="username" autocomplete="username" value="Easel" tabindex="-1" aria-hidden="true">
       <label for="key">${t("API key")}</label>
       <input id="key" type="password" name="password" autocomplete="current-password" spellcheck="false" ${ref(takeFocus)}
         enterkeyhint="go" aria-describedby="key-help" ?aria-invalid=${Boolean(problem.value)}>
       ${fieldError(problem.value)}
       <button class="primary" ?disabled=${isSending.value}>${isSending.value ? t("Signing in…") : t("Sign in")}</button>
-      <p class="hint" id="key-help">${t("No key? Ask the person who runs this Easel, who creates keys with “easel keys create” or on the page Admin.")}</p>
+      <p class="hint" id="key-help">${t("No key? Ask the owner of this server, who creates keys on the Admin page or with “easel keys create”.")}</p>
       ${session.value === "lost" ? html`<a href="/">${t("Start over without signing in")}</a>` : nothing}
     </form>
   </main>`;
