@@ -198,12 +198,12 @@ export function fail(next, error) {
   next.state.value = "failed";
 }
 
-/** The style sheet of a folder, if it has one. @param {string} folder */
-export function loadStyle(folder) {
+/** The style sheet of a folder, if it has one. @param {string} folder @param {string} [media] */
+export function loadStyle(folder, media = "") {
   const { static: base, styles } = document.documentElement.dataset;
   const href = `${base}${folder}.css`;
   if (!styles.split(" ").includes(folder) || document.querySelector(`link[href="${href}"]`)) return Promise.resolve();
-  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href });
+  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href, media });
   document.head.append(link);
   return new Promise((resolve) => {
     link.addEventListener("load", resolve);

@@ -2,7 +2,7 @@
 
 import { html, renderOnSignals, runOnSignals, signal } from "../core/render.js";
 import { startEvents } from "../core/events.js";
-import { navigate, startRouter, title } from "../core/router.js";
+import { loadStyle, navigate, startRouter, title } from "../core/router.js";
 import { registerShortcuts } from "../core/shortcuts.js";
 import { session, startSession } from "../core/store.js";
 import { setCatalogue, t } from "../core/text.js";
@@ -34,8 +34,12 @@ async function loadCatalogue() {
   if (response?.ok) setCatalogue(await response.json());
 }
 
+const forcedColors = matchMedia("(forced-colors: active)");
+const loadContrast = () => (forcedColors.matches ? loadStyle("contrast", forcedColors.media) : null);
+
 async function start() {
-  await loadCatalogue();
+  forcedColors.addEventListener("change", loadContrast);
+  await Promise.all([loadCatalogue(), loadContrast()]);
   const root = document.getElementById("app");
   renderOnSignals(root, () => (startError.value ? startErrorView() : shellView()));
   runOnSignals(() => (document.title = session.value === "ready" && title.value ? `${title.value} · Easel` : "Easel"));
