@@ -21,6 +21,7 @@ EXCESS = """() => {
   const width = document.documentElement.clientWidth;
   const wide = [...document.querySelectorAll("body *")]
     .filter((one) => one.getBoundingClientRect().right > width + 1 && !isScrolled(one.parentElement));
+  wide.push(...[...document.querySelectorAll(".row")].filter((one) => one.scrollWidth > one.clientWidth + 1));
   const names = wide.slice(0, 3).map((one) => `${one.tagName}.${one.className}`);
   return [document.documentElement.scrollWidth - width, ...names];
 }"""
