@@ -61,7 +61,6 @@ async def test_a_page_that_failed_is_a_readable_document(server, tab, monkeypatc
     ("query", "text"),
     [
         ("state=nonsense", "The filters in this link are not valid."),
-        (f"q={'x' * 300}", "The filters in this link are not valid."),
         ("collection=nonsense", "This collection does not exist. It may have been deleted."),
     ],
 )
@@ -71,7 +70,6 @@ async def test_a_filter_that_cannot_be_used_offers_all_pictures(server, client, 
     await expect(tab.page.locator("#main")).to_contain_text(text)
     await expect(tab.page.get_by_role("button", name="Try again")).to_have_count(0)
     await expect(tab.page.locator(".gallery-count")).not_to_have_text("Loading…")
-    assert await find_violations(tab.page) == []
 
     await tab.page.get_by_role("button", name="Show all pictures").click()
 
@@ -123,14 +121,16 @@ async def test_from_a_direct_link_the_keys_reach_newer_and_older_pictures(server
     await expect(words).to_have_text("picture 1")
     await tab.page.get_by_role("link", name="Previous picture").click()
     await expect(words).to_have_text("picture 2")
-    assert await find_violations(tab.page) == []
     assert tab.errors == []
 
 
 async def test_between_a_direct_link_and_what_arrives_nothing_is_skipped(server, client, tab):
     """More than a page lies between them."""
-    jobs = [await make(client, imagine(f"picture {number}")) for number in range(22)]
-    await tab.open(server.url, f"/p/{jobs[0]['id']}/1")
+    first = await make(client, imagine("picture 0"))
+    jobs = [await ask(client, imagine(f"picture {number}")) for number in range(1, 21)]
+    await wait_for(client, jobs[-1]["id"])
+    await make(client, imagine("picture 21"))
+    await tab.open(server.url, f"/p/{first['id']}/1")
     words, is_newer = tab.page.locator(".viewer-words"), tab.page.locator(".viewer-previous[href]")
     await expect(is_newer).to_be_attached()
 
