@@ -18,7 +18,7 @@ from bot.memory.fit import can_quantize, format_gib
 from bot.memory.placement import EIGHT_BIT, MemoryBudget, ModelRequirements, PlacementPlan
 from bot.model_install.model_headers import DamagedModelFile, read_tensor_shapes
 from bot.models import IMAGE_TASKS, ModelSpec
-from inference.checkpoints.file_filter import variant_of
+from inference.checkpoints.file_filter import unused_components, variant_of
 from inference.checkpoints.resolve import control_path
 
 _MB = 2**20
@@ -202,13 +202,24 @@ def count_weights(model: ModelSpec, folder: Path) -> dict[str, WeightCounts]:
     is_pipeline = (folder / "model_index.json").exists()
     counts: dict[str, WeightCounts] = {}
     files = [folder] if folder.is_file() else folder.glob("*/*.safetensors" if is_pipeline else "*.safetensors")
+    unused = _unused_components(folder) if is_pipeline else ()
     for file in _variant_files(model, files):
+        if file.parent.name in unused:
+            continue
         for name, shape in read_tensor_shapes(file).items():
             component = counts.setdefault(file.parent.name if is_pipeline else _component_of(name), WeightCounts())
             weights = math.prod(shape)
             component.total += weights
             component.quantizable += weights if is_quantizable(name, shape) else 0
     return counts
+
+
+def _unused_components(folder: Path) -> tuple[str, ...]:
+    """What is in the folder and is not loaded."""
+    try:
+        return unused_components(json.loads((folder / "model_index.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return ()
 
 
 def _count_largest_control(model: ModelSpec) -> WeightCounts:

@@ -1,64 +1,36 @@
 """The presets' families of 2026, from folders in the Hub's layout: they paint, and people share passes exactly."""
 
-import json
-import shutil
-from dataclasses import replace
-
 import numpy
 import pytest
 import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
 from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21 as qwen_21
-from PIL import Image
-from safetensors.torch import save_file
 
-from bot.errors import ModelUnavailable
-from bot.jobs import Media
-from bot.models import IMAGE_TASKS, IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, split_repo_file
-from bot.ports import TaskImage
-from composition.settings import shipped_models
-from inference.checkpoints import identify, resolve
+from bot.models import IMAGE_TASKS, IMAGE_TEXT_TO_IMAGE
+from inference.checkpoints import identify
 from inference.diffusion.batching import batching_rule_for
 from inference.diffusion.batching_prefix import MAX_PREFIX
 from inference.diffusion.coroutines import ModuleCall
-from inference.diffusion.engine import DiffusionEngine
-from inference.diffusion.loader import load_pipeline
-from inference.diffusion.pipeline_call import generate
-from inference.diffusion.processors import load_processors
-from inference.diffusion.samplers import Samplers
-from inference.engine.base import ImageReady, TaskDone
 from tests.inference.diffusion.test_families import FAMILIES
-from tests.inference.diffusion.test_lora import save_lora
-from tests.inference.families import save_klein, save_sdxl
-from tests.inference.recent_families import (
-    TEMPLATE,
-    save_ernie,
-    save_klein_kv,
-    save_krea2,
-    save_qwen_edit,
-    save_qwen_image_21,
+from tests.inference.recent_presets import (
+    FOLDERS,
+    LONG,
+    PRESETS,
+    SHORT,
+    WITH_LORA,
+    assert_as_alone,
+    load_engine,
+    paint,
+    request,
+    spec_of,
+    two_people,
 )
 from tests.inference.stream import Stream, generate_alone
-from tests.inference.support import make_task, png
-from tests.inference.tiny import save_diffusion
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
-PRESETS = shipped_models()
-FOLDERS = {
-    "flux2-klein-9b": save_klein,
-    "flux2-klein-9b-kv": save_klein_kv,
-    "krea-2-turbo": save_krea2,
-    "qwen-image-2-1": save_qwen_image_21,
-    "qwen-image-edit-2511": save_qwen_edit,
-    "ernie-image-turbo": save_ernie,
-}
-PADDED = ("flux2-klein-9b", "flux2-klein-9b-kv", "krea-2-turbo")
-"""Whose prompts are padded to one length."""
 WITH_PREFIX = ("flux2-klein-9b-kv", "qwen-image-2-1")
 """Their passes have tests of their own below."""
-WITH_LORA = {"sdxl-lcm": save_sdxl, "sd15-lcm": save_diffusion}
 EDITORS = [name for name in FOLDERS if IMAGE_TEXT_TO_IMAGE in PRESETS[name].tasks]
-SHORT, LONG = "a red fox on the blue background", "a blue cat on the red background , what is a fox ?"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,11 +64,6 @@ def folder_of(tmp_path_factory):
     return folder
 
 
-def spec_of(name, folder, **changes):
-    own = {"repo": str(folder), "dtype": "float32", "loras": (), "revision": ""}
-    return replace(PRESETS[name], **(own | changes))
-
-
 @pytest.fixture(scope="module")
 def engines(folder_of):
     loaded = {}
@@ -109,67 +76,6 @@ def engines(folder_of):
     yield engine_for
     for engine in loaded.values():
         engine.unload_model()
-
-
-def load_engine(spec):
-    engine = DiffusionEngine(spec)
-    engine.load_model("cpu")
-    if spec.name in PADDED:
-        shorten_prompts(engine._pipelines[""])
-    return engine
-
-
-def shorten_prompts(pipeline):
-    """Pad prompts to 64 tokens; 512 would be most of the work."""
-    encode = pipeline.encode_prompt
-    pipeline.encode_prompt = lambda **arguments: encode(**(arguments | {"max_sequence_length": 64}))
-
-
-def picture(colour):
-    gradient = Image.linear_gradient("L").resize((64, 64))
-    return Media(
-        png(Image.composite(Image.new("RGB", (64, 64), colour), gradient.convert("RGB"), gradient)), "image/png"
-    )
-
-
-def request(name, id, prompt, *colours, seed=1, **options):
-    spec = PRESETS[name]
-    given = {
-        "steps": 3, "guidance_scale": spec.guidance_scale, "width": 64, "height": 64, "negative_prompt": "",
-        "sampler": "", "count": 1, "seed": seed,
-    }  # fmt: skip
-    images = tuple(
-        TaskImage(role, picture(colour)) for role, colour in zip(("init", "reference"), colours, strict=False)
-    )
-    task = IMAGE_TEXT_TO_IMAGE if colours else TEXT_TO_IMAGE
-    return make_task(prompt, id=id, task=task, model=spec, options=given | options, images=images)
-
-
-def two_people(name):
-    """Two requests of different prompts, seeds and numbers of steps; edits if the model only edits."""
-    colours = () if TEXT_TO_IMAGE in PRESETS[name].tasks else ("red",)
-    return [request(name, "one", SHORT, *colours), request(name, "other", LONG, *colours, seed=2, steps=4)]
-
-
-def paint(engine, tasks):
-    """Pixels by task."""
-    for task in tasks:
-        engine.add_task(task)
-    painted, done = {}, 0
-    while done < len(tasks):
-        for event in engine.step():
-            done += isinstance(event, TaskDone)
-            if isinstance(event, ImageReady):
-                pixels = numpy.frombuffer(event.image.pixels, numpy.uint8).astype(int)
-                painted[event.task_id] = pixels.reshape(event.image.height, event.image.width, 3)
-    return painted
-
-
-def assert_as_alone(engine, tasks, painted, levels=1):
-    for task in tasks:
-        alone = generate_alone(engine._pipelines[""], task).pixels.astype(int)
-        assert alone.std() > 5
-        assert numpy.abs(painted[task.id] - alone).max() <= levels, task.id
 
 
 def test_the_family_of_every_preset_for_images_is_painted_with():
@@ -314,108 +220,3 @@ def test_rows_of_klein_kv_share_passes_with_equally_many_reference_tokens(engine
 @pytest.mark.parametrize(("name", "most"), [("qwen-image-2-1", 4), ("flux2-klein-9b-kv", 4), ("krea-2-turbo", 16)])
 def test_models_with_prefix_caches_run_fewer_jobs_at_a_time(engines, name, most):
     assert (engines(name).capabilities["rows"], engines(name).free_slots) == (most, most)
-
-
-# ---------------------------------------------------------------- loading
-
-
-@pytest.mark.parametrize("name", ["qwen-image-2-1", "qwen-image-edit-2511"])
-def test_processors_are_loaded_without_torchvision(folder_of, name):
-    processors = load_processors({"processor": ["transformers", index_class(folder_of(name))]}, folder_of(name))
-    prepared = processors["processor"](
-        text=["<|image_pad|> a fox"], images=[Image.new("RGB", (64, 64), "red")], return_tensors="pt"
-    )
-
-    assert prepared["pixel_values"].isfinite().all()
-    assert prepared["image_grid_thw"].prod() == len(prepared["pixel_values"])
-    assert processors["processor"].chat_template == TEMPLATE
-
-
-def test_a_processor_saved_in_one_file_is_loaded_too(folder_of, tmp_path):
-    """As Transformers 5 saves them."""
-    shutil.copytree(folder_of("qwen-image-2-1") / "processor", tmp_path / "processor")
-    alone = tmp_path / "processor" / "preprocessor_config.json"
-    settings = json.loads(alone.read_text()) | {"patch_size": 8}
-    alone.unlink()
-    (tmp_path / "processor" / "processor_config.json").write_text(
-        json.dumps({"image_processor": settings, "processor_class": "Qwen3VLProcessor"})
-    )
-
-    processor = load_processors({"processor": ["transformers", "Qwen3VLProcessor"]}, tmp_path)["processor"]
-    assert (processor.image_processor.patch_size, processor.chat_template) == (8, TEMPLATE)
-
-
-def index_class(folder):
-    return json.loads((folder / "model_index.json").read_text())["processor"][1]
-
-
-def test_the_language_model_that_rewrites_prompts_is_not_loaded(engines):
-    assert engines("ernie-image-turbo")._pipelines[""].pe is None
-
-
-def test_settings_of_the_scheduler_replace_those_of_the_repo(folder_of):
-    wanted = PRESETS["qwen-image-edit-2511"].scheduler
-
-    spec = spec_of("qwen-image-edit-2511", folder_of("qwen-image-edit-2511"))
-    config = load_pipeline(spec, folder_of("qwen-image-edit-2511"), "cpu").scheduler.config
-    assert {key: config[key] for key in wanted} == wanted
-    with pytest.raises(ModelUnavailable, match="has no setting colour"):
-        load_pipeline(replace(spec, scheduler={"colour": 1.0}), folder_of("qwen-image-edit-2511"), "cpu")
-
-
-# ---------------------------------------------------------------- few-step LoRAs
-
-
-@pytest.mark.parametrize("name", WITH_LORA)
-def test_a_preset_with_a_few_step_lora_paints_for_two_people(name, tmp_path):
-    folder = WITH_LORA[name](tmp_path / "model")
-    plain = load_pipeline(spec_of(name, folder, variant=""), folder, "cpu")
-    (tmp_path / "lora").mkdir()
-    lora = save_lora(plain, tmp_path / "lora" / "pytorch_lora_weights.safetensors")
-    engine = DiffusionEngine(replace(spec_of(name, folder, variant=""), loras=(str(lora.parent),)))
-    engine.load_model("cpu")
-    spec = PRESETS[name]
-    options = {"sampler": spec.sampler, "guidance_scale": spec.guidance_scale}
-    tasks = [request(name, "one", SHORT, **options), request(name, "other", "a blue cat", seed=2, **options)]
-
-    painted = paint(engine, tasks)
-
-    fused = engine._pipelines[""]
-    for task in tasks:
-        pixels, unlike = (paint_alone(pipeline, task) for pipeline in (fused, plain))
-        assert numpy.abs(painted[task.id] - pixels).max() <= 1
-        assert numpy.abs(pixels - unlike).max() > 1
-    engine.unload_model()
-
-
-def paint_alone(pipeline, task):
-    """With the task's sampler."""
-    pipeline.scheduler = Samplers(pipeline.scheduler).create_scheduler(task.options["sampler"])
-    return generate(pipeline, task, task.options["seed"], lambda *_: None)[0].astype(int)
-
-
-@pytest.mark.parametrize("name", ["qwen-image-2-1", "qwen-image-edit-2511"])
-def test_the_lora_of_a_preset_is_found_in_its_repo_and_fused(folder_of, name, tmp_path, monkeypatch):
-    (lora,) = PRESETS[name].loras
-    repo, file = split_repo_file(lora)
-    monkeypatch.setattr(resolve, "cached_repo_path", lambda *asked: {(repo, "", name): tmp_path}[asked])
-    spec = spec_of(name, folder_of(name))
-    layer = load_pipeline(spec, folder_of(name), "cpu").transformer.transformer_blocks[0].attn.to_q
-    rows, width = layer.weight.shape
-    key = "transformer.transformer_blocks.0.attn.to_q"
-    tensors = {f"{key}.lora_A.weight": torch.ones(2, width), f"{key}.lora_B.weight": torch.ones(rows, 2)}
-    save_file(tensors, tmp_path / (file or "pytorch_lora_weights.safetensors"))
-    (tmp_path / "another.safetensors").write_bytes(b"")
-
-    fused = load_pipeline(replace(spec, loras=(lora,)), folder_of(name), "cpu")
-
-    changed = fused.transformer.transformer_blocks[0].attn.to_q.weight
-    assert torch.allclose(changed, layer.weight + 2.0, atol=1e-5)
-
-
-def test_a_lora_that_its_repo_lacks_is_named(folder_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(resolve, "cached_repo_path", lambda *_: tmp_path)
-    spec = replace(spec_of("ernie-image-turbo", folder_of("ernie-image-turbo")), loras=("org/fast/four.safetensors",))
-
-    with pytest.raises(ModelUnavailable, match=r"org/fast/four\.safetensors is not in the cache"):
-        load_pipeline(spec, folder_of("ernie-image-turbo"), "cpu")
