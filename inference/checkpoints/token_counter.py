@@ -31,7 +31,7 @@ _MAX_BYTES = 64 * 2**20
 _CLIP_LENGTH = 77
 _CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _CLIP_START, _CLIP_END = "<|startoftext|>", "<|endoftext|>"
-_FOLDERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
+_FOLDERS = ("tokenizer", "tokenizer_2", "tokenizer_3", "processor")
 _CLIP_ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
 _CLIP_MERGES = Path(__file__).parents[1] / "diffusion" / "layouts" / "clip-merges.txt"
 

@@ -64,6 +64,14 @@ async def test_a_folder_with_clips_vocabulary_and_merges_is_counted(counter, tmp
     assert await count(counter, model, "FOX, fox  fox") == TokenCount(tokens=4, limit=75)
 
 
+async def test_a_tokenizer_beside_an_image_processor_is_found(counter, tmp_path):
+    """Qwen-Image 2.1 has no other."""
+    model = write_model(tmp_path, encoder="Qwen3VLForConditionalGeneration", denoiser="transformer")
+    (tmp_path / "tokenizer").rename(tmp_path / "processor")
+
+    assert await count(counter, model, "fox fox") == TokenCount(tokens=2, limit=77)
+
+
 async def test_a_model_that_reads_one_chunk_leaves_the_rest_unread(counter, tmp_path):
     model = write_model(tmp_path, encoder="Qwen3Model", denoiser="transformer", length=4)
 
