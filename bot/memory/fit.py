@@ -109,7 +109,8 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
     need_mb = spec.ram_mb or spec.memory_mb
     is_known = bool(spec.components_mb)
     half = ("bfloat16", max(0, need_mb - spec.activation_mb - spec.vae_decode_mb))
-    full = (("float32", 2 * size_mb),) if is_known and spec.dtype == "auto" else ()
+    is_full = spec.dtype == "auto" or spec.backend != "torch"  # beside a build, the pipeline is in float32
+    full = (("float32", 2 * size_mb),) if is_known and is_full else ()
     formats: tuple[tuple[str, int], ...] = (*full, half)
     if spec.backend != "torch":
         denoiser_mb = sum(one.size_mb for one in components if one.role is ComponentRole.DENOISER)

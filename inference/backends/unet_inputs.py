@@ -1,8 +1,10 @@
 """UNets of Stable Diffusion 1.x, 2.x and XL as graphs, with the residuals of controls as inputs.
 
 A call without controls gives each of them zeros of shape (1, channels, 1, 1), which are added to all rows and cells.
+The sines of timesteps and sizes are inputs, too: bfloat16 has too few digits for their arguments.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +37,8 @@ class UNetInputs:
         self._has_timestep_cond = config.time_cond_proj_dim is not None
         self._down_channels = _down_channels(config)
         self._mid_channels = int(config.block_out_channels[-1])
+        self._time_proj: Any = module.time_proj
+        self._size_proj: Any = module.add_time_proj if self._is_sdxl else None
         self._added_widths = _added_widths(module) if self._is_sdxl else ()
         widths = (*self._down_channels, self._mid_channels, *config.block_out_channels)
         self._zeros = [torch.zeros(1, int(width), 1, 1) for width in widths]
@@ -50,7 +54,7 @@ class UNetInputs:
         width = width if isinstance(width, int) else width[0]
         inputs = [
             torch.randn(_ROWS, self._config.in_channels, _CELLS, _CELLS),
-            torch.tensor([999.0, 1.0]),
+            torch.randn(_ROWS, self._time_proj.num_channels),
             torch.randn(_ROWS, _TOKENS, width),
         ]
         inputs += [torch.randn(_ROWS, width) for width in self._added_widths]
@@ -82,7 +86,7 @@ class UNetInputs:
         if not given <= _COMPUTED | _RESIDUALS:
             return False
         added = arguments.get("added_cond_kwargs") or {}
-        if {name for name, value in added.items() if value is not None} - set(_ADDED if self._is_sdxl else ()):
+        if {name for name, value in added.items() if value is not None} != set(_ADDED if self._is_sdxl else ()):
             return False
         if "timestep_cond" in given and not self._has_timestep_cond:
             return False
@@ -103,9 +107,12 @@ class UNetInputs:
             return None
         sample: torch.Tensor = arguments["sample"]
         timestep = torch.as_tensor(arguments["timestep"]).reshape(-1)
-        inputs = [sample, timestep.expand(len(sample)), arguments["encoder_hidden_states"]]
-        added = arguments.get("added_cond_kwargs") or {}
-        inputs += [added[name] for name in (_ADDED if self._is_sdxl else ())]
+        sines = self._time_proj(timestep.cpu().expand(len(sample)))
+        inputs = [sample, sines, arguments["encoder_hidden_states"]]
+        if self._is_sdxl:
+            added = arguments["added_cond_kwargs"]
+            sizes = self._size_proj(added["time_ids"].cpu().float().flatten())
+            inputs += [added["text_embeds"], sizes.reshape(len(sample), -1)]
         if self._has_timestep_cond:
             given = arguments.get("timestep_cond")
             inputs.append(torch.zeros(len(sample), self._config.time_cond_proj_dim) if given is None else given)
@@ -144,7 +151,7 @@ class PositionalUNet(torch.nn.Module):
 
     def __init__(self, unet: torch.nn.Module, names: Sequence[str], down_count: int) -> None:
         super().__init__()
-        self.unet = unet
+        self.unet = _with_sines_as_inputs(unet)
         self._names = tuple(names)
         self._down_count = down_count
 
@@ -163,9 +170,21 @@ class PositionalUNet(torch.nn.Module):
         return predicted
 
 
+def _with_sines_as_inputs(unet: torch.nn.Module) -> torch.nn.Module:
+    """A copy that shares the weights, and whose timesteps and sizes are sines already."""
+    changed = copy.copy(unet)
+    changed.__dict__["_modules"] = dict(unet._modules)
+    changed.__dict__["get_time_embed"] = lambda sample, timestep: timestep
+    if "add_time_proj" in changed._modules:
+        changed.add_time_proj = torch.nn.Identity()
+    return changed
+
+
 def _require_supported(config: Any) -> None:
     """Raises: UnsupportedModule."""
     unknown = [name for name in _UNSUPPORTED if config.get(name) is not None]
+    if config.time_embedding_type != "positional":
+        unknown.append("time_embedding_type")
     if config.addition_embed_type not in (None, "text", "text_time"):
         unknown.append("addition_embed_type")
     if unknown:
@@ -185,15 +204,14 @@ def _down_channels(config: Any) -> tuple[int, ...]:
 
 
 def _added_widths(module: Any) -> tuple[int, int]:
-    """Of the pooled prompt and of the sizes."""
-    ids = int(module.config.addition_time_embed_dim)
-    total = int(module.add_embedding.linear_1.in_features)
-    sizes = 5 if (total - 5 * ids) in _POOLED_WIDTHS and (total - 6 * ids) not in _POOLED_WIDTHS else 6
-    return total - sizes * ids, sizes
+    """Of the pooled prompt and of the sines of the sizes, of which SDXL's refiner has five and the others six."""
+    total, each = int(module.add_embedding.linear_1.in_features), int(module.config.addition_time_embed_dim)
+    sizes = 5 if total - 5 * each == _POOLED_WIDTH else 6
+    return total - sizes * each, sizes * each
 
 
-_POOLED_WIDTHS = (1280,)
-"""Of SDXL's second text encoder; the refiner has five sizes, the base model six."""
+_POOLED_WIDTH = 1280
+"""Of SDXL's second text encoder."""
 
 
 def _plain(value: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,11 @@
-"""Opens the compiled denoiser of a model that asks for one. Where that is impossible, torch serves on, and says why."""
+"""Opens the compiled denoiser of a model that asks for one. Where that is impossible, torch serves on, and says why.
+
+A build in half precision computes beside a pipeline in float32: the rest of it takes little time, and rounding its
+latents, prompts and decodes as well would change images much more.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +14,13 @@ import torch
 from bot.models import ModelSpec
 from inference.backends.builds import find_build
 from inference.backends.compiled_module import CompiledModule
-from inference.backends.graph import GraphBackend, graph_backend
+from inference.backends.graph import graph_backend
 from inference.backends.graph_inputs import GraphInputs, UnsupportedModule, graph_inputs_for
 from inference.diffusion.batching import TORCH
 from inference.diffusion.loader import load_denoiser
 from inference.ipc import child
 from inference.memory.offload import offloader_of
-from inference.memory.precision import dtype_name
+from inference.memory.precision import dtype_for, dtype_name
 
 NOT_INSTALLED, NOT_BUILT, NOT_HERE = "not_installed", "not_built", "not_here"
 UNSUPPORTED, DAMAGED = "unsupported", "damaged"
@@ -25,8 +29,24 @@ build cannot be opened."""
 
 
 @dataclass(frozen=True)
+class FoundDenoiser:
+    """What a model's denoiser will run on, before the model is loaded.
+
+    Attributes:
+        model: as it is to be loaded.
+        precision: what the build computes in.
+        build: its folder; None: torch computes everything, which `problem` explains unless the model asks for torch.
+    """
+
+    model: ModelSpec
+    precision: str = ""
+    build: Path | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class OpenedDenoiser:
-    """`compiled`: None where torch computes everything, which `problem` explains; "": the model asks for torch."""
+    """`compiled`: None where torch computes everything, which `problem` explains unless the model asks for torch."""
 
     compiled: CompiledModule | None = None
     problem: str = ""
@@ -35,32 +55,53 @@ class OpenedDenoiser:
     def backend(self) -> str:
         return self.compiled.backend if self.compiled is not None else TORCH
 
+    @property
+    def precision(self) -> str:
+        """What the build computes in; empty: there is none."""
+        return self.compiled.precision if self.compiled is not None else ""
 
-def open_denoiser(model: ModelSpec, folder: Path, pipeline: Any, name: str, device: str) -> OpenedDenoiser:
-    """`folder`: the model's; `name`: of the pipeline's denoiser.
 
-    The weights of the torch denoiser are released before, if the memory plan has no room for both.
+def find_denoiser(model: ModelSpec, device: str) -> FoundDenoiser:
+    """Look for the build of a model that asks for a backend. Raises: ModelUnavailable: its dtype is unknown."""
+    if model.backend == TORCH:
+        return FoundDenoiser(model)
+    precision = graph_precision(model, device)
+    is_on_cpu = torch.device(device).type == "cpu"
+    if not is_on_cpu and model.backend == "openvino":
+        return FoundDenoiser(model, problem=NOT_HERE)
+    if not graph_backend(model.backend).is_installed():
+        return FoundDenoiser(model, problem=NOT_INSTALLED)
+    build = find_build(model, precision)
+    if build is None:
+        return FoundDenoiser(model, problem=NOT_BUILT)
+    is_half = precision != "float32"
+    return FoundDenoiser(replace(model, dtype="float32") if is_half and is_on_cpu else model, precision, build)
+
+
+def graph_precision(model: ModelSpec, device: str) -> str:
+    """What the model's build computes in: float32 unless its `dtype` asks for another format."""
+    return "float32" if model.dtype == "auto" else dtype_name(dtype_for(model, device))
+
+
+def open_denoiser(found: FoundDenoiser, folder: Path, pipeline: Any, name: str, device: str) -> OpenedDenoiser:
+    """Open the build, and release the weights of the torch denoiser if the memory plan has no room for both.
+
+    `folder`: the model's; `name`: of the loaded pipeline's denoiser.
     """
-    module = getattr(pipeline, name, None)
-    if model.backend == TORCH or module is None:
+    module, problem = getattr(pipeline, name, None), found.problem
+    if module is None:
         return OpenedDenoiser()
-    backend, problem = graph_backend(model.backend), ""
-    rule, build = _rule_for(module), find_build(model, dtype_name(module.dtype))
-    if torch.device(device).type != "cpu" and model.backend == "openvino":
-        problem = NOT_HERE
-    elif not backend.is_installed():
-        problem = NOT_INSTALLED
-    elif rule is None:
-        problem = UNSUPPORTED
-    elif build is None:
-        problem = NOT_BUILT
-    else:
-        reload = _reload(model, folder, pipeline, name, device)
-        opened = _open(model, module, rule, build, backend, reload, keeps_original=_keeps_original(pipeline))
-        if opened is not None:
-            return OpenedDenoiser(opened)
-        problem = DAMAGED
-    child.log("warning", "The model runs on torch instead of its backend", model=model.name, problem=problem)
+    if found.build is not None:
+        rule = _rule_for(module)
+        compiled = _open(found, rule, module, _reload(found.model, folder, module, name, device)) if rule else None
+        if compiled is not None:
+            offloader = offloader_of(pipeline)
+            if offloader is not None and not offloader.keeps_original:
+                compiled.release_original()
+            return OpenedDenoiser(compiled)
+        problem = UNSUPPORTED if rule is None else DAMAGED
+    if problem:
+        child.log("warning", "The model runs on torch, not on its backend", model=found.model.name, problem=problem)
     return OpenedDenoiser(problem=problem)
 
 
@@ -72,39 +113,27 @@ def _rule_for(module: torch.nn.Module) -> GraphInputs | None:
 
 
 def _open(
-    model: ModelSpec,
-    module: torch.nn.Module,
-    rule: GraphInputs,
-    build: Path,
-    backend: GraphBackend,
-    reload: Callable[[], torch.nn.Module],
-    *,
-    keeps_original: bool,
+    found: FoundDenoiser, rule: GraphInputs, module: torch.nn.Module, reload: Callable[[], torch.nn.Module]
 ) -> CompiledModule | None:
     """None: the build cannot be opened."""
-    precision = dtype_name(module.dtype)
+    assert found.build is not None
+    providers = found.model.providers
     try:
-        graph = backend.open(
-            build,
+        graph = graph_backend(found.model.backend).open(
+            found.build,
             threads=torch.get_num_threads(),
-            precision=precision,
-            cache=build / "cache",
-            options={"providers": model.providers} if model.providers else {},
+            precision=found.precision,
+            cache=found.build / "cache",
+            options={"providers": providers} if providers else {},
         )
     except Exception as error:  # the libraries raise many types for a damaged file
-        child.log("warning", "A build cannot be opened", model=model.name, error=str(error)[:500])
+        child.log("warning", "A build cannot be opened", model=found.model.name, error=str(error)[:500])
         return None
-    compiled = CompiledModule(module, rule, graph, backend=backend.name, precision=precision, reload=reload)
-    if not keeps_original:
-        compiled.release_original()
-    return compiled
+    return CompiledModule(module, rule, graph, backend=found.model.backend, precision=found.precision, reload=reload)
 
 
-def _keeps_original(pipeline: Any) -> bool:
-    offloader = offloader_of(pipeline)
-    return offloader is None or offloader.keeps_original
-
-
-def _reload(model: ModelSpec, folder: Path, pipeline: Any, name: str, device: str) -> Callable[[], torch.nn.Module]:
-    kind, dtype = type(getattr(pipeline, name)), getattr(pipeline, name).dtype
+def _reload(
+    model: ModelSpec, folder: Path, module: torch.nn.Module, name: str, device: str
+) -> Callable[[], torch.nn.Module]:
+    kind, dtype = type(module), module.dtype
     return lambda: load_denoiser(model, folder, device, name, kind, dtype)

@@ -20,7 +20,7 @@ from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Measurement, Task
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion.batching import BatchedModule, batching_rule_for
-from inference.diffusion.compiled_denoiser import open_denoiser
+from inference.diffusion.compiled_denoiser import find_denoiser, open_denoiser
 from inference.diffusion.controls import ControlNets
 from inference.diffusion.coroutines import ModuleCall, SplitCall
 from inference.diffusion.decode_batching import batchable_prefix
@@ -101,7 +101,8 @@ class DiffusionEngine:
 
     def load_model(self, device: str) -> None:
         folder = model_path(self._model)
-        pipeline = load_pipeline(self._model, folder, device)
+        found = find_denoiser(self._model, device)
+        pipeline = load_pipeline(found.model, folder, device)
         self._pipelines = {"": pipeline}
         self._conditioner = PromptConditioner(pipeline, LoraManager(pipeline))
         vae = getattr(pipeline, "vae", None)
@@ -110,12 +111,11 @@ class DiffusionEngine:
         self._denoiser = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
         self._runner = PipelineRunner(self._model, self._pipelines, self._denoiser, self._conditioner, self._vae)
-        opened = open_denoiser(self._model, folder, pipeline, self._denoiser, device)
-        rule = batching_rule_for(denoiser) if denoiser is not None else None
-        batched = BatchedModule(denoiser, rule, compiled=opened.compiled) if denoiser is not None else None
-        modules = {self._denoiser: batched} if batched is not None else {}
-        if opened.compiled is not None:
-            self._conditioner.loras.before_use = opened.compiled.restore_original
+        opened = open_denoiser(found, folder, pipeline, self._denoiser, device)
+        modules = {}
+        if denoiser is not None:
+            batched = BatchedModule(denoiser, batching_rule_for(denoiser), compiled=opened.compiled)
+            modules, self._conditioner.loras.before_use = {self._denoiser: batched}, batched.restore_weights
         step_device = torch.device(device)
         self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras)
         self._split_sequences = SplitSequences(self._step_loop, self._advance, self._fail_task)
@@ -130,7 +130,7 @@ class DiffusionEngine:
             "options": supported_options(pipeline, has_strength=IMAGE_TO_IMAGE in self._model.tasks),
             "revision": model_revision(self._model, folder),
             "family": base_model_family(pipeline),
-            "dtype": dtype_name(getattr(denoiser, "dtype", pipeline.dtype)),
+            "dtype": opened.precision or dtype_name(getattr(denoiser, "dtype", pipeline.dtype)),
             "rows": min(MAX_TASKS, max_tasks(pipeline)),
             "backend": opened.backend,
             **({"backend_problem": opened.problem} if opened.problem else {}),

@@ -16,6 +16,7 @@ from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.pipeline_call import generate
 from inference.engine.cost_model import PassCostModel
+from inference.memory import planner
 from tests.inference.backends.graphs import BACKENDS, export_denoiser, save_v_prediction
 from tests.inference.diffusion import test_batching, test_control, test_ip_adapter
 from tests.inference.diffusion.test_control import levels
@@ -157,7 +158,7 @@ def engine_of(folder: Any, backend: str, **model: Any) -> DiffusionEngine:
 
 def test_released_weights_are_loaded_for_the_first_lora(builds, finds, tmp_path, monkeypatch):
     """Where memory has no place for both denoisers."""
-    monkeypatch.setattr(compiled_denoiser, "_keeps_original", lambda _: False)
+    monkeypatch.setattr(planner, "keeps_both_denoisers", lambda *_: False)
     finds(builds("sd")[1])
     folder = test_ip_adapter.save_with_adapters(tmp_path, "sd")
     peer = test_ip_adapter.Peer(folder, "float32", backend=builds.backend, has_stock=False)
@@ -192,6 +193,26 @@ def test_a_pass_that_runs_out_of_memory_is_repeated_with_fewer_rows(builds, find
     test_batching.check_stream(peer, requests, [0] * 4, [None] * 4)
 
     assert peer.engine._step_loop.max_rows == 2
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_in_half_precision_only_the_denoiser_rounds(builds, finds, dtype):
+    """The rest of the pipeline, and what runs on torch, stay in float32."""
+    folder, build = builds("sd")
+    full = engine_of(folder, "torch")
+    finds(build)
+    half = engine_of(folder, builds.backend, dtype=dtype)
+    plain, seamless = (
+        make_task(id=name, options={"width": 32, "height": 32, "tiling": name == "seamless", "guidance_scale": 3.0})
+        for name in ("plain", "seamless")
+    )
+    images = {
+        task.id: [test_control.generated(one, task)[task.id] for one in (full, half)] for task in (plain, seamless)
+    }
+
+    assert half.capabilities["dtype"] == dtype
+    assert levels(*images["plain"]) <= 8
+    assert levels(*images["seamless"]) == 0
 
 
 REFUSALS = {"not_built": None, "damaged": "damaged"}
