@@ -25,7 +25,8 @@ async def test_pages_go_from_the_newest_to_the_oldest_without_gaps(storage, ann)
 
 async def test_pages_go_from_one_job_to_the_newest_without_gaps(storage, ann, ben):
     first, *newer = await accept(storage, ann, 6)
-    pages, after = [], first.id
+    pages: list[list[str]] = []
+    after: str | None = first.id
     while after is not None:
         page, after = await storage.history.list_jobs(ann.id, state=None, q="", before=None, after=after, limit=2)
         pages.append([job.id for job in page])
