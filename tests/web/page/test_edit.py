@@ -579,6 +579,25 @@ async def test_a_dropped_picture_is_edited_next_and_thirty_are_not_taken(server,
     assert editor.tab.errors == []
 
 
+DROP_LARGE = """([data, size]) => {
+  const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+  const dropped = new DataTransfer();
+  dropped.items.add(new File([bytes, new Uint8Array(size - bytes.length)], "large.png", { type: "image/png" }));
+  return document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true, cancelable: true }));
+}"""
+
+
+async def test_a_large_dropped_picture_is_shrunk_before_it_is_sent(server, editor):
+    await editor.open(photo(14))
+    data = base64.b64encode(photo(15)).decode()
+
+    await editor.page.evaluate(DROP_LARGE, [data, 12 * 2**20])
+
+    await editor.page.wait_for_function("(id) => !location.pathname.endsWith(id)", arg=editor.id)
+    await expect(editor.page.locator(".toast")).to_have_count(0)
+    assert editor.tab.errors == []
+
+
 async def test_a_mask_that_was_deleted_meanwhile_is_named(server, editor, api):
     await editor.open(photo(17, (200, 100)))
     page = editor.page

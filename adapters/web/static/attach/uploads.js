@@ -1,18 +1,13 @@
 // Sends photos to the server, each file until no more fit. Large ones are shrunk before.
 
-import { upload } from "../core/api.js";
-import { uploadLimits } from "../core/store.js";
 import { t, tn } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { photoLimit } from "../create/capabilities.js";
 import { addPhoto, countInit, dropInit, photoNote, uploads } from "../create/photos.js";
 import { setRefusal } from "../create/request.js";
+import { uploadPhoto } from "../uploading/uploading.js";
 import { refusedText } from "./refused-files.js";
 
-const MAX_SIDE = 4096;
-const MAX_PIXELS = 12_000_000;
-const LOOK_AT_BYTES = 2 * 2 ** 20;
-const JPEG_QUALITY = 0.92;
 const PICTURE_NAME = /\.(heic|heif|avif|tiff?|bmp)$/i;
 /** Errors that are about one file; after others, none of the rest would be taken. */
 const ABOUT_THE_FILE = ["unsupported_media", "too_large"];
@@ -63,9 +58,7 @@ async function sendFile(file) {
   const entry = { key: ++counter, name: file.name };
   uploads.value = [...uploads.peek(), entry];
   try {
-    const shrunk = await shrink(file);
-    if (shrunk.size > uploadLimits.maxFileMb * 2 ** 20) throw new Error(uploadLimits.tooLarge);
-    const media = await upload(shrunk);
+    const media = await uploadPhoto(file);
     if (photoLimit.peek() === 1) dropInit();
     addPhoto(media.id, { name: file.name, recalled: readRecalled(media.parameters) });
     announce(t("Photo added."));
@@ -79,29 +72,4 @@ function readRecalled(parameters) {
   if (!parameters?.options?.prompt) return null;
   const { options, fitted = options, notes = [] } = parameters;
   return { options: fitted, notes };
-}
-
-/** A file that is small enough to be sent. What the browser cannot read is left to the server. */
-async function shrink(file) {
-  if (file.size <= LOOK_AT_BYTES) return file;
-  let bitmap = null;
-  try {
-    bitmap = await createImageBitmap(file);
-  } catch {
-    return file;
-  }
-  const { width, height } = bitmap;
-  const scale = Math.min(1, MAX_SIDE / Math.max(width, height), Math.sqrt(MAX_PIXELS / (width * height)));
-  const isFine = scale === 1 && file.size <= uploadLimits.maxMb * 2 ** 20;
-  const smaller = isFine ? file : await draw(bitmap, Math.round(width * scale), Math.round(height * scale));
-  bitmap.close();
-  return smaller ?? file;
-}
-
-async function draw(bitmap, width, height) {
-  const canvas = Object.assign(document.createElement("canvas"), { width, height });
-  const context = canvas.getContext("2d");
-  if (!context) return null;
-  context.drawImage(bitmap, 0, 0, width, height);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", JPEG_QUALITY));
 }

@@ -1,9 +1,7 @@
 // Dropped and pasted pictures open in the editor; the current draft is kept.
 
-import { upload } from "../core/api.js";
 import { navigate } from "../core/router.js";
 import { signal } from "../core/render.js";
-import { uploadLimits } from "../core/store.js";
 import { t } from "../core/text.js";
 import { announce, showToast } from "../core/toast.js";
 
@@ -32,8 +30,8 @@ async function receive(file) {
   isReceiving.value = true;
   announce(t("Uploading {name}…", { name: file.name }));
   try {
-    if (file.size > uploadLimits.maxFileMb * 2 ** 20) throw new Error(uploadLimits.tooLarge);
-    const { id } = await upload(file);
+    const { uploadPhoto } = await import("../uploading/uploading.js");
+    const { id } = await uploadPhoto(file);
     await navigate(`/edit/${id}`);
   } catch (error) {
     showToast(error.message, { kind: "error" });
