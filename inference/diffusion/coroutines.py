@@ -144,7 +144,11 @@ class ModuleProxy(torch.nn.Module):
             wrapper = wrappers.get(method)
             name = "_forward" if method == "forward" else method
             self.__dict__[name] = suspending if wrapper is None else wrapper(suspending)
-        self.__dict__["forward"] = self._forward_like(module)
+        if "forward" in methods:
+            self.__dict__["forward"] = self._forward_like(module)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["_forward"](*args, **kwargs)
 
     def _forward_like(self, module: torch.nn.Module) -> Method:
         """With the module's signature, which modular pipelines read to choose their arguments."""
@@ -152,7 +156,9 @@ class ModuleProxy(torch.nn.Module):
         def forward(*args: Any, **kwargs: Any) -> Any:
             return self.__dict__["_forward"](*args, **kwargs)
 
-        forward.__signature__ = inspect.signature(module.forward)  # type: ignore[attr-defined]
+        is_own = "forward" in module.__dict__
+        signature = inspect.signature(module.forward) if is_own else _method_signature(type(module).forward)
+        forward.__signature__ = signature  # type: ignore[attr-defined]
         return forward
 
     def _suspend_forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -192,6 +198,13 @@ class ModuleProxy(torch.nn.Module):
         found = getattr(self.__dict__["_module"], name)
         is_cast = self.__dict__["_dtype"] is not None and isinstance(found, torch.nn.Module)
         return SubmoduleView(found, self.__dict__["_dtype"]) if is_cast else found
+
+
+@cache
+def _method_signature(function: Any) -> inspect.Signature:
+    """Without the parameter for the object."""
+    signature = inspect.signature(function)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 class SubmoduleView:

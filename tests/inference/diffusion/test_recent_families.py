@@ -11,6 +11,7 @@ from inference.checkpoints import identify
 from inference.diffusion.batching import batching_rule_for
 from inference.diffusion.batching_prefix import MAX_PREFIX
 from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.previews import preview_decoder
 from tests.inference.diffusion.test_families import FAMILIES
 from tests.inference.recent_presets import (
     FOLDERS,
@@ -142,6 +143,14 @@ def test_guided_and_unguided_rows_of_qwen_image_share_passes(engines):
     alone = generate_alone(pipeline, guided).pixels.astype(int)
     assert ("guided", "free") in stream.passes
     assert numpy.abs(stream.images["guided"].pixels.astype(int) - alone).max() <= 1
+
+
+def test_latents_of_ernie_are_unpacked_to_the_layout_of_its_decoder(engines):
+    pipeline = engines("ernie-image-turbo")._pipelines[""]
+    image = generate_alone(pipeline, request("ernie-image-turbo", "wide", SHORT, width=128))
+
+    assert image.latents[-1].shape == (1, 4, 8, 16)
+    assert preview_decoder(pipeline)(image.latents[-1]).shape == (1, 3, 64, 128)
 
 
 # ---------------------------------------------------------------- prefix caches
