@@ -7,6 +7,7 @@ import pytest
 
 from adapters.cli.doctor.check import WARN
 from adapters.cli.doctor.system import check_settings
+from bot.errors import ConfigError
 from bot.model_install.owner_config import ModelConfigFile
 from bot.models import ModelSettings
 from composition.settings import load_settings, settings_sections, shipped_models
@@ -43,6 +44,13 @@ def test_an_owners_config_with_old_names_still_works(tmp_path, old_config):
         "activation_mb",
         "vae_decode_mb",
     ]
+
+
+def test_an_unknown_backend_is_refused_with_those_that_there_are(tmp_path):
+    (tmp_path / "config.toml").write_text('[models.sd15-lcm]\nbackend = "tensorrt"\n')
+
+    with pytest.raises(ConfigError, match="backend is “tensorrt”, but must be one of torch, openvino, onnx"):
+        load(tmp_path)
 
 
 def test_doctor_shows_the_old_name_and_the_new_one(tmp_path, old_config):

@@ -57,6 +57,15 @@ def test_a_measured_size_overrules_the_config():
     assert priced(Rates([make_measured()])) == 1.0 + 10 * 0.5
 
 
+def test_a_model_costs_what_was_measured_on_its_own_backend():
+    rates = Rates([make_measured(), make_measured(seconds=0.2, backend="openvino")])
+    compiled = MODEL.with_capabilities({"backend": "openvino"})
+
+    assert priced(rates) == 1.0 + 10 * 0.5
+    assert priced(rates, compiled) == 1.0 + 10 * 0.2
+    assert priced(Rates([make_measured()]), compiled) == 1.0 + 10 * 0.5
+
+
 def test_another_size_is_scaled_by_pixels_from_the_nearest_measured():
     rates = Rates([make_measured(), make_measured(shape="256x256", seconds=0.2)])
 

@@ -133,6 +133,7 @@ def test_released_weights_come_back_into_the_same_module(compiled, unet):
 
 def test_a_module_that_cannot_be_loaded_again_is_not_released(unet):
     rule = graph_inputs_for(unet)
+    assert rule is not None
     compiled = CompiledModule(unet, rule, WrappedGraph(unet), backend="openvino")
 
     assert not compiled.release_original()

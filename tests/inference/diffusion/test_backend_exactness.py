@@ -243,7 +243,7 @@ def test_the_starter_model(builds, finds, tmp_path):
     ]
     for task in tasks:
         engine.add_task(task)
-    images = {}
+    images: dict[str, numpy.ndarray] = {}
     while len(images) < 2:
         images |= {
             event.task_id: numpy.frombuffer(event.image.pixels, numpy.uint8)

@@ -50,6 +50,21 @@ def test_the_memory_of_components_follows_the_dtype(tmp_path):
     assert {part.name: part.quantized_mb for part in half.components} == {"unet": 2, "text_encoder": 1, "vae": 1}
 
 
+@pytest.mark.parametrize(
+    ("backend", "ram_mb", "keeps_original", "load_mb"),
+    [("torch", 10_000, True, 14), ("openvino", 10_000, True, 22), ("openvino", 518, False, 14)],
+)
+def test_both_denoisers_are_counted_and_torchs_is_kept_where_there_is_room(
+    tmp_path, set_free_memory, backend, ram_mb, keeps_original, load_mb
+):
+    folder = save_components(tmp_path, unet=4, text_encoder=2, vae=1)
+    set_free_memory(0, kind="cpu", ram_mb=ram_mb)
+
+    chosen = choose_plan(make_model(backend=backend, dtype="float32"), folder, torch.float32, "cpu")
+
+    assert (chosen.keeps_original, chosen.plan.load_mb) == (keeps_original, load_mb)
+
+
 def test_only_the_files_of_the_variant_count(tmp_path):
     (tmp_path / "unet").mkdir()
     (tmp_path / "model_index.json").write_text("{}")
