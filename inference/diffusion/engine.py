@@ -131,7 +131,7 @@ class DiffusionEngine:
             "revision": model_revision(self._model, folder),
             "family": base_model_family(pipeline),
             "dtype": opened.precision or dtype_name(getattr(denoiser, "dtype", pipeline.dtype)),
-            "rows": min(MAX_TASKS, max_tasks(pipeline)),
+            "rows": min(MAX_TASKS, max_tasks(pipeline, device)),
             "backend": opened.backend,
             **({"backend_problem": opened.problem} if opened.problem else {}),
         }

@@ -12,13 +12,25 @@ from typing import Any
 import torch
 
 from inference.diffusion.batching import pad_tokens
+from inference.memory.offload import offloader_of
+from inference.memory.planner import free_device_mb
 
 MAX_TASKS = {"Flux2KleinKVPipeline": 4, "QwenImage21Pipeline": 4}
-"""Tasks in flight at the same time, by the pipeline's class: a reference's cache takes about 2 GiB."""
+"""Tasks in flight at the same time, by the pipeline's class."""
+REFERENCE_MB = 2048
+"""Device memory for the keys and values of a reference of a megapixel, MiB; a memory plan counts one."""
 
 
-def max_tasks(pipeline: Any) -> int:
-    return MAX_TASKS.get(type(pipeline).__name__, sys.maxsize)
+def max_tasks(pipeline: Any, device: str) -> int:
+    """Tasks in flight at the same time for which there is memory, of pipelines whose images have such caches."""
+    most = MAX_TASKS.get(type(pipeline).__name__)
+    if most is None:
+        return sys.maxsize
+    free_mb, offloader = free_device_mb(device), offloader_of(pipeline)
+    if not free_mb or offloader is None:
+        return most
+    spare_mb = free_mb - offloader.plan.step_mb - offloader.plan.decode_mb
+    return max(1, min(most, 1 + spare_mb // REFERENCE_MB))
 
 
 class StoredPrefixes:

@@ -26,6 +26,8 @@ PRESETS = {name: spec for name, spec in shipped_models().items() if not spec.ena
 IMAGE = [name for name, spec in PRESETS.items() if "text-to-image" in spec.tasks]
 VISION = [name for name, spec in PRESETS.items() if "image-to-text" in spec.tasks]
 BUDGETS = (6, 8, 12, 16, 24)
+LEAST_GB = {"flux2-klein-9b-kv": 8, "qwen-image-2-1": 8}
+"""Cards on which presets run, if not on all: these hold the keys and values of references."""
 
 
 def wanted(name):
@@ -44,7 +46,10 @@ def places(plan):
 
 
 @pytest.mark.parametrize("can_quantize", [False, True])
-@pytest.mark.parametrize(("image", "vision", "gb"), list(product(IMAGE, VISION, BUDGETS)))
+@pytest.mark.parametrize(
+    ("image", "vision", "gb"),
+    [one for one in product(IMAGE, VISION, BUDGETS) if one[2] >= LEAST_GB.get(one[0], 0)],
+)
 def test_every_pair_of_presets_runs_on_every_card(image, vision, gb, can_quantize):
     room = card(gb, can_quantize=can_quantize)
 

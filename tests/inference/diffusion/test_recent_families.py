@@ -1,5 +1,7 @@
 """The presets' families of 2026, from folders in the Hub's layout: they paint, and people share passes exactly."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 import torch
@@ -8,6 +10,7 @@ from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21 as qwen_21
 
 from bot.models import IMAGE_TASKS, IMAGE_TEXT_TO_IMAGE
 from inference.checkpoints import identify
+from inference.diffusion import prefix_caches
 from inference.diffusion.batching import batching_rule_for
 from inference.diffusion.batching_prefix import MAX_PREFIX
 from inference.diffusion.coroutines import ModuleCall
@@ -229,3 +232,14 @@ def test_rows_of_klein_kv_share_passes_with_equally_many_reference_tokens(engine
 @pytest.mark.parametrize(("name", "most"), [("qwen-image-2-1", 4), ("flux2-klein-9b-kv", 4), ("krea-2-turbo", 16)])
 def test_models_with_prefix_caches_run_fewer_jobs_at_a_time(engines, name, most):
     assert (engines(name).capabilities["rows"], engines(name).free_slots) == (most, most)
+
+
+@pytest.mark.parametrize(("free_mb", "most"), [(4000, 1), (6000, 1), (8200, 2), (100_000, 4), (0, 4)])
+def test_they_run_as_many_as_there_is_memory_for_their_caches(engines, monkeypatch, free_mb, most):
+    """The plan counts one reference; 0: the free memory is unknown."""
+    pipeline = engines("flux2-klein-9b-kv")._pipelines[""]
+    plan = replace(pipeline.offloader.plan, step_mb=4000, decode_mb=1500)
+    monkeypatch.setattr(pipeline.offloader, "plan", plan)
+    monkeypatch.setattr(prefix_caches, "free_device_mb", lambda _: free_mb)
+
+    assert prefix_caches.max_tasks(pipeline, "cuda:0") == most
