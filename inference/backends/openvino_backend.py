@@ -14,11 +14,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy
 import torch
 
 from inference.backends.graph import DynamicAxes
 
 GRAPH_FILE = "graph.xml"
+EIGHT_BIT = "8bit"
+MIN_LAYER_WEIGHTS = 2**14
+"""Smaller layers are not quantized, as that would save little."""
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -40,8 +44,8 @@ class OpenVinoBackend:
         *,
         weights: str,
     ) -> None:
-        if weights != "none":
-            raise ValueError(f"OpenVINO builds have weights in float32, not in {weights}")
+        if weights not in ("none", EIGHT_BIT):
+            raise ValueError(f"OpenVINO builds have weights in float32 or 8 bits, not in {weights}")
         openvino = _import_openvino()
         shapes = [
             openvino.PartialShape([-1 if axis in axes else size for axis, size in enumerate(tensor.shape)])
@@ -50,6 +54,8 @@ class OpenVinoBackend:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it traces the module, which torch discourages
             model = openvino.convert_model(wrapper.eval(), example_input=tuple(example), input=shapes)
+        if weights == EIGHT_BIT:
+            _quantize_weights(model)
         openvino.save_model(model, folder / GRAPH_FILE, compress_to_fp16=False)
 
     def open(
@@ -66,11 +72,33 @@ class OpenVinoBackend:
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # 8-bit weights would have 8-bit activations, too
             "ENABLE_CPU_PINNING": False,  # other processes compute on these cores too
         }
         settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
         settings |= {"CACHE_DIR": str(cache)} if cache is not None else {}
         return OpenVinoGraph(openvino.Core().compile_model(folder / GRAPH_FILE, "CPU", settings | dict(options)))
+
+
+def _quantize_weights(model: Any) -> None:
+    """Replace the weights of large layers by 8-bit ones, with a scale for each output channel."""
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() in ("MatMul", "Convolution"):
+            constant = operation.input_value(1).get_node()
+            if constant.get_type_name() == "Constant" and constant.data.size >= MIN_LAYER_WEIGHTS:
+                channel = 1 if operation.get_attributes().get("transpose_b") is False else 0
+                operation.input(1).replace_source_output(_eight_bit(constant.data, channel).output(0))
+
+
+def _eight_bit(weights: numpy.ndarray, channel: int) -> Any:
+    """A node that computes the weights from 8-bit ones. `channel`: the axis of the output channels."""
+    from openvino import opset13
+
+    axes = tuple(axis for axis in range(weights.ndim) if axis != channel)
+    scale = numpy.abs(weights).max(axis=axes, keepdims=True) / 127
+    scale[scale == 0] = 1
+    small = opset13.constant(numpy.round(weights / scale).astype(numpy.int8))
+    return opset13.multiply(opset13.convert(small, "f32"), opset13.constant(scale.astype(numpy.float32)))
 
 
 class OpenVinoGraph:

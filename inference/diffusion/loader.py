@@ -12,7 +12,6 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
-from bot.memory.placement import EIGHT_BIT
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from inference.checkpoints.file_filter import unused_components
 from inference.checkpoints.resolve import lora_path, model_path, require_safetensors
@@ -50,7 +49,7 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
 
 def load_denoiser(model: ModelSpec, folder: Path, device: str, name: str, kind: Any, dtype: Any) -> Any:
     """The denoiser alone, as `load_pipeline` loads it, with `kind` as its class. Raises: as `load_pipeline`."""
-    is_plain = folder.is_dir() and not model.loras and model.quantize != EIGHT_BIT
+    is_plain = folder.is_dir() and not model.loras and model.quantize in ("auto", "none")
     if not is_plain:
         return getattr(load_pipeline(model, folder, device), name)
     require_safetensors(model, folder)
