@@ -183,6 +183,15 @@ def test_rows_of_qwen_image_21_share_passes_with_prefixes_of_other_lengths(engin
     assert stream.max_error < 1e-5
 
 
+def test_a_guided_row_of_qwen_image_21_has_two_prefixes(engines):
+    name = "qwen-image-2-1"
+    guided = request(name, "guided", SHORT, guidance_scale=3.0, negative_prompt="blue")
+    stream = prefix_stream(engines(name)._pipelines[""], name, guided, request(name, "free", LONG, seed=2, steps=6))
+
+    assert sum(names == ("guided",) for names in stream.passes) >= 2
+    assert any(len(names) == 2 for names in stream.passes)
+
+
 def test_rows_of_qwen_image_21_with_equal_layouts_compute_their_prefixes_together(engines):
     name = "qwen-image-2-1"
     stream = prefix_stream(
