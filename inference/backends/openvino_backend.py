@@ -35,6 +35,9 @@ class OpenVinoBackend:
     def version(self) -> str:
         return metadata.version("openvino") if self.is_installed() else ""
 
+    def refuse(self, *, precision: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """It computes in all precisions."""
+
     def export(
         self,
         wrapper: torch.nn.Module,
@@ -53,7 +56,7 @@ class OpenVinoBackend:
         ]
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it traces the module, which torch discourages
-            model = openvino.convert_model(wrapper.eval(), example_input=tuple(example), input=shapes)
+            model = openvino.convert_model(_trace(wrapper, example), example_input=tuple(example), input=shapes)
         if weights == EIGHT_BIT:
             _quantize_weights(model)
         openvino.save_model(model, folder / GRAPH_FILE, compress_to_fp16=False)
@@ -78,6 +81,13 @@ class OpenVinoBackend:
         settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
         settings |= {"CACHE_DIR": str(cache)} if cache is not None else {}
         return OpenVinoGraph(openvino.Core().compile_model(folder / GRAPH_FILE, "CPU", settings | dict(options)))
+
+
+def _trace(wrapper: torch.nn.Module, example: Sequence[torch.Tensor]) -> Any:
+    """The module's trace. torch would compute it twice more, to compare the trace with."""
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    return TorchScriptPythonDecoder(wrapper.eval(), example_input=tuple(example), trace_kwargs={"check_trace": False})
 
 
 def _quantize_weights(model: Any) -> None:

@@ -1,7 +1,7 @@
 """Opens the compiled denoiser of a model that asks for one. Where that is impossible, torch serves on, and says why.
 
-A build in half precision computes beside a pipeline in float32: the rest of it takes little time, and rounding its
-latents, prompts and decodes as well would change images much more.
+A build in half precision or with 8-bit weights computes beside a pipeline in float32: the rest of it takes little time,
+and rounding its latents, prompts and decodes as well would change images much more.
 """
 
 from collections.abc import Callable
@@ -74,8 +74,12 @@ def find_denoiser(model: ModelSpec, device: str) -> FoundDenoiser:
     build = find_build(model, precision)
     if build is None:
         return FoundDenoiser(model, problem=NOT_BUILT)
-    is_half = precision != "float32"
-    return FoundDenoiser(replace(model, dtype="float32") if is_half and is_on_cpu else model, precision, build)
+    return FoundDenoiser(_beside_build(model) if is_on_cpu else model, precision, build)
+
+
+def _beside_build(model: ModelSpec) -> ModelSpec:
+    """The model to load on the CPU: in full precision if it fits, whatever the build computes in."""
+    return replace(model, dtype="auto", quantize="auto")
 
 
 def graph_precision(model: ModelSpec, device: str) -> str:
