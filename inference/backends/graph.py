@@ -18,6 +18,11 @@ GRAPH_BACKENDS: Mapping[str, str] = {
 }
 """Import paths by the values of `ModelSpec.backend`; "torch" is none of them."""
 
+
+class RefusedOptions(ValueError):
+    """The installed library cannot compute a graph in this precision or on these devices: the message is a sentence."""
+
+
 DynamicAxes = Mapping[int, str]
 """Names of the axes of one input whose length may differ from call to call, by number."""
 
@@ -81,6 +86,8 @@ class GraphBackend(Protocol):
         """
 
 
+
+        Raises: RefusedOptions; what the library raises for a damaged build.
 def graph_backend(name: str) -> GraphBackend:
     """The backend of this name. Raises: KeyError: there is none."""
     source, _, class_name = GRAPH_BACKENDS[name].partition(":")

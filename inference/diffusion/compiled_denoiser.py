@@ -14,7 +14,7 @@ import torch
 from bot.models import ModelSpec
 from inference.backends.builds import find_build
 from inference.backends.compiled_module import CompiledModule
-from inference.backends.graph import graph_backend
+from inference.backends.graph import RefusedOptions, graph_backend
 from inference.backends.graph_inputs import GraphInputs, UnsupportedModule, graph_inputs_for
 from inference.diffusion.batching import TORCH
 from inference.diffusion.loader import load_denoiser
@@ -23,9 +23,9 @@ from inference.memory.offload import offloader_of
 from inference.memory.precision import dtype_for, dtype_name
 
 NOT_INSTALLED, NOT_BUILT, NOT_HERE = "not_installed", "not_built", "not_here"
-UNSUPPORTED, DAMAGED = "unsupported", "damaged"
-"""Why torch computes instead: the library or the build is missing, the device or the denoiser has no such form, or the
-build cannot be opened."""
+UNSUPPORTED, REFUSED, DAMAGED = "unsupported", "refused", "damaged"
+"""Why torch computes instead: the library or the build is missing, the device or the denoiser has no such form, the
+library lacks the number format or providers, or the build cannot be opened."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,22 @@ def open_denoiser(found: FoundDenoiser, folder: Path, pipeline: Any, name: str, 
         return OpenedDenoiser()
     if found.build is not None:
         rule = _rule_for(module)
-        compiled = _open(found, rule, module, _reload(found.model, folder, module, name, device)) if rule else None
-        if compiled is not None:
+        if rule is None:
+            problem = UNSUPPORTED
+        else:
+            opened = _open(found, rule, module, _reload(found.model, folder, module, name, device))
             offloader = offloader_of(pipeline)
-            if offloader is not None and not offloader.keeps_original:
-                compiled.release_original()
-            return OpenedDenoiser(compiled)
-        problem = UNSUPPORTED if rule is None else DAMAGED
+            if opened.compiled is not None and offloader is not None and not offloader.keeps_original:
+                opened.compiled.release_original()
+            return opened
     if problem:
-        child.log("warning", "The model runs on torch, not on its backend", model=found.model.name, problem=problem)
+        _log(found, problem)
     return OpenedDenoiser(problem=problem)
+
+
+def _log(found: FoundDenoiser, problem: str, error: str = "") -> None:
+    name = found.model.name
+    child.log("warning", "The model runs on torch, not on its backend", model=name, problem=problem, error=error)
 
 
 def _rule_for(module: torch.nn.Module) -> GraphInputs | None:
@@ -118,8 +124,7 @@ def _rule_for(module: torch.nn.Module) -> GraphInputs | None:
 
 def _open(
     found: FoundDenoiser, rule: GraphInputs, module: torch.nn.Module, reload: Callable[[], torch.nn.Module]
-) -> CompiledModule | None:
-    """None: the build cannot be opened."""
+) -> OpenedDenoiser:
     assert found.build is not None
     providers = found.model.providers
     try:
@@ -131,9 +136,13 @@ def _open(
             options={"providers": providers} if providers else {},
         )
     except Exception as error:  # the libraries raise many types for a damaged file
-        child.log("warning", "A build cannot be opened", model=found.model.name, error=str(error)[:500])
-        return None
-    return CompiledModule(module, rule, graph, backend=found.model.backend, precision=found.precision, reload=reload)
+        problem = REFUSED if isinstance(error, RefusedOptions) else DAMAGED
+        _log(found, problem, str(error)[:500])
+        return OpenedDenoiser(problem=problem)
+    backend = found.model.backend
+    return OpenedDenoiser(
+        CompiledModule(module, rule, graph, backend=backend, precision=found.precision, reload=reload)
+    )
 
 
 def _reload(

@@ -197,7 +197,7 @@ def test_a_pass_that_runs_out_of_memory_is_repeated_with_fewer_rows(builds, find
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_in_half_precision_only_the_denoiser_rounds(builds, finds, dtype):
-    """The rest of the pipeline, and what runs on torch, stay in float32."""
+    """The rest of the pipeline, and what runs on torch, stay in float32. ONNX Runtime's CPU provider has no half."""
     folder, build = builds("sd")
     full = engine_of(folder, "torch")
     finds(build)
@@ -210,7 +210,10 @@ def test_in_half_precision_only_the_denoiser_rounds(builds, finds, dtype):
         task.id: [test_control.generated(one, task)[task.id] for one in (full, half)] for task in (plain, seamless)
     }
 
-    assert half.capabilities["dtype"] == dtype
+    if builds.backend == "onnx":
+        assert half.capabilities["backend_problem"] == "refused"
+    else:
+        assert half.capabilities["dtype"] == dtype
     assert levels(*images["plain"]) <= 8
     assert levels(*images["seamless"]) == 0
 
