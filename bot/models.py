@@ -34,6 +34,7 @@ TASKS = (
 )
 CONTROL_KINDS = ("canny", "lineart", "scribble", "depth", "pose", "tile")
 REFERENCE_KINDS = ("style", "subject")
+GGUF_SUFFIX = ".gguf"
 
 
 _KINDS = (IMAGE_TASKS, frozenset({IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING}))
@@ -117,12 +118,18 @@ class ModelSettings:
     """Activations of a denoising step at the default size, MiB."""
     vae_decode_mb: int = 0
     """Activations of VAE decoding at the default size, MiB."""
-    quantize: Literal["auto", "none", "8bit"] = "auto"
-    """"auto": 8-bit weights if that avoids offloading and torchao is installed."""
+    quantize: Literal["auto", "none", "8bit", "4bit", "fp8"] = "auto"
+    """"auto": weights in fewer bits if that avoids slower offloading, with the libraries that are installed."""
+    base_model: str = ""
+    """Of a `.gguf` file: the repo or folder with its other components; empty: that of its family."""
+    allow_hub_kernels: bool = False
+    """Whether compiled code from the Hub may run for it, which SVDQuant needs."""
     backend: Literal["torch", "openvino", "onnx"] = "torch"
     """What computes the denoiser: "torch", or a build that `models optimize` has compiled; without one, torch."""
     providers: tuple[str, ...] = ()
     """ONNX Runtime's execution providers, best first, such as "CUDAExecutionProvider"; empty: the CPU's."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile for the repeated blocks of its denoiser; "auto": on GPUs where a trial found it quicker."""
     ram_mb: int = 0
     """Estimated RAM while it loads, MiB; 0: unknown."""
     download_mb: int = 0
@@ -233,6 +240,11 @@ class ModelSpec(ModelSettings):
     def is_local(self) -> bool:
         """It is a folder or file on this machine, not `org/name` on a hub."""
         return not REPO.fullmatch(self.repo)
+
+    @property
+    def is_gguf(self) -> bool:
+        """Its denoiser is a `.gguf` file."""
+        return (self.file or self.repo).endswith(GGUF_SUFFIX)
 
     def control_source(self, kind: str) -> ControlSource | None:
         """The weights for this kind of control or reference; None: the model has none."""

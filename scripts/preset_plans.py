@@ -41,18 +41,19 @@ def write_table(page: Path = PAGE) -> None:
 
 
 def _cell(spec: ModelSpec, card_gib: int) -> str:
-    """Without 8-bit weights, and with them where that is different."""
-    plain, quantized = (_label(spec, card_gib, can_quantize=one) for one in (False, True))
+    """Without torchao and bitsandbytes, and with them where that is different."""
+    plain, quantized = (_label(spec, card_gib, has_formats=one) for one in (False, True))
     return plain if plain == quantized else f"{plain}; *{quantized}*"
 
 
-def _label(spec: ModelSpec, card_gib: int, *, can_quantize: bool) -> str:
+def _label(spec: ModelSpec, card_gib: int, *, has_formats: bool) -> str:
     machine = MachineSpec(
         devices=(("cuda:0", "cuda", card_gib * 1024),),
         ram_mb=RAM_GIB * 1024,
         free_ram_mb=RAM_GIB * 1024,
         disk_free_mb=0,
-        can_quantize=can_quantize,
+        can_quantize=has_formats,
+        can_use_4bit=has_formats,
     )
     plan = best_plan(model_requirements(spec, has_accelerator=True), machine.memory_budget)
     return "no" if plan is None else describe_plan(plan)
@@ -61,11 +62,19 @@ def _label(spec: ModelSpec, card_gib: int, *, can_quantize: bool) -> str:
 def describe_plan(plan: PlacementPlan) -> str:
     if plan.is_group_offloaded:
         return "group offload"
-    quantized = {component_role(name) for name, one in plan.placements.items() if one.is_quantized}
-    words = ["8-bit"] if ComponentRole.DENOISER in quantized else ["encoder 8-bit"] if quantized else []
+    words = _describe_formats(plan)
     words += [words_of for residency, words_of in _RESIDENCIES.items() if residency in plan.residencies]
     words += ["tiles"] if plan.is_tiled else []
     return ", ".join(words) or "whole"
+
+
+def _describe_formats(plan: PlacementPlan) -> list[str]:
+    """Formats of weights that are not in the model's own."""
+    by_role = {component_role(name): one.weights for name, one in plan.placements.items()}
+    denoiser, encoder = by_role.get(ComponentRole.DENOISER, ""), by_role.get(ComponentRole.TEXT_ENCODER, "")
+    if denoiser == encoder:
+        return [denoiser] if denoiser else []
+    return [f"{name} {weights}" for name, weights in (("denoiser", denoiser), ("encoder", encoder)) if weights]
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from bot.memory import placement
 from bot.memory.compiled import with_compiled_denoiser
 from bot.memory.components import Component, ComponentRole, component_role
 from bot.memory.placement import SPARE_MB, MemoryBudget, ModelRequirements, PlacementPlan, Residency
+from bot.memory.weights import EIGHT_BIT, FORMATS, FOUR_BIT, FP8
 from bot.models import (
     IMAGE_TASKS,
     IMAGE_TO_TEXT,
@@ -26,20 +26,26 @@ ANSWER_TOKENS = 10
 """Tokens of a typical answer."""
 SHARED_MEMORY_KINDS = ("mps", "cpu")
 """Kinds of devices that use the machine's RAM."""
-QUANTIZED_SHARE = {ComponentRole.DENOISER: 0.6, ComponentRole.TEXT_ENCODER: 0.6, ComponentRole.LANGUAGE_MODEL: 0.6}
-"""Estimated size of a component in 8 bits; its embeddings and convolutions are not quantized."""
+_ENCODERS = (ComponentRole.TEXT_ENCODER, ComponentRole.LANGUAGE_MODEL)
+FORMAT_SHARES = {
+    EIGHT_BIT: dict.fromkeys((ComponentRole.DENOISER, *_ENCODERS), 0.6),
+    FOUR_BIT: dict.fromkeys(_ENCODERS, 0.35),
+    FP8: {ComponentRole.DENOISER: 0.52},
+}
+"""Estimated size of a component in each format; its embeddings, and in integers its convolutions, stay as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSpec:
     """A machine. `devices`: (name, kind, MiB) of each device that torch finds; 0 MiB: unknown. `can_quantize`: torchao
-    is installed."""
+    is installed; `can_use_4bit`: bitsandbytes is."""
 
     devices: tuple[tuple[str, str, int], ...]
     ram_mb: int
     free_ram_mb: int
     disk_free_mb: int
     can_quantize: bool = False
+    can_use_4bit: bool = False
 
     @property
     def accelerator(self) -> tuple[str, str, int] | None:
@@ -52,7 +58,13 @@ class MachineSpec:
         """The memory available to the planner."""
         _, kind, device_mb = self.accelerator or ("cpu", "cpu", 0)
         ram_mb = max(1, self.ram_mb - RAM_SPARE_MB + placement.RAM_SPARE_MB) if self.ram_mb else 0
-        return MemoryBudget(kind=kind, device_mb=device_mb, ram_mb=ram_mb, can_quantize=self.can_quantize)
+        return MemoryBudget(
+            kind=kind,
+            device_mb=device_mb,
+            ram_mb=ram_mb,
+            can_quantize=self.can_quantize,
+            can_use_4bit=self.can_use_4bit,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +76,7 @@ class FitEstimate:
         seconds: expected time for one image or answer of the default size; 0: unknown.
         notes: the drawbacks of its placement, as sentences.
         is_group_offloaded: most of its weights are moved at every step.
+        formats: of weights that are not in the model's own number format.
         missing: the memory that is missing, as text; empty unless `place` is "no".
         missing_mb: the amount of missing memory, MiB.
         disk_mb: disk space missing for the download, MiB; 0: none.
@@ -73,14 +86,10 @@ class FitEstimate:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     is_group_offloaded: bool = False
+    formats: frozenset[str] = frozenset()
     missing: str = ""
     missing_mb: int = 0
     disk_mb: int = 0
-
-
-def can_quantize() -> bool:
-    """Whether torchao, which makes 8-bit weights, is installed."""
-    return find_spec("torchao") is not None
 
 
 def estimate_fit(spec: ModelSpec, machine: MachineSpec) -> FitEstimate:
@@ -96,6 +105,7 @@ def estimate_fit(spec: ModelSpec, machine: MachineSpec) -> FitEstimate:
         seconds=_seconds(spec, plan),
         notes=plan.notes if machine.accelerator else (),
         is_group_offloaded=plan.is_group_offloaded,
+        formats=frozenset(one.weights for one in plan.placements.values() if one.weights),
         disk_mb=disk_mb,
     )
 
@@ -112,6 +122,9 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
     is_full = spec.dtype == "auto" or spec.backend != "torch"  # beside a build, the pipeline is in float32
     full = (("float32", 2 * size_mb),) if is_known and is_full else ()
     formats: tuple[tuple[str, int], ...] = (*full, half)
+    if spec.quantize in FORMATS:
+        sizes_mb = (one.size_in(spec.quantize) * (1 if one.format_for(spec.quantize) else 2) for one in components)
+        formats = ((spec.quantize, sum(sizes_mb)),)
     if spec.backend != "torch":
         denoiser_mb = sum(one.size_mb for one in components if one.role is ComponentRole.DENOISER)
         formats = with_compiled_denoiser(
@@ -130,7 +143,8 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
 
 def _component(name: str, size_mb: int) -> Component:
     role = component_role(name)
-    return Component(name=name, role=role, size_mb=size_mb, quantized_mb=int(size_mb * QUANTIZED_SHARE.get(role, 0)))
+    eight_bit, four_bit, fp8 = (int(size_mb * FORMAT_SHARES[one].get(role, 0)) for one in (EIGHT_BIT, FOUR_BIT, FP8))
+    return Component(name=name, role=role, size_mb=size_mb, quantized_mb=eight_bit, four_bit_mb=four_bit, fp8_mb=fp8)
 
 
 def _guessed_components(spec: ModelSpec, is_image_model: bool) -> tuple[Component, ...]:
@@ -198,11 +212,13 @@ def recommend_presets(presets: Iterable[ModelSpec], machine: MachineSpec) -> dic
     """The recommended presets, `{"image": name, "vision": name}`; None: only the starter model is suitable.
 
     The first in the order of the config that fits, for images one that takes at most a minute each; models that may be
-    used commercially first. A model that does not fit on the disk is not recommended.
+    used commercially first. A model that does not fit on the disk, or only in 8-bit floats, is not recommended.
     """
     estimates = [(spec, estimate_fit(spec, machine)) for spec in presets]
     fitting = [
-        (spec, fit) for spec, fit in estimates if fit.place != "no" and not (fit.disk_mb or fit.is_group_offloaded)
+        (spec, fit)
+        for spec, fit in estimates
+        if fit.place != "no" and not (fit.disk_mb or fit.is_group_offloaded or FP8 in fit.formats)
     ]
     image = [(spec, fit) for spec, fit in fitting if TEXT_TO_IMAGE in spec.tasks and fit.seconds <= 60]
     vision = [(spec, fit) for spec, fit in fitting if {IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING} <= set(spec.tasks)]

@@ -6,45 +6,34 @@ are offloaded first. All figures are estimates, but more memory never makes a pl
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import product
 
-from bot.i18n import N_
-from bot.memory.components import Component, ComponentRole
+from bot.memory.components import Component, ComponentRole, component_role
+from bot.memory.residency import (
+    GROUP_OFFLOAD_NOTE,
+    RESIDENCY_COSTS,
+    TILING_NOTE,
+    Residency,
+    format_notes,
+    residency_notes,
+)
+from bot.memory.weights import FORMATS, FP8, PLAIN, WeightChoice, supports_fp8, weight_choices
 
 SPARE_MB = 600
 """Device memory reserved for the driver and its allocator, MiB."""
 RAM_SPARE_MB = 500
 """Free RAM reserved for loading, beside the weights, MiB."""
 RELOAD_COST = 8.0
-"""The cost of having to reload a model when it is requested, on the scale of `_RESIDENCY_COSTS`."""
+"""The cost of having to reload a model when it is requested, on the scale of `RESIDENCY_COSTS`."""
 DISCRETE_MEMORY_KINDS = frozenset({"cuda", "rocm", "xpu"})
 """Kinds of devices with their own memory; the others share the machine's RAM."""
-EIGHT_BIT = "8bit"
 _TILE_SAVING = 4
 """A tiled decode needs 1 / `_TILE_SAVING` of the memory of a whole one."""
 _STREAM_BLOCKS = 8
 """A streamed component has 1 / `_STREAM_BLOCKS` of its weights on the device at a time."""
 
 
-class Residency(StrEnum):
-    """Where a component resides.
-
-    RESIDENT: always on the device. ON_DEMAND: moved to the device for each prompt or image, then back to RAM. STREAMED:
-    moved block by block (group offload). MODEL_OFFLOAD: components replace one another on the device. CPU: computes in
-    RAM.
-    """
-
-    RESIDENT = "resident"
-    ON_DEMAND = "on_demand"
-    STREAMED = "streamed"
-    MODEL_OFFLOAD = "model_offload"
-    CPU = "cpu"
-
-
-_RESIDENCY_COSTS = dict(zip(Residency, (0.0, 2.0, 5.0, 12.0, 40.0), strict=True))
-"""Relative slowdown, on a scale where a tiled decode costs 1; only used to rank plans."""
-_TILING_COST, _QUANTIZED_ENCODER_COST, _QUANTIZED_CORE_COST, _GROUP_OFFLOAD_COST = 1.0, 3.0, 6.0, 20.0
+_TILING_COST, _GROUP_OFFLOAD_COST, _GROUP_FP8_COST = 1.0, 20.0, 2.0
 _PER_STEP_ROLES = (ComponentRole.DENOISER, ComponentRole.LANGUAGE_MODEL)
 """Needed at every step."""
 _PER_PROMPT_ROLES = (ComponentRole.TEXT_ENCODER, ComponentRole.VISION)
@@ -58,7 +47,7 @@ class ModelRequirements:
     Attributes:
         activation_mb: activations of a step, beside the weights.
         vae_decode_mb: activations of a decode, beside the weights; a decode may overlap with another step.
-        quantize: "auto" (8 bits rather than offloading), "none" or "8bit".
+        quantize: "auto" (smaller formats rather than offloading), "none", "8bit", "4bit" or "fp8".
         load_ram_mb: RAM needed for loading; 0: the size of all weights.
         cpu_formats: number formats for the CPU, best first, each with the RAM that it needs, MiB; empty: none.
     """
@@ -82,12 +71,16 @@ class ModelRequirements:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryBudget:
-    """The memory available on a device (`device_mb`) and in RAM (`ram_mb`), MiB; 0: unknown, assumed sufficient."""
+    """The memory available on a device (`device_mb`) and in RAM (`ram_mb`), MiB; 0: unknown, assumed sufficient.
+
+    `can_quantize`: to 8 bits; `can_use_4bit`: to 4 bits.
+    """
 
     kind: str
     device_mb: int = 0
     ram_mb: int = 0
     can_quantize: bool = False
+    can_use_4bit: bool = False
 
     def fits(self, device_mb: int, ram_mb: int) -> bool:
         """Whether this much fits with the reserve. A need of 0 always fits."""
@@ -101,8 +94,12 @@ def _has_headroom(total_mb: int, need_mb: int, spare_mb: int) -> bool:
 @dataclass(frozen=True, kw_only=True)
 class ComponentPlacement:
     residency: Residency
-    is_quantized: bool = False
-    """In 8 bits."""
+    weights: str = ""
+    """"8bit", "4bit" or "fp8"; "": its own number format."""
+
+    @property
+    def is_quantized(self) -> bool:
+        return bool(self.weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,33 +142,17 @@ class PlacementPlan:
     @property
     def is_group_offloaded(self) -> bool:
         """Most weights are moved at every step."""
-        return self.cost >= _GROUP_OFFLOAD_COST and Residency.CPU not in self.residencies
+        return any(
+            one.residency is Residency.STREAMED and component_role(name) is ComponentRole.DENOISER
+            for name, one in self.placements.items()
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The drawbacks of the plan, as sentences to be translated."""
-        notes = [note for residency, note in _RESIDENCY_NOTES.items() if residency in self.residencies]
-        if self.is_group_offloaded:
-            notes = [GROUP_OFFLOAD_NOTE]
-        notes += [QUANTIZED_NOTE] if any(one.is_quantized for one in self.placements.values()) else []
+        notes = [GROUP_OFFLOAD_NOTE] if self.is_group_offloaded else residency_notes(self.residencies)
+        notes += format_notes(one.weights for one in self.placements.values())
         return (*notes, *((TILING_NOTE,) if self.is_tiled else ()))
-
-
-_RESIDENCY_NOTES = {
-    Residency.ON_DEMAND: N_(
-        "Components that are needed once per prompt or picture are moved to the device for it, then back to RAM."
-    ),
-    Residency.STREAMED: N_(
-        "Its text encoder is streamed through the device for each new prompt, which takes about a second."
-    ),
-    Residency.MODEL_OFFLOAD: N_(
-        "Its components are moved to the device one after another, which takes seconds for each picture."
-    ),
-    Residency.CPU: N_("It runs on the CPU, which takes several times as long."),
-}
-GROUP_OFFLOAD_NOTE = N_("Its weights are streamed through the device at every step, which is slow.")
-QUANTIZED_NOTE = N_("Some of its weights are quantized to 8 bits, which changes pictures and answers very little.")
-TILING_NOTE = N_("Pictures are decoded in tiles, which takes a little longer.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,41 +253,61 @@ def _enumerate_plans(model: ModelRequirements, budget: MemoryBudget) -> Iterable
     shares_ram = budget.kind not in DISCRETE_MEMORY_KINDS
     has_decoder = any(one.role is ComponentRole.VAE for one in model.components)
     tilings = (False, True) if has_decoder else (False,)
-    quantizations = list(_quantization_choices(model, budget))
-    for (per_prompt, per_step), is_tiled in product(quantizations, tilings):
-        for residency in _per_prompt_residencies(model, shares_ram=shares_ram, is_quantized=per_prompt):
-            yield _component_plan(model, residency, per_prompt, per_step, is_tiled=is_tiled, shares_ram=shares_ram)
+    choices = _weight_choices(model, budget)
+    for weights, is_tiled in product(choices, tilings):
+        for residency in _per_prompt_residencies(model, weights, shares_ram=shares_ram):
+            yield _component_plan(model, residency, weights, is_tiled=is_tiled, shares_ram=shares_ram)
     if shares_ram:
         return
     if not has_decoder:
-        yield from _cpu_plans(model, _RESIDENCY_COSTS[Residency.CPU])
-    elif (False, False) in quantizations:
+        yield from _cpu_plans(model, RESIDENCY_COSTS[Residency.CPU])
+        return
+    if PLAIN in choices:
         yield from (_model_offload_plan(model, is_tiled=is_tiled) for is_tiled in tilings)
-        yield _group_offload_plan(model)
+        yield _group_offload_plan(model, PLAIN)
+    yield from (_group_offload_plan(model, one) for one in choices if (one.per_prompt, one.per_step) == ("", FP8))
 
 
-def _per_prompt_residencies(model: ModelRequirements, *, shares_ram: bool, is_quantized: bool) -> list[Residency]:
+def _per_prompt_residencies(model: ModelRequirements, weights: WeightChoice, *, shares_ram: bool) -> list[Residency]:
     """Only text encoders are streamed, and only unquantized ones."""
     roles = {one.role for one in model.components}
     if shares_ram or not roles & set(_PER_PROMPT_ROLES):
         return [Residency.RESIDENT]
-    can_stream = ComponentRole.TEXT_ENCODER in roles and not is_quantized
+    can_stream = ComponentRole.TEXT_ENCODER in roles and not weights.per_prompt
     return [Residency.RESIDENT, Residency.ON_DEMAND, *([Residency.STREAMED] if can_stream else [])]
 
 
-def _quantization_choices(model: ModelRequirements, budget: MemoryBudget) -> Iterable[tuple[bool, bool]]:
-    """Whether to quantize the components needed per prompt and those needed per step."""
-    can_quantize = budget.can_quantize and model.quantize != "none"
-    if can_quantize and model.quantize == EIGHT_BIT:
-        return [(True, True)]
-    return [(False, False), (True, False), (False, True), (True, True)] if can_quantize else [(False, False)]
+def _weight_choices(model: ModelRequirements, budget: MemoryBudget) -> list[WeightChoice]:
+    """Those that make a component smaller, or that the owner asked for."""
+    choices = weight_choices(
+        model.quantize,
+        has_8bit=budget.can_quantize,
+        has_4bit=budget.can_use_4bit,
+        has_fp8=supports_fp8(budget.kind),
+    )
+    is_asked_for = model.quantize in FORMATS
+    return [one for one in choices if is_asked_for or _has_formats(model, one)]
+
+
+def _has_formats(model: ModelRequirements, weights: WeightChoice) -> bool:
+    """Whether each format of the choice makes a component smaller."""
+    needed = {("prompt", weights.per_prompt), ("step", weights.per_step)} - {("prompt", ""), ("step", "")}
+    found = set()
+    for one in model.components:
+        found.add(("prompt" if one.role in _PER_PROMPT_ROLES else "step", _format_of(one, weights)))
+    return needed <= found
+
+
+def _format_of(component: Component, weights: WeightChoice) -> str:
+    if component.role in _PER_PROMPT_ROLES:
+        return component.format_for(weights.per_prompt)
+    return component.format_for(weights.per_step) if component.role in _PER_STEP_ROLES else ""
 
 
 def _component_plan(
     model: ModelRequirements,
     per_prompt: Residency,
-    quantize_per_prompt: bool,
-    quantize_per_step: bool,
+    weights: WeightChoice,
     *,
     is_tiled: bool,
     shares_ram: bool,
@@ -316,20 +317,15 @@ def _component_plan(
     resident_mb = moved_mb = ram_mb = 0
     for component in model.components:
         is_per_prompt = component.role in _PER_PROMPT_ROLES
-        quantize = quantize_per_prompt if is_per_prompt else quantize_per_step and component.role in _PER_STEP_ROLES
-        is_quantized = quantize and 0 < component.quantized_mb < component.size_mb
-        size_mb = component.quantized_mb if is_quantized else component.size_mb
+        number_format = _format_of(component, weights)
+        size_mb = component.size_in(number_format)
         residency = per_prompt if is_per_prompt else Residency.RESIDENT
-        placements[component.name] = ComponentPlacement(residency=residency, is_quantized=is_quantized)
+        placements[component.name] = ComponentPlacement(residency=residency, weights=number_format)
         if residency is Residency.RESIDENT:
             resident_mb += size_mb
         else:
             ram_mb += size_mb
             moved_mb = max(moved_mb, size_mb if residency is Residency.ON_DEMAND else -(-size_mb // _STREAM_BLOCKS))
-    is_requested = model.quantize == EIGHT_BIT
-    cost = _RESIDENCY_COSTS[per_prompt] + _TILING_COST * is_tiled
-    if not is_requested:
-        cost += _QUANTIZED_ENCODER_COST * quantize_per_prompt + _QUANTIZED_CORE_COST * quantize_per_step
     return PlacementPlan(
         model=model.name,
         placements=placements,
@@ -339,7 +335,7 @@ def _component_plan(
         ram_mb=resident_mb if shares_ram else ram_mb,
         load_mb=model.peak_load_mb,
         is_tiled=is_tiled,
-        cost=cost,
+        cost=RESIDENCY_COSTS[per_prompt] + _TILING_COST * is_tiled + weights.cost,
     )
 
 
@@ -353,30 +349,32 @@ def _model_offload_plan(model: ModelRequirements, *, is_tiled: bool) -> Placemen
         ram_mb=model.size_mb,
         load_mb=model.peak_load_mb,
         is_tiled=is_tiled,
-        cost=_RESIDENCY_COSTS[Residency.MODEL_OFFLOAD] + _TILING_COST * is_tiled,
+        cost=RESIDENCY_COSTS[Residency.MODEL_OFFLOAD] + _TILING_COST * is_tiled,
     )
 
 
-def _group_offload_plan(model: ModelRequirements) -> PlacementPlan:
+def _group_offload_plan(model: ModelRequirements, weights: WeightChoice) -> PlacementPlan:
     """Everything but the decoder is streamed in blocks."""
     unstreamed = (ComponentRole.VAE, ComponentRole.CONTROL, ComponentRole.OTHER)
     resident = [one for one in model.components if one.role in unstreamed]
-    streamed = [one for one in model.components if one not in resident]
+    sizes_mb = {one.name: one.size_in(_format_of(one, weights)) for one in model.components if one not in resident}
     placements = {
-        one.name: ComponentPlacement(residency=Residency.RESIDENT if one in resident else Residency.STREAMED)
+        one.name: ComponentPlacement(
+            residency=Residency.RESIDENT if one in resident else Residency.STREAMED, weights=_format_of(one, weights)
+        )
         for one in model.components
     }
-    block_mb = max((-(-one.size_mb // _STREAM_BLOCKS) for one in streamed), default=0)
+    block_mb = max((-(-size_mb // _STREAM_BLOCKS) for size_mb in sizes_mb.values()), default=0)
     return PlacementPlan(
         model=model.name,
         placements=placements,
         resident_mb=sum(one.size_mb for one in resident),
         step_mb=block_mb + model.activation_mb,
         decode_mb=_decode_peak_mb(model, is_tiled=True),
-        ram_mb=sum(one.size_mb for one in streamed),
+        ram_mb=sum(sizes_mb.values()),
         load_mb=model.peak_load_mb,
         is_tiled=True,
-        cost=_GROUP_OFFLOAD_COST + _TILING_COST,
+        cost=_GROUP_OFFLOAD_COST + _TILING_COST + (_GROUP_FP8_COST if weights.per_step else 0.0),
     )
 
 
@@ -386,7 +384,9 @@ def _cpu_plans(model: ModelRequirements, cost: float) -> Iterable[PlacementPlan]
         yield PlacementPlan(
             model=model.name,
             placements={
-                one.name: ComponentPlacement(residency=Residency.CPU, is_quantized=number_format == EIGHT_BIT)
+                one.name: ComponentPlacement(
+                    residency=Residency.CPU, weights=number_format if one.has_format(number_format) else ""
+                )
                 for one in model.components
             },
             ram_mb=size_mb + model.activation_mb + model.vae_decode_mb,

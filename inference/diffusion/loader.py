@@ -12,6 +12,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
+from bot.memory.weights import FP8
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from inference.checkpoints.file_filter import unused_components
 from inference.checkpoints.resolve import lora_path, model_path, require_safetensors
@@ -19,8 +20,9 @@ from inference.diffusion.lora import load_lora
 from inference.diffusion.pipeline_variants import text_to_image_class
 from inference.diffusion.processors import load_processors
 from inference.diffusion.single_file import load_single_file
+from inference.memory.formats import card_capability, uses_dynamic_fp8
 from inference.memory.offload import ComponentOffloader, components_of
-from inference.memory.planner import MemoryPlan, choose_plan
+from inference.memory.planner import MemoryPlan, choose_plan, device_kind
 from inference.memory.precision import dtype_for, planned_dtype
 from inference.memory.quantization import quantize_planned
 
@@ -42,7 +44,7 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     for lora in model.loras:
         _fuse_lora(pipeline, model, lora)
     _set_up_scheduler(pipeline, model)
-    _place(pipeline, choice, device)
+    _place(pipeline, model, choice, device, dtype)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -82,9 +84,11 @@ def _load_folder(model: ModelSpec, folder: Path, dtype: Any) -> Any:
     return pipeline
 
 
-def _place(pipeline: Any, choice: MemoryPlan, device: str) -> None:
+def _place(pipeline: Any, model: ModelSpec, choice: MemoryPlan, device: str, dtype: Any) -> None:
     components = components_of(pipeline)
-    quantize_planned(components, choice.plan)
+    kind = device_kind(device)
+    is_dynamic = model.quantize == FP8 and uses_dynamic_fp8(kind, card_capability(kind), dtype)
+    quantize_planned(components, choice.plan, has_dynamic_fp8=is_dynamic)
     pipeline.offloader = ComponentOffloader(pipeline, components, choice, device)
 
 

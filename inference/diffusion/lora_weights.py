@@ -26,6 +26,7 @@ from inference.checkpoints.lora_layout import (
     read_layout,
 )
 from inference.diffusion.unet_names import original_to_diffusers
+from inference.memory.quantization import compute_dtype
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -133,8 +134,8 @@ def _factors(parts: Tensors, layer: torch.nn.Module, config: Mapping[str, Any], 
             change = (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
             down, up = _identity_factors(_decompose_weight(_plain_weight(weight), change, parts))
         up = up.reshape(weight.shape[0], -1, *[1] * (weight.ndim - 2))
-        bias = _like(weight, parts["diff_b"].reshape(weight.shape[0])) if "diff_b" in parts else None
-        factors = Factors(_like(weight, down.reshape(-1, *weight.shape[1:])), _like(weight, up), bias)
+        bias = _like(layer, parts["diff_b"].reshape(weight.shape[0])) if "diff_b" in parts else None
+        factors = Factors(_like(layer, down.reshape(-1, *weight.shape[1:])), _like(layer, up), bias)
     except RuntimeError as error:  # torch's, for shapes that do not fit
         raise UnsupportedLora(f"its {name} does not fit this model") from error
     if not all(part is None or torch.isfinite(part).all() for part in (factors.down, factors.up, factors.bias)):
@@ -142,9 +143,10 @@ def _factors(parts: Tensors, layer: torch.nn.Module, config: Mapping[str, Any], 
     return factors
 
 
-def _like(weight: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def _like(layer: torch.nn.Module, factor: torch.Tensor) -> torch.Tensor:
     """In the precision that the layer computes in, so that its inputs are not converted."""
-    return factor.to(weight.dtype) if weight.dtype.is_floating_point else factor
+    dtype = compute_dtype(layer)
+    return factor.to(dtype) if dtype.is_floating_point else factor
 
 
 def _scaled_factors(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from bot.memory.fit import MachineSpec, can_quantize
+from bot.memory.fit import MachineSpec
+from bot.memory.weights import has_bitsandbytes, has_torchao
 from bot.settings import hub_cache_dir, nearest_existing_dir
 from inference.hardware import devices
 
@@ -33,5 +34,6 @@ class MachineProbe:
             ram_mb=int(memory.total // _MB),
             free_ram_mb=int(memory.available // _MB),
             disk_free_mb=int(disk.free // _MB),
-            can_quantize=can_quantize(),
+            can_quantize=has_torchao(),
+            can_use_4bit=has_bitsandbytes(),
         )

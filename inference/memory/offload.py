@@ -16,10 +16,12 @@ from diffusers.hooks import HookRegistry, apply_group_offloading
 
 from bot.memory.components import ComponentRole, component_role
 from bot.memory.placement import DISCRETE_MEMORY_KINDS, PlacementPlan, Residency
+from bot.memory.weights import FP8
 from inference.memory.planner import MemoryPlan, device_kind
+from inference.memory.quantization import cast_to_fp8, dtype_of
 
 TILED, ON_DEMAND, STREAMED = "tiled", "on_demand", "streamed"
-MODEL_OFFLOAD, GROUP_OFFLOAD = "model_offload", "group_offload"
+MODEL_OFFLOAD, GROUP_OFFLOAD, FLOAT_8 = "model_offload", "group_offload", "fp8"
 """Fallback levels, by their names in the log."""
 _GROUP_HOOK = "group_offloading"
 _BLOCKS_PER_GROUP = 1
@@ -95,7 +97,10 @@ class ComponentOffloader:
     # ------------------------------------------------------------ placing
 
     def _apply_plan(self, plan: PlacementPlan) -> None:
-        self.plan = plan
+        before, self.plan = self.plan, plan
+        cast = {name for name, one in plan.placements.items() if one.weights == FP8 != before.placements[name].weights}
+        for name in cast & set(self._components):
+            cast_to_fp8(self._components[name], dtype_of(self._components[name]))
         if plan.is_tiled:
             enable_vae_tiling(self._components)
         if Residency.MODEL_OFFLOAD in plan.residencies:
@@ -215,9 +220,8 @@ def _residency_in(plan: PlacementPlan, name: str) -> Residency:
 
 def _fallback_level(current: PlacementPlan, following: PlacementPlan) -> str | None:
     """The name of the change from one plan to another; None: not possible while the model is loaded."""
-    if {name for name, placement in current.placements.items() if placement.is_quantized} != {
-        name for name, placement in following.placements.items() if placement.is_quantized
-    }:
+    is_cast = _is_cast_by(current, following)
+    if is_cast is None or (is_cast and current.is_group_offloaded):
         return None
     if Residency.STREAMED in current.residencies and following.residencies & {
         Residency.MODEL_OFFLOAD,
@@ -228,9 +232,22 @@ def _fallback_level(current: PlacementPlan, following: PlacementPlan) -> str | N
         return None
     if following.is_group_offloaded:
         return GROUP_OFFLOAD
+    if is_cast:
+        return FLOAT_8
     order = ((Residency.MODEL_OFFLOAD, MODEL_OFFLOAD), (Residency.STREAMED, STREAMED), (Residency.ON_DEMAND, ON_DEMAND))
     changes = [level for place, level in order if place in following.residencies - current.residencies]
     return changes[0] if changes else TILED if following.is_tiled and not current.is_tiled else None
+
+
+def _is_cast_by(current: PlacementPlan, following: PlacementPlan) -> bool | None:
+    """Whether the following plan stores more components as 8-bit floats, the only format that a loaded model can still
+    get; None: other formats change."""
+    before = {name: placement.weights for name, placement in current.placements.items()}
+    after = {name: placement.weights for name, placement in following.placements.items()}
+    changed = {name for name in before if before[name] != after.get(name, "")}
+    if any(before[name] or after[name] != FP8 for name in changed):
+        return None
+    return bool(changed)
 
 
 def _tensors_of(module: torch.nn.Module) -> Iterator[torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from bot.errors import ModelUnavailable, OutOfMemory
 from bot.memory import placement
 from bot.memory.compiled import keeps_both_denoisers, with_compiled_denoiser
 from bot.memory.components import Component, ComponentRole, component_role
-from bot.memory.fit import can_quantize, format_gib
-from bot.memory.placement import EIGHT_BIT, MemoryBudget, ModelRequirements, PlacementPlan
+from bot.memory.fit import format_gib
+from bot.memory.placement import MemoryBudget, ModelRequirements, PlacementPlan
+from bot.memory.weights import FORMATS, FOUR_BIT_BYTES, has_bitsandbytes, has_torchao
 from bot.model_install.model_headers import DamagedModelFile, read_tensor_shapes
 from bot.models import IMAGE_TASKS, ModelSpec
 from inference.checkpoints.file_filter import unused_components, variant_of
 from inference.checkpoints.resolve import control_path
+from inference.memory.formats import format_problem
 
 _MB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
@@ -29,6 +32,8 @@ MIN_LAYER_WEIGHTS = 2**14
 """Smaller layers are not quantized, as that would save little."""
 NOT_QUANTIZED = ("embed", "shared", "lm_head", "wte", "norm", "proj_out")
 """Parts of the names of layers that are not quantized: embeddings are lookups, and output layers need precision."""
+NOT_CAST = ("embed", "norm", r"^(diffusion_model\.)?(conv|proj)_(in|out)\b")
+"""Patterns in the names of layers that are not cast to 8-bit floats: they are small and need precision."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,10 @@ class MemoryPlan:
 def choose_plan(model: ModelSpec, folder: Path, dtype: Any, device: str) -> MemoryPlan:
     """The best plan that fits the free memory; if none fits, the one that uses the least device memory.
 
-    Raises: OutOfMemory: there is too little RAM. ModelUnavailable: 8 bits are configured and torchao is not installed.
+    Raises: OutOfMemory: there is too little RAM. ModelUnavailable: the configured format is not available.
     """
-    if model.quantize == EIGHT_BIT and not can_quantize():
-        raise ModelUnavailable(model.name, "quantize = '8bit' needs torchao: install Easel with the extra `quant`")
+    if problem := format_problem(model, folder, device_kind(device)):
+        raise ModelUnavailable(model.name, problem)
     budget = free_memory_budget(device)
     needs = memory_needs(model, folder, dtype, has_accelerator=budget.kind != "cpu")
     candidates = placement.all_plans(needs, budget)
@@ -69,7 +74,13 @@ def choose_plan(model: ModelSpec, folder: Path, dtype: Any, device: str) -> Memo
 def free_memory_budget(device: str) -> MemoryBudget:
     """The memory that is free now."""
     kind = device_kind(device)
-    return MemoryBudget(kind=kind, device_mb=free_device_mb(device), ram_mb=free_ram_mb(), can_quantize=can_quantize())
+    return MemoryBudget(
+        kind=kind,
+        device_mb=free_device_mb(device),
+        ram_mb=free_ram_mb(),
+        can_quantize=has_torchao(),
+        can_use_4bit=has_bitsandbytes(),
+    )
 
 
 def total_memory_budget(device: str) -> MemoryBudget:
@@ -129,15 +140,7 @@ def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator:
     width = _bytes_per_weight(dtype)
     is_upcast = _is_vae_upcast(folder)
     widths = {"vae": max(width, _FULL_WIDTH)} if is_upcast else {}
-    parts = tuple(
-        Component(
-            name=name,
-            role=component_role(name),
-            size_mb=counts.size_mb(widths.get(name, width)),
-            quantized_mb=counts.quantized_mb(width),
-        )
-        for name, counts in weights.items()
-    )
+    parts = tuple(_component(name, counts, width, widths.get(name, width)) for name, counts in weights.items())
     controls = _count_largest_control(model)
     if controls.total:
         weights = {**weights, ComponentRole.CONTROL.value: controls}
@@ -154,8 +157,8 @@ def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator:
             (name, size_mb, sum(counts.size_mb(_bytes_per_weight(cpu_dtype)) for counts in denoisers))
             for (name, size_mb), cpu_dtype in zip(cpu, total_mb, strict=True)
         )
-    if model.quantize == EIGHT_BIT:
-        cpu = ((EIGHT_BIT, sum(part.quantized_mb or part.size_mb for part in parts)),)
+    if model.quantize in FORMATS:
+        cpu = ((model.quantize, sum(part.size_in(model.quantize) for part in parts)),)
     is_picture_model = bool(IMAGE_TASKS & set(model.tasks))
     return ModelRequirements(
         name=model.name,
@@ -179,22 +182,41 @@ def _is_vae_upcast(folder: Path) -> bool:
     return "XL" in str(index.get("_class_name")) and bool(config.get("force_upcast", True))
 
 
+def _component(name: str, counts: "WeightCounts", width: int, own_width: int) -> Component:
+    """`width`: bytes per weight that is not quantized; `own_width`: the same while the component is not quantized."""
+    role = component_role(name)
+    is_text_model = role in (ComponentRole.TEXT_ENCODER, ComponentRole.LANGUAGE_MODEL)
+    return Component(
+        name=name,
+        role=role,
+        size_mb=counts.size_mb(own_width),
+        quantized_mb=counts.reduced_mb(counts.quantizable, 1, width),
+        fp8_mb=counts.reduced_mb(counts.castable, 1, width) if role is ComponentRole.DENOISER else 0,
+        four_bit_mb=counts.reduced_mb(counts.quantizable, FOUR_BIT_BYTES, width) if is_text_model else 0,
+    )
+
+
 @dataclass
 class WeightCounts:
-    """Number of a component's weights: `total`, and `quantizable` to 8 bits."""
+    """Number of a component's weights: `total`, `quantizable` to integers and `castable` to 8-bit floats.
+
+    `fixed_bytes`: the size of weights whose format is the file's.
+    """
 
     total: int = 0
     quantizable: int = 0
+    castable: int = 0
+    fixed_bytes: int = 0
 
     def size_mb(self, bytes_each: int) -> int:
         """Size with `bytes_each` bytes per weight."""
-        return math.ceil(self.total * bytes_each / _MB)
+        return math.ceil((self.total * bytes_each + self.fixed_bytes) / _MB)
 
-    def quantized_mb(self, bytes_each: int) -> int:
-        """Size after quantization to 8 bits; 0: no layer can be quantized."""
-        if not self.quantizable:
+    def reduced_mb(self, reduced: int, bytes_each: float, bytes_of_others: int) -> int:
+        """Size if `reduced` weights have `bytes_each` bytes; 0: none can be reduced."""
+        if not reduced:
             return 0
-        return math.ceil((self.quantizable + (self.total - self.quantizable) * bytes_each) / _MB)
+        return math.ceil((reduced * bytes_each + (self.total - reduced) * bytes_of_others + self.fixed_bytes) / _MB)
 
 
 def count_weights(model: ModelSpec, folder: Path) -> dict[str, WeightCounts]:
@@ -211,6 +233,7 @@ def count_weights(model: ModelSpec, folder: Path) -> dict[str, WeightCounts]:
             weights = math.prod(shape)
             component.total += weights
             component.quantizable += weights if is_quantizable(name, shape) else 0
+            component.castable += weights if is_castable(name, shape) else 0
     return counts
 
 
@@ -244,6 +267,11 @@ def is_quantizable(name: str, shape: Iterable[int]) -> bool:
     sides = list(shape)
     is_large = len(sides) == 2 and math.prod(sides) >= MIN_LAYER_WEIGHTS
     return is_large and not any(word in name.lower() for word in NOT_QUANTIZED)
+
+
+def is_castable(name: str, shape: Iterable[int]) -> bool:
+    """Whether the tensor is the matrix or kernel of a layer that is stored as 8-bit floats."""
+    return len(list(shape)) >= 2 and not any(re.search(pattern, name.lower()) for pattern in NOT_CAST)
 
 
 _COMPONENT_BY_PREFIX = {

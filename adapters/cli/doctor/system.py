@@ -13,7 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 from adapters.cli.doctor.check import BAD, OK, WARN, Check
 from adapters.cli.models.inspect import check_model
 from bot.errors import ConfigError
-from bot.memory.fit import MachineSpec, can_quantize
+from bot.memory.fit import MachineSpec
+from bot.memory.weights import has_bitsandbytes, has_torchao
 from bot.runtime.lock import LockHolder, changed_sentence, read_holder
 from bot.settings import SECRETS, find_data_dir, hub_cache_dir, nearest_existing_dir, read_secrets
 
@@ -76,7 +77,8 @@ def read_machine_spec(devices: Sequence[Mapping[str, Any]], loaded: "LoadedConfi
         ram_mb=int(memory.total // 2**20),
         free_ram_mb=int(memory.available // 2**20),
         disk_free_mb=int(shutil.disk_usage(folder).free // 2**20),
-        can_quantize=can_quantize(),
+        can_quantize=has_torchao(),
+        can_use_4bit=has_bitsandbytes(),
     )
 
 

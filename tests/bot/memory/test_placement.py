@@ -82,10 +82,11 @@ def test_a_pair_that_fits_whole_is_never_moved(image, vision):
     [
         ("sd15-lcm", 6, False, Residency.RESIDENT, Residency.RESIDENT, False, False),
         ("sdxl-turbo", 8, False, Residency.RESIDENT, Residency.RESIDENT, False, True),
-        ("sdxl", 6, False, Residency.STREAMED, Residency.STREAMED, False, True),
+        ("sdxl", 5, False, Residency.STREAMED, Residency.STREAMED, False, True),
         ("sdxl", 8, False, Residency.STREAMED, Residency.RESIDENT, False, True),
         ("sdxl", 12, False, Residency.RESIDENT, Residency.RESIDENT, False, False),
-        ("flux2-klein-4b", 8, False, Residency.STREAMED, Residency.STREAMED, False, True),
+        ("flux2-klein-4b", 8, False, Residency.STREAMED, Residency.RESIDENT, True, False),
+        ("flux2-klein-4b", 5, False, Residency.STREAMED, Residency.STREAMED, False, True),
         ("flux2-klein-4b", 8, True, Residency.STREAMED, Residency.RESIDENT, True, True),
         ("flux2-klein-4b", 12, False, Residency.STREAMED, Residency.RESIDENT, False, False),
         ("flux2-klein-4b", 24, False, Residency.RESIDENT, Residency.RESIDENT, False, False),
@@ -135,7 +136,8 @@ def test_each_plan_says_what_it_costs():
     assert best_plan(wanted("sdxl"), card(24)).notes == ()
     assert "CPU" in " ".join(best_plan(wanted("blip2-flan-t5-xl"), card(6)).notes)
     assert "8 bits" in " ".join(best_plan(wanted("flux2-klein-4b"), card(8, can_quantize=True)).notes)
-    assert "every step" in " ".join(best_plan(wanted("flux2-klein-4b"), card(8)).notes)
+    assert "8-bit floats" in " ".join(best_plan(wanted("flux2-klein-4b"), card(8)).notes)
+    assert "every step" in " ".join(best_plan(wanted("flux2-klein-4b"), card(5)).notes)
     assert "new prompt" in " ".join(best_plan(wanted("flux2-klein-4b"), card(12)).notes)
 
 

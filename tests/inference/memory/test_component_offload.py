@@ -133,7 +133,7 @@ def test_model_offload_is_the_librarys_own(load, monkeypatch):
 
 
 def test_memory_is_reduced_level_by_level_down_to_the_last(load):
-    pipeline = load(fully_resident)
+    pipeline = load(fully_resident, quantize="none")
     offloader_of(pipeline).use_less_memory()
     tiled, levels = generate(pipeline), ["tiled"]
 
@@ -156,7 +156,7 @@ def test_on_the_cpu_there_is_one_fallback_level(folder):
 
 def test_a_pipeline_with_model_offload_can_fall_back_to_group_offload(load, monkeypatch):
     monkeypatch.setattr(DiffusionPipeline, "enable_model_cpu_offload", lambda self, device: None)
-    pipeline = load(lambda plan: Residency.MODEL_OFFLOAD in plan.residencies)
+    pipeline = load(lambda plan: Residency.MODEL_OFFLOAD in plan.residencies, quantize="none")
 
     assert offloader_of(pipeline).use_less_memory() == "tiled"
     assert offloader_of(pipeline).use_less_memory() == "group_offload"

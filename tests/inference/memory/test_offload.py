@@ -199,7 +199,7 @@ def make_cache(device_mb, *, max_loaded_models=4, checker=None, outgoing=None):
 
 
 def large(name, size_mb):
-    return make_model(name, components_mb={"unet": size_mb}, memory_mb=size_mb)
+    return make_model(name, components_mb={"unet": size_mb}, memory_mb=size_mb, quantize="none")
 
 
 def test_models_stay_loaded_while_the_device_has_memory_for_them():

@@ -139,7 +139,7 @@ def test_the_plan_follows_the_free_memory(tmp_path, set_free_memory, device_mb, 
     folder = save_components(tmp_path, unet=24, text_encoder=16, vae=1)
     set_free_memory(device_mb)
 
-    plan = choose_plan(make_model(vae_decode_mb=4), folder, torch.bfloat16, "cuda:0").plan
+    plan = choose_plan(make_model(vae_decode_mb=4, quantize="none"), folder, torch.bfloat16, "cuda:0").plan
 
     assert plan.residencies == places
     assert plan.is_tiled is is_tiled
@@ -175,7 +175,7 @@ def test_a_model_larger_than_the_ram_is_refused_before_it_is_loaded(tmp_path, se
 
 
 def test_eight_bits_without_torchao_are_refused_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(planner, "can_quantize", lambda: False)
+    monkeypatch.setattr("bot.memory.format_check.has_torchao", lambda: False)
 
     with pytest.raises(ModelUnavailable) as refused:
         choose_plan(make_model(quantize="8bit"), tmp_path, torch.float32, "cpu")
