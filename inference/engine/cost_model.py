@@ -82,6 +82,10 @@ class PassCostModel:
         if is_larger or self._passes_since_retry < RETRY_AFTER_PASSES:
             self._passes_since_retry = (self._passes_since_retry + 1) % (RETRY_AFTER_PASSES + MIN_SAMPLES)
 
+    def is_known(self, size: float = 0.0) -> bool:
+        """Whether it was measured often enough to be judged; with a `size`, at more than half of that."""
+        return any(mean.size > size / 2 for mean in self._reliable_means())
+
     def predict_seconds(self, size: float) -> float | None:
         """Expected duration of a pass of this size; None before the first measurement."""
         if self._curve is None:
