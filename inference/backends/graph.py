@@ -48,6 +48,9 @@ class GraphBackend(Protocol):
     def version(self) -> str:
         """The library's version, without importing it; empty: not installed."""
 
+    def check_options(self, *, precision: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Check that the installed library can compute so. Raises: RefusedOptions."""
+
     def export(
         self,
         wrapper: torch.nn.Module,
@@ -83,11 +86,11 @@ class GraphBackend(Protocol):
             precision: what it computes in: "float32", "bfloat16" or "float16".
             cache: a folder for what the library compiles, which makes the next opening quicker.
             options: of the backend, such as ONNX Runtime's providers.
+
+        Raises: RefusedOptions; what the library raises for a damaged build.
         """
 
 
-
-        Raises: RefusedOptions; what the library raises for a damaged build.
 def graph_backend(name: str) -> GraphBackend:
     """The backend of this name. Raises: KeyError: there is none."""
     source, _, class_name = GRAPH_BACKENDS[name].partition(":")

@@ -35,8 +35,8 @@ class OpenVinoBackend:
     def version(self) -> str:
         return metadata.version("openvino") if self.is_installed() else ""
 
-    def refuse(self, *, precision: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """It computes in all precisions."""
+    def check_options(self, *, precision: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """It has all precisions, and no other options."""
 
     def export(
         self,
