@@ -37,6 +37,8 @@ class GraphInputs(Protocol):
 
 GRAPH_INPUTS: Mapping[str, str] = {
     "UNet2DConditionModel": "inference.backends.unet_inputs:UNetInputs",
+    "Flux2Transformer2DModel": "inference.backends.flux2_inputs:Flux2Inputs",
+    "ZImageTransformer2DModel": "inference.backends.z_image_inputs:ZImageInputs",
 }
 """Import paths by the class names of Diffusers and Transformers."""
 
@@ -53,3 +55,8 @@ def graph_inputs_for(module: torch.nn.Module) -> GraphInputs | None:
     source, _, name = path.partition(":")
     rule: GraphInputs = getattr(import_module(source), name)(module)
     return rule
+
+
+def plain_tensor(value: torch.Tensor) -> torch.Tensor:
+    """As a graph takes it: in float32, on the CPU, without gaps."""
+    return value.detach().to("cpu", torch.float32).contiguous()
