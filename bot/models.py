@@ -126,8 +126,8 @@ class ModelSettings:
     """Whether compiled code from the Hub may run for it, which SVDQuant needs."""
     backend: Literal["torch", "openvino", "onnx"] = "torch"
     """What computes the denoiser: "torch", or a build that `models optimize` has compiled; without one, torch."""
-    providers: tuple[str, ...] = ()
-    """ONNX Runtime's execution providers, best first, such as "CUDAExecutionProvider"; empty: the CPU's."""
+    providers: tuple[Literal["cpu", "cuda", "tensorrt", "directml", "coreml"], ...] = ()
+    """ONNX Runtime's execution providers, best first; empty: the CPU's."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile for the repeated blocks of its denoiser; "auto": on GPUs where a trial found it quicker."""
     ram_mb: int = 0
