@@ -129,6 +129,7 @@ class Installer:
             images=images,
             is_exclusive=True,
             is_urgent=True,
+            is_trial=True,
         )
         output = await self._run_task(test)
         image = output.images[0].media if output.images else None

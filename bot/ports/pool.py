@@ -45,6 +45,7 @@ class Task:
         wants_previews: somebody is watching its progress.
         is_exclusive: run it on an otherwise idle device, where a crash can only be its own fault.
         is_urgent: offer nothing else until it has a device; used for a model's smoke tests.
+        is_trial: a model's smoke test: what computes its passes quickest on the device is found as well.
         is_part: its job has run other tasks before, so it may wait longer for a free slot.
         past_s: device-seconds that these tasks have used, which count towards the job's time limit.
         rules: for its input and output images; None: they are not checked.
@@ -63,6 +64,7 @@ class Task:
     wants_previews: bool = False
     is_exclusive: bool = False
     is_urgent: bool = False
+    is_trial: bool = False
     is_part: bool = False
     past_s: float = 0.0
     rules: SafetyRules | None = None
@@ -104,14 +106,15 @@ class Progress:
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """`seconds` of one `what`: "step" (a denoising step), "step_unguided" (one without guidance, about half as
-    expensive), "token", "job" (a job's overhead beside its steps), "load", "import", "pass".
+    expensive), "token", "job" (a job's overhead beside its steps), "load", "import", "pass"; "attention" and "compile" (a pass in a trial, see
+    `inference.diffusion.denoiser_execution`).
 
     The libraries of the engines (torch) are imported before a process loads its first model: "import" is measured for
     the device, with `model` and `shape` "".
 
     A step or token is measured with `batch_size` such jobs running together; a forward pass with a batch of
     `batch_size` rows, which calibrates the next worker. `shape` is "WIDTHxHEIGHT", or "" for text. `backend` is what
-    the model runs on: "torch", "openvino" or "onnx".
+    the model runs on: "torch", "openvino" or "onnx"; of a trial: what was tried.
     """
 
     device: str

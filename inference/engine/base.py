@@ -67,12 +67,17 @@ EngineEvent = StepDone | ImageReady | TaskDone | TaskFailed
 @dataclass(frozen=True, kw_only=True)
 class CostSample:
     """The measured cost of `batch_size` tasks that run together: `seconds` of one "step" or "token"; or of one "pass"
-    of so many batch rows, from which the next process starts. `backend`: what computed it."""
+    of so many batch rows, from which the next process starts. `backend`: what computed it, or of those in `TRIED`, what
+    was tried."""
 
     what: str
     batch_size: int
     seconds: float
     backend: str = "torch"
+
+
+TRIED = ("attention", "compile")
+"""Values of `CostSample.what`: a pass, in a trial, with an attention kernel, and with the blocks compiled or not."""
 
 
 class Engine(Protocol):

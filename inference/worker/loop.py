@@ -21,7 +21,7 @@ from bot.commands.refine_tiles import plan_refinement
 from bot.errors import Blocked
 from bot.models import ModelSpec
 from bot.ports import Measurement, Progress, Task, step_of
-from inference.engine.base import CostSample, Engine, ImageReady, StepDone, TaskDone, TaskFailed, import_object
+from inference.engine.base import TRIED, CostSample, Engine, ImageReady, StepDone, TaskDone, TaskFailed, import_object
 from inference.engine.error_mapping import is_out_of_memory, to_task_error
 from inference.ipc import child, messages, sandbox
 from inference.safety.checker import SafetyChecker
@@ -236,6 +236,7 @@ class WorkerLoop:
             case TaskDone():
                 for measurement in self._measurements_of(running):
                     self._send_event(task_id, measurement)
+                    self._models.remember(measurement)
                 self._end_task(task_id, event.result)
 
     def _send_event(self, task_id: str, event: Any) -> None:
@@ -258,7 +259,7 @@ class WorkerLoop:
                 device=self._init.device,
                 model=task.model.name,
                 dtype=self._models.dtype_of(task.model.name),
-                shape=running.shape,
+                shape="" if sample.what in TRIED else running.shape,
                 batch_size=sample.batch_size,
                 what=sample.what,
                 seconds=sample.seconds,

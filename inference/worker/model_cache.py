@@ -17,7 +17,7 @@ from bot.memory.fit import model_requirements
 from bot.memory.placement import MemoryBudget, PlacementPlan
 from bot.models import ModelSpec
 from bot.ports import Measurement, ModelCapabilities
-from inference.engine.base import Engine
+from inference.engine.base import TRIED, Engine
 from inference.engine.error_mapping import is_out_of_memory, to_load_error
 from inference.ipc import child, messages
 from inference.safety.checker import SafetyChecker
@@ -68,6 +68,8 @@ class ModelCache:
         """An engine was built, which imports the engines' libraries."""
         self._measured: list[Measurement] = []
         """Since the last report of a load."""
+        self._tried: dict[Measurement, Measurement] = {}
+        """The latest of each kind that trials have found in this process."""
         self.needs_restart = False
         """Memory ran out at the last fallback level."""
 
@@ -180,7 +182,13 @@ class ModelCache:
         return failure
 
     def _measurements_of(self, model: ModelSpec, dtype: str) -> list[Measurement]:
-        return [one for one in self._init.measurements if (one.model, one.dtype) == (model.name, dtype)]
+        known = (*self._init.measurements, *self._tried.values())
+        return [one for one in known if (one.model, one.dtype) == (model.name, dtype)]
+
+    def remember(self, measured: Measurement) -> None:
+        """What a trial found counts for the model's next load, too."""
+        if measured.what in TRIED:
+            self._tried[replace(measured, seconds=0.0)] = measured
 
     # ------------------------------------------------------------ when memory runs out
 

@@ -204,7 +204,7 @@ async def test_a_model_is_fetched_tried_and_then_the_default_without_a_restart(e
     [trial] = installation.smoke_tests
     assert trial.image == Media(b"png", "image/png")
     [task] = env.device.tasks
-    assert (task.model.revision, task.is_urgent, task.is_exclusive) == (COMMIT, True, True)
+    assert (task.model.revision, task.is_urgent, task.is_exclusive, task.is_trial) == (COMMIT, True, True, True)
     assert env.models.default_for(TEXT_TO_IMAGE).name == "fox"
     assert env.models.default_for(IMAGE_TO_TEXT).name == "starter"
     assert env.device.known == ["fox", "starter"]

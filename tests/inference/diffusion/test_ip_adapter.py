@@ -91,7 +91,14 @@ class Peer:
     """One model in the engine, and as a stock pipeline with both adapters, if there is one to compare with."""
 
     def __init__(
-        self, folder: Path, dtype: str, *, has_stock: bool = True, backend: Any = "torch", **controls: Any
+        self,
+        folder: Path,
+        dtype: str,
+        *,
+        has_stock: bool = True,
+        backend: Any = "torch",
+        settings: Any = None,
+        **controls: Any,
     ) -> None:
         self.adapters = folder.parent / f"{folder.name}-adapters"
         plus = ControlSource(repo=str(self.adapters), file="plus/plus.safetensors")
@@ -103,6 +110,7 @@ class Peer:
             dtype=dtype,
             backend=backend,
             controls=sources | controls,
+            **(settings or {}),
         )
         self.lora = folder.parent / f"{folder.name}.safetensors"
         self.engine = DiffusionEngine(self.model)

@@ -1,0 +1,47 @@
+"""A task in the diffusion engine: its images that are in flight, and what of its progress was reported."""
+
+from dataclasses import dataclass, field
+
+from bot.ports import Task
+from inference.diffusion.sequence import ImageSequence
+from inference.engine.base import StepDone
+
+
+@dataclass
+class ImageTask:
+    """Attributes:
+    sequences: the task's images that are not finished.
+    finished_images, finished_steps: how many are finished, and their steps.
+    reported_step, reported_parts: the last step that an event reported, and the parts of steps done then.
+    """
+
+    task: Task
+    has_previews: bool
+    sequences: list[ImageSequence] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    finished_images: int = 0
+    finished_steps: int = 0
+    reported_step: int = 0
+    reported_parts: int = 0
+
+    def finish(self, sequence: ImageSequence) -> None:
+        """One of its images is done."""
+        self.sequences.remove(sequence)
+        self.finished_images += 1
+        self.finished_steps += sequence.steps
+
+    def take_report(self) -> StepDone | None:
+        """Its progress, if it has advanced since the last report."""
+        steps_each = max((sequence.steps for sequence in self.sequences), default=0)
+        step = self.finished_steps + sum(sequence.step for sequence in self.sequences)
+        parts = sum(sequence.parts_done for sequence in self.sequences)
+        if not steps_each or (step, parts) <= (self.reported_step, self.reported_parts):
+            return None
+        self.reported_step, self.reported_parts = step, parts
+        steps = steps_each * (self.finished_images + len(self.sequences))
+        return StepDone(task_id=self.task.id, step=step, steps=steps, preview=self._make_preview())
+
+    def _make_preview(self) -> bytes | None:
+        """Of the first unfinished image."""
+        first = self.sequences[0]
+        return first.previewer.make_preview(first.latents) if self.has_previews else None

@@ -1,0 +1,147 @@
+"""Finds the quickest way to compute a denoiser's passes on this device, with a whole image for each: attention kernels,
+then compiled blocks. What changes the image by more than its limit, or fails, is not used."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import numpy
+import torch
+
+from bot.ports import Task
+from inference.diffusion.coroutines import ModuleCall, SplitCall
+from inference.diffusion.denoiser_execution import (
+    ATTENTION,
+    COMPILE,
+    COMPILED,
+    NEVER_S,
+    UNCOMPILED,
+    DenoiserExecution,
+    is_compiling_worth_it,
+)
+from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner
+from inference.diffusion.sequence import ImageSequence
+from inference.diffusion.step_loop import StepLoop
+from inference.engine.base import CostSample
+from inference.engine.error_mapping import is_out_of_memory
+from inference.ipc import child
+
+MAX_STEPS = 4
+"""Steps of each image: the first warms up, or compiles."""
+MAX_LEVELS, MAX_LEVELS_HALF = 1, 4
+"""How far a value of the image may be off, of 256 levels. In half precision, compiled blocks round fewer times than
+uncompiled ones: neither image is the exact one. Attention kernels get one level in each format."""
+
+
+class UntriableImage(Exception):
+    """The image is not made of passes that can be timed."""
+
+
+@dataclass(frozen=True)
+class TimedImage:
+    """`pixels`: uint8 RGB; `pass_s`: the median of its passes but the first."""
+
+    pixels: numpy.ndarray
+    pass_s: float
+
+    def levels_from(self, other: "TimedImage") -> int:
+        if self.pixels.shape != other.pixels.shape:
+            return 255
+        return int(numpy.abs(self.pixels.astype(numpy.int16) - other.pixels.astype(numpy.int16)).max())
+
+
+Paint = Callable[[], TimedImage]
+
+
+def try_execution(execution: DenoiserExecution, paint: Paint) -> list[CostSample]:
+    """Leaves the quickest choices in use; returns what was measured. Raises: what painting on plain torch raises."""
+    if len(execution.kernels) < 2 and not execution.can_try_compile:
+        return []
+    execution.kernel = execution.kernels[0]
+    execution.stop_compiling()  # compiled blocks keep the kernel that they were compiled with
+    try:
+        plain = paint()
+    except UntriableImage:
+        execution.start_as_configured()
+        return []
+    seconds = {execution.kernel.name: plain.pass_s}
+    for kernel in execution.kernels[1:]:
+        execution.kernel = kernel
+        image = _try_image(paint, kernel.name)
+        is_good = image is not None and execution.kernel is kernel and image.levels_from(plain) <= MAX_LEVELS
+        seconds[kernel.name] = image.pass_s if is_good and image is not None else NEVER_S
+    execution.kernel = execution.fastest_kernel(seconds)
+    execution.start_as_configured()
+    samples = [CostSample(what=ATTENTION, batch_size=1, seconds=one, backend=name) for name, one in seconds.items()]
+    if execution.can_try_compile:
+        samples += _try_compiling(execution, paint, plain, seconds[execution.kernel.name])
+    return samples
+
+
+def _try_compiling(
+    execution: DenoiserExecution, paint: Paint, plain: TimedImage, uncompiled_s: float
+) -> list[CostSample]:
+    limit = MAX_LEVELS if execution.dtype == torch.float32 else MAX_LEVELS_HALF
+    execution.start_compiling()
+    image = _try_image(paint, COMPILED)
+    is_good = image is not None and execution.compiled is not None and image.levels_from(plain) <= limit
+    seconds = {UNCOMPILED: uncompiled_s, COMPILED: image.pass_s if is_good and image is not None else NEVER_S}
+    if not is_compiling_worth_it(seconds):
+        execution.stop_compiling()
+    return [CostSample(what=COMPILE, batch_size=1, seconds=one, backend=name) for name, one in seconds.items()]
+
+
+def _try_image(paint: Paint, name: str) -> TimedImage | None:
+    """None: it failed."""
+    try:
+        return paint()
+    except Exception as error:  # a kernel that does not work here is not used
+        child.log("info", "A way to compute the model's passes does not work here", kernel=name, error=str(error)[:300])
+        if is_out_of_memory(error) and torch.cuda.is_available():
+            error.__traceback__ = None
+            torch.cuda.empty_cache()
+        return None
+
+
+@dataclass(frozen=True)
+class ImagePainter:
+    """Makes the image of one task, alone and at once.
+
+    Attributes:
+        loop: with no other images.
+        execute: makes calls that are not passes.
+        new_sequence: of the task's first image.
+    """
+
+    runner: PipelineRunner
+    loop: StepLoop
+    execute: Callable[[ModuleCall], Any]
+    new_sequence: Callable[[Task], ImageSequence]
+
+    def paint(self, task: Task) -> TimedImage:
+        """Raises: UntriableImage; what the pipeline raises."""
+        steps = min(MAX_STEPS, int(task.options.get("steps", MAX_STEPS)))
+        sequence = self.new_sequence(replace(task, options={**task.options, "steps": steps, "count": 1}))
+        sequence.start(self.runner.generate, self.loop.modules)
+        self.loop.add_sequence(sequence)
+        passes_s: list[float] = []
+        try:
+            while (call := sequence.pending_call) is not None:
+                if call.component in self.loop.modules:
+                    self.loop.run_pass(_raise_error)
+                    passes_s.append(sum(self.loop.take_usage().values()))
+                elif isinstance(call, SplitCall) or call.component == STEP_BOUNDARY:
+                    raise UntriableImage(call.component)
+                else:
+                    sequence.resume(self.execute(call))
+        finally:
+            self.loop.remove_sequence(sequence)
+            sequence.close()
+        if sequence.output is None or not passes_s:
+            raise UntriableImage("no passes")
+        return TimedImage(sequence.output[0], median(passes_s[1:] or passes_s))
+
+
+def _raise_error(_sequence: ImageSequence, error: Exception) -> None:
+    raise error
