@@ -54,10 +54,13 @@ async def open_application(
     from bot.queue.pricing import Rates
     from bot.queue.recovery import recover_jobs
     from composition.settings import shipped_models
+    from inference.backends.builds import FOLDER as BUILDS
+    from inference.backends.builds import remove_unfinished
     from inference.images.service import ImageService, ImageSettings
     from storage import open_storage
 
     settings = loaded.settings
+    remove_unfinished(loaded.data_dir / BUILDS)
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(open_storage(settings["storage"], loaded.data_dir))
         if not only_submitted:
@@ -162,10 +165,11 @@ def wire_application(
     )  # fmt: skip
     sources = sources or build.default_model_sources(loaded)
     model_manager = build.build_model_manager(loaded, storage, pool, rates, events, wake, sources)
+    optimizer = build.build_model_optimizer(loaded, pool, sources, model_manager)
     catalogue = build.build_model_catalogue(loaded, storage, pool, wake, sources, model_manager)
     usecases = build.build_use_cases(
-        loaded, storage, pool, pictures, jobs, events, moderation, model_manager, catalogue, prompt_resolver,
-        dispatcher.device_of,
+        loaded, storage, pool, pictures, jobs, events, moderation, model_manager, optimizer, catalogue,
+        prompt_resolver, dispatcher.device_of,
     )  # fmt: skip
     return Application(
         usecases=usecases,

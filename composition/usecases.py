@@ -7,7 +7,7 @@ from adapters.cli.ports import LoadedConfig
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.model_install.owner_config import ModelConfigFile
-from bot.ports import Downloads, ImageProcessor, ModelFiles, OwnerModelConfig, Pool, RepoRef
+from bot.ports import Builds, Downloads, ImageProcessor, ModelFiles, OwnerModelConfig, Pool, RepoRef
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.wildcards import FOLDER, WildcardFolder
 from bot.queue.dispatcher import Dispatcher
@@ -25,6 +25,7 @@ from bot.usecases import (
     MediaUseCases,
     ModelCatalogue,
     ModelManager,
+    ModelOptimizer,
     Moderation,
     Operations,
     PeopleUseCases,
@@ -42,6 +43,8 @@ from bot.usecases.refused_requests import RefusedRequests
 from composition.administration import build_report_use_cases, build_server_admin
 from composition.parts import build_finishes, build_preparations
 from composition.settings import shipped_models
+from inference.backends.builder_client import BuilderClient
+from inference.backends.builds import FOLDER as BUILDS
 from inference.checkpoints.library import ModelLibrary
 from inference.checkpoints.token_counter import TokenizerFiles
 from inference.hardware.machine import MachineProbe
@@ -60,6 +63,7 @@ class ModelSources:
 
     downloads: Downloads
     files: ModelFiles
+    builds: Builds
     owner_config: OwnerModelConfig
     machine_spec: Callable[[], Awaitable[MachineSpec]]
     sample_image: Callable[[], Media]
@@ -70,6 +74,7 @@ def default_model_sources(loaded: LoadedConfig) -> ModelSources:
     return ModelSources(
         downloads=HubClient(token=loaded.secrets.get("HF_TOKEN"), civitai_token=loaded.secrets.get("CIVITAI_TOKEN")),
         files=ModelLibrary(loaded.data_dir),
+        builds=BuilderClient(loaded.data_dir / BUILDS, loaded.settings["pool"].threads),
         owner_config=ModelConfigFile(loaded.data_dir, shipped_models),
         machine_spec=MachineProbe(loaded.data_dir),
         sample_image=lambda: Media((loaded.root / "models" / "sample.png").read_bytes(), "image/png"),
@@ -85,6 +90,7 @@ def build_use_cases(
     progress_bus: ProgressBus,
     moderation: Moderation,
     model_manager: ModelManager,
+    optimizer: ModelOptimizer,
     catalogue: ModelCatalogue,
     prompt_resolver: PromptResolver,
     device_of: Callable[[str], str],
@@ -117,6 +123,7 @@ def build_use_cases(
         moderation=moderation,
         models=loaded.models,
         model_manager=model_manager,
+        optimizer=optimizer,
         catalogue=catalogue,
         names=PromptNames(prompt_resolver, loaded.models),
         recipes=RecipeUseCases(
@@ -230,6 +237,21 @@ def build_model_manager(
     )
 
 
+def build_model_optimizer(
+    loaded: LoadedConfig, pool: Pool, sources: ModelSources, model_manager: ModelManager
+) -> ModelOptimizer:
+    """Compiling models."""
+    return ModelOptimizer(
+        models=loaded.models,
+        manager=model_manager,
+        builds=sources.builds,
+        pool=pool,
+        owner_config=sources.owner_config,
+        machine_spec=sources.machine_spec,
+        sample_image=sources.sample_image,
+    )
+
+
 def build_model_catalogue(
     loaded: LoadedConfig,
     storage: Storage,
@@ -248,6 +270,7 @@ def build_model_catalogue(
         store=storage.jobs,
         wake=wake,
         cancel_install=model_manager.cancel_running_install,
+        remove_builds=sources.builds.remove,
         extra_repos=_classifier_repos(loaded),
     )
 

@@ -7,11 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bot.errors import ModelRefused
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.model_install.owner_config import ModelConfigFile
 from bot.models import TEXT_TO_IMAGE, ModelSpec
-from bot.ports import CheckpointInfo, CivitaiFile, CivitaiRef, DownloadProgress, HubFile, PromptAddon, RepoListing
+from bot.ports import (
+    BuildProgress,
+    BuildReport,
+    BuildRequest,
+    BuildState,
+    CheckpointInfo,
+    CivitaiFile,
+    CivitaiRef,
+    DownloadProgress,
+    HubFile,
+    PromptAddon,
+    RepoListing,
+    RowSpeed,
+)
 from composition.usecases import ModelSources
 
 COMMIT = "c" * 40
@@ -85,6 +99,70 @@ class FakeHub:
         return 100 * MB
 
 
+SPEEDS = tuple(RowSpeed(rows, 0.3 * rows, 0.2 * rows) for rows in (1, 2, 4, 8))
+FASTER = BuildReport(
+    backend="openvino", precision="float32", weights="none", speeds=SPEEDS, torch_mb=57, backend_mb=121, disk_mb=58,
+    levels=1, prompts=8, steps=8,
+)  # fmt: skip
+
+
+class FakeBuilds:
+    """Makes every build in two steps, with the report `report`. `error` is raised before the report.
+
+    While `go_on` is not set, a build stops before its report. `made` are requests, `stopped` those that were closed.
+    """
+
+    def __init__(self) -> None:
+        self.report, self.error = FASTER, None
+        self.stored: dict[tuple[str, ...], BuildReport] = {}
+        self.made: list[BuildRequest] = []
+        self.stopped: list[BuildRequest] = []
+        self.is_paused: Any = None
+        self.installed = True
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    def find(self, request):
+        if not self.installed:
+            raise ModelRefused(request.model.display_name, "no_backend", detail=request.backend)
+        return self.stored.get(request.names)
+
+    async def make(self, request, *, is_paused):
+        self.made.append(request)
+        self.is_paused = is_paused
+        is_done = False
+        try:
+            yield BuildProgress("exporting")
+            yield BuildProgress("trying", 4, 20)
+            await self.go_on.wait()
+            if self.error is not None:
+                raise self.error
+            report = replace(
+                self.report, backend=request.backend, precision=request.precision, dtype=request.model.dtype
+            )
+            self.stored[request.names] = report
+            is_done = True
+            yield report
+        finally:
+            if not is_done:
+                self.stopped.append(request)
+
+    def list_states(self, models):
+        return [
+            BuildState(
+                key=str(number), model=names[0], backend=names[1], precision=names[2], weights=names[3], size_mb=58,
+                report=report,
+            )
+            for number, (names, report) in enumerate(self.stored.items())
+        ]  # fmt: skip
+
+    def remove(self, model, backend=""):
+        names = [one for one in self.stored if one[0] == model and backend in ("", one[1])]
+        for one in names:
+            del self.stored[one]
+        return 58 * MB * len(names)
+
+
 class FakeFiles:
     """Every file is of one `kind`."""
 
@@ -145,6 +223,7 @@ def fake_model_sources(data_dir: Path, shipped: Iterable[ModelSpec]) -> ModelSou
     return ModelSources(
         downloads=FakeHub(),
         files=FakeFiles(),
+        builds=FakeBuilds(),
         owner_config=ModelConfigFile(data_dir, lambda: presets),
         machine_spec=hardware,
         sample_image=lambda: SAMPLE,

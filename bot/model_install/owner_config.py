@@ -54,6 +54,11 @@ class ModelConfigFile:
         overlay.set_model(name, {**table, "default_for": [*tasks, *own_tasks]}, renamed=ModelSettings.renamed)
         overlay.save()
 
+    def set_model(self, name: str, table: Mapping[str, Any]) -> None:
+        overlay = Overlay(self.path)
+        overlay.set_model(name, table, renamed=ModelSettings.renamed)
+        overlay.save()
+
     def remove_model(self, name: str) -> None:
         overlay = Overlay(self.path)
         overlay.remove_model(name)

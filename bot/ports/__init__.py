@@ -12,6 +12,7 @@ from bot.ports.administration import (
     SaveOutcome,
     StorageUse,
 )
+from bot.ports.builds import BuildProgress, BuildReport, BuildRequest, Builds, BuildState, RowSpeed
 from bot.ports.changes import UNMARKED, ChangeNotice, JobChange, JobChanges, PictureMarks
 from bot.ports.downloads import CivitaiFile, CivitaiRef, DownloadProgress, Downloads, HubFile, RepoListing, RepoRef
 from bot.ports.images import ImageProcessor, SanitizedImage
@@ -57,6 +58,7 @@ from bot.ports.pool import (
 from bot.ports.privacy import Privacy
 from bot.ports.queue import (
     ALL_JOBS,
+    KEPT_FREE,
     AcceptResult,
     FairShareLane,
     History,
@@ -76,6 +78,7 @@ from bot.ports.token_counts import TokenCount, TokenCounter
 
 __all__ = [
     "ALL_JOBS",
+    "KEPT_FREE",
     "MAX_COLLECTIONS",
     "MAX_COLLECTION_NAME",
     "UNMARKED",
@@ -84,6 +87,11 @@ __all__ = [
     "Administration",
     "ApiKey",
     "BlockedRequest",
+    "BuildProgress",
+    "BuildReport",
+    "BuildRequest",
+    "BuildState",
+    "Builds",
     "ChangeNotice",
     "CheckpointInfo",
     "CivitaiFile",
@@ -148,6 +156,7 @@ __all__ = [
     "ReportedJob",
     "Reports",
     "RequestKey",
+    "RowSpeed",
     "SafetyRules",
     "SanitizedImage",
     "SaveOutcome",

@@ -21,6 +21,9 @@ class OwnerModelConfig(Protocol):
         Raises: ConfigError: the owner's file is damaged; OSError.
         """
 
+    def set_model(self, name: str, table: Mapping[str, Any]) -> None:
+        """Set these keys of `[models.NAME]`. Raises like `enable_model`."""
+
     def remove_model(self, name: str) -> None:
         """Delete the table; a preset reverts to its shipped settings. Raises like `enable_model`."""
 
@@ -45,7 +48,7 @@ class CheckpointInfo:
     """The result of identifying a folder or file.
 
     Attributes:
-        kind: "diffusers", "blip2", "single-file", "map", "segmenter", "upscaler", "control", "lora", "inversion",
+        kind: "diffusers", "blip2", "single-file", "gguf", "map", "segmenter", "upscaler", "control", "lora", "inversion",
             "classifier" or "unknown".
         class_name: from its index or config.
         family: "sd15", "sd21", "sdxl", ...; empty if unknown.

@@ -61,6 +61,7 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "memory": N_("{model} needs {detail}: choose a smaller model."),
     "licence": N_("{model} has a licence to accept first: {detail}."),
     "arriving": N_("{model} is already being installed."),
+    "compiling": N_("{model} is already being compiled."),
     "unwritable": N_("Your {model} cannot be changed: {detail}."),
     "not_arriving": N_("{model} is not being installed."),
     "task": N_("{model} does not support {detail}: leave it out, or choose another model."),
@@ -93,4 +94,9 @@ MODEL_PROBLEMS: Mapping[str, str] = {
         "{model} is a control ({detail}), which fits no model here: add a model of its family first."
     ),
     "addon": N_("{model} cannot be used: it {detail}."),
+    "build": N_("{model} stays on torch: {detail}."),
+    "no_backend": N_(
+        "{model} stays on torch: {detail} is not installed. `.venv/bin/uv pip install -e '.[{detail}]'` in Easel's "
+        "folder installs it."
+    ),
 }

@@ -16,6 +16,7 @@ from bot.usecases.key_links import KeyLinks
 from bot.usecases.media import MediaUseCases
 from bot.usecases.model_catalogue import ModelCatalogue
 from bot.usecases.model_manager import ModelManager
+from bot.usecases.model_optimizing import ModelOptimizer
 from bot.usecases.moderation import Moderation, SpaceRules
 from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
@@ -49,6 +50,7 @@ class UseCases:
     moderation: Moderation
     models: ModelRegistry
     model_manager: ModelManager
+    optimizer: ModelOptimizer
     catalogue: ModelCatalogue
     recipes: RecipeUseCases
     names: PromptNames
@@ -93,6 +95,7 @@ __all__ = [
     "MediaUseCases",
     "ModelCatalogue",
     "ModelManager",
+    "ModelOptimizer",
     "Moderation",
     "NamedAddon",
     "NamedStyle",

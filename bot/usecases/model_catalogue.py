@@ -43,6 +43,7 @@ class ModelCatalogue:
 
     Attributes:
         cancel_install: cancels the model's installation, if one is running.
+        remove_builds: deletes what was compiled for the model; returns the bytes freed. Blocking.
         extra_repos: repos that every model except demos needs, such as the safety classifier.
     """
 
@@ -55,6 +56,7 @@ class ModelCatalogue:
     wake: Callable[[Iterable[str]], None]
     cancel_install: Callable[[str], Awaitable[None]]
     extra_repos: Sequence[RepoRef] = ()
+    remove_builds: Callable[[str], int] = lambda _model: 0
 
     def list_addons(self) -> list[PromptAddon]:
         """The installed LoRAs and textual inversions."""
@@ -248,11 +250,12 @@ class ModelCatalogue:
         self.pool.set_models(self.registry.installed())
         await fail_orphaned_jobs(self.store, self.registry)
         self.wake([])
+        freed = await asyncio.to_thread(self.remove_builds, spec.name)
         if keeps_files:
-            return 0
+            return freed
         if spec.is_local:
-            return await self._delete_unused_download(Path(spec.repo))
-        return await self._delete_unused_repos({ref.repo for ref in required_repos(spec)})
+            return freed + await self._delete_unused_download(Path(spec.repo))
+        return freed + await self._delete_unused_repos({ref.repo for ref in required_repos(spec)})
 
     async def _delete_unused_repos(self, repos: set[str]) -> int:
         """Returns the bytes freed. Raises: DownloadFailed."""

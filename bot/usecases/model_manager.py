@@ -7,7 +7,8 @@ installation fails they are refunded, and the models in use stay as they were.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from bot.model_install.installer import Installer, SmokeTest, failure_reason, re
 from bot.model_install.owner_config import write_config
 from bot.models import InstallProgress, ModelRegistry, ModelSpec
 from bot.ports import (
+    BuildReport,
+    BuildRequest,
     Downloads,
     JobStore,
     Measurement,
@@ -71,8 +74,18 @@ class InstallTerms:
 
 
 @dataclass(kw_only=True)
+class Optimization:
+    """What is compiled for a model. `report`: once it was tried; `is_applied`: the model runs on it now."""
+
+    request: BuildRequest
+    report: BuildReport | None = None
+    is_applied: bool = False
+
+
+@dataclass(kw_only=True)
 class Installation:
-    """The installation of one model. `error`, a sentence, and `smoke_tests` are set at the end."""
+    """The installation of one model, or the compilation of a build for it. `error`, a sentence, and `smoke_tests` are
+    set at the end."""
 
     spec: ModelSpec
     tasks: tuple[str, ...]
@@ -81,6 +94,7 @@ class Installation:
     progress: InstallProgress = field(default_factory=lambda: InstallProgress(stage="downloading"))
     error: str = ""
     smoke_tests: tuple[SmokeTest, ...] = ()
+    optimization: Optimization | None = None
     is_finished: bool = False
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -180,9 +194,26 @@ class ModelManager:
             raise ModelRefused(spec.display_name, "memory", detail=terms.fit.missing)
         return self._start_install(terms, tuple(tasks) or spec.tasks, download_only=download_only)
 
+    def start_work(self, installation: Installation, work: Callable[[], Awaitable[None]] | None) -> None:
+        """Do something else to a model that is installed, which is followed and cancelled like its installation. None:
+        it is done already. Raises: ModelRefused: it is being installed.
+        """
+        self._refuse_running_install(installation.spec)
+        self._installations[installation.spec.name] = installation
+        if work is None:
+            self._finish_install(installation)
+        else:
+            running = self._run_work(installation, work())
+            installation.task = asyncio.create_task(running, name=f"work on {installation.spec.name}")
+
+    async def _run_work(self, installation: Installation, work: Awaitable[None]) -> None:
+        async with self._failing(installation):
+            await work
+            self._finish_install(installation)
+
     def _refuse_running_install(self, spec: ModelSpec) -> None:
         if (running := self._installations.get(spec.name)) is not None and not running.is_finished:
-            raise ModelRefused(spec.display_name, "arriving")
+            raise ModelRefused(spec.display_name, "arriving" if running.optimization is None else "compiling")
 
     def _start_install(
         self, terms: InstallTerms, tasks: tuple[str, ...], *, download_only: bool = False
@@ -242,10 +273,10 @@ class ModelManager:
             downloads=self.downloads,
             pool=self.pool,
             sample_image=self.sample_image(),
-            on_progress=lambda progress: self._report_progress(installation, progress),
+            on_progress=lambda progress: self.report_progress(installation, progress),
             on_event=self._record_event,
         )
-        try:
+        async with self._failing(installation):
             await installer.download([one for one in listings if one.missing_bytes])
             if installation.download_only:
                 self._finish_install(installation)
@@ -253,13 +284,17 @@ class ModelManager:
             ready = self._pin_commit(spec, listings)
             installation.smoke_tests = tuple(await installer.run_smoke_tests(ready))
             self._activate(installation, ready)
+
+    @asynccontextmanager
+    async def _failing(self, installation: Installation) -> AsyncIterator[None]:
+        """The outermost frame of a background task: an error ends the installation with a sentence."""
+        try:
+            yield
         except EaselError as error:
             await self._fail_install(installation, error_texts.explain(error))
-        except Exception as error:  # the outermost frame of a background task
-            incident = secrets.token_hex(4)
-            log.error(
-                "installation failed", action="install_failed", model=spec.name, incident=incident, exc_info=error
-            )
+        except Exception as error:
+            incident, name = secrets.token_hex(4), installation.spec.name
+            log.error("installation failed", action="install_failed", model=name, incident=incident, exc_info=error)
             await self._fail_install(installation, error_texts.explain(error, incident=incident))
 
     def _pin_commit(self, spec: ModelSpec, listings: Sequence[RepoListing]) -> ModelSpec:
@@ -327,7 +362,7 @@ class ModelManager:
 
     # ------------------------------------------------------------ progress
 
-    def _report_progress(self, installation: Installation, progress: InstallProgress) -> None:
+    def report_progress(self, installation: Installation, progress: InstallProgress) -> None:
         name, now = installation.spec.name, time.monotonic()
         is_new_stage = progress.stage != installation.progress.stage
         installation.progress = progress

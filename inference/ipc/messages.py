@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from bot import errors, jobs, models, ports
 from bot.models import ModelSpec
 from bot.ports import CivitaiFile, Measurement, ModelCapabilities, Progress, RepoListing, RepoRef, Task
-from inference.ipc import mask_messages, thumbnail_messages, tool_messages
+from inference.ipc import build_messages, mask_messages, thumbnail_messages, tool_messages
 
 MAX_FRAME_BYTES = 512 * 2**20
 """Bytes. Easel sends nothing near this size; a longer frame is refused."""
@@ -321,12 +321,12 @@ class EncodeReply:
 # ---------------------------------------------------------------- frames
 
 
-def _dataclasses_in(*modules: Any) -> dict[tuple[str, str], type]:
+def _classes_in(*modules: Any) -> dict[tuple[str, str], type]:
     found = [(name, value) for module in modules for name, value in vars(module).items()]
     return {(value.__module__, name): value for name, value in found if isinstance(value, type) and is_dataclass(value)}
 
 
-_ALLOWED_CLASSES = _dataclasses_in(jobs, models, ports, mask_messages, thumbnail_messages, tool_messages)
+_ALLOWED_CLASSES = _classes_in(jobs, models, ports, build_messages, mask_messages, thumbnail_messages, tool_messages)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,0 +1,223 @@
+"""Compiled builds: made and tried while torch serves on, and used only if they are better and the owner agrees."""
+
+import asyncio
+import tomllib
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from bot.errors import InvalidOption, ModelRefused
+from bot.jobs import Media
+from bot.memory.fit import MachineSpec
+from bot.model_install.owner_config import ModelConfigFile
+from bot.models import TEXT_TO_IMAGE, ModelRegistry
+from bot.ports import DeviceStatus, RowSpeed
+from bot.queue.pricing import Rates
+from bot.queue.progress import ProgressBus
+from bot.usecases import ModelManager, ModelOptimizer
+from tests.fakes import make_model
+from tests.model_manager_fixture import FASTER, FakeBuilds, FakeHub
+
+FOX = make_model(name="fox", title="Fox XL", tasks=(TEXT_TO_IMAGE,), repo="/models/fox")
+SLOWER = replace(FASTER, speeds=(RowSpeed(1, 0.2, 0.1), RowSpeed(8, 1.0, 1.5)))
+
+
+class IdlePool:
+    def __init__(self):
+        self.known, self.device, self.running, self.unloaded = {}, "cpu", 0, 0
+
+    def set_models(self, models):
+        self.known = {model.name: model for model in models}
+
+    def device_statuses(self):
+        return [DeviceStatus(device=self.device, state="ready", running=self.running)]
+
+    async def unload_idle_models(self):
+        self.unloaded += 1
+
+
+@pytest.fixture
+def env(tmp_path):
+    env = SimpleNamespace(
+        models=ModelRegistry({"fox": FOX, "preset": make_model(name="preset", enabled=False)}),
+        builds=FakeBuilds(), pool=IdlePool(), free_mb=[8000], config=tmp_path / "config.toml",
+        owner_config=ModelConfigFile(tmp_path, dict),
+    )  # fmt: skip
+
+    async def machine():
+        free_mb = env.free_mb.pop(0) if len(env.free_mb) > 1 else env.free_mb[0]
+        return MachineSpec(devices=(), ram_mb=8000, free_ram_mb=free_mb, disk_free_mb=10**6)
+
+    env.manager = ModelManager(
+        models=env.models, downloads=FakeHub(), pool=env.pool, owner_config=env.owner_config,
+        measurements=SimpleNamespace(), store=SimpleNamespace(), rates=Rates(), progress_bus=ProgressBus(),
+        sample_image=lambda: Media(b"", "image/png"), machine_spec=machine, wake=lambda _: None,
+    )  # fmt: skip
+    env.optimizer = ModelOptimizer(
+        models=env.models, manager=env.manager, builds=env.builds, pool=env.pool, owner_config=env.owner_config,
+        machine_spec=machine, sample_image=lambda: Media(b"picture", "image/png"),
+    )  # fmt: skip
+    return env
+
+
+async def finished(env, **options):
+    installation = await env.optimizer.optimize("fox", **options)
+    if installation.task is not None:
+        await installation.task
+    return installation
+
+
+def owners_table(env):
+    return tomllib.loads(env.config.read_text())["models"]["fox"] if env.config.exists() else {}
+
+
+async def test_a_build_is_made_and_tried_and_torch_serves_on(env):
+    installation = await finished(env)
+
+    assert installation.optimization.report == FASTER
+    assert not installation.optimization.is_applied
+    assert env.models.get("fox").backend == "torch"
+    assert owners_table(env) == {}
+
+
+async def test_the_progress_is_that_of_an_installation_but_jobs_go_on(env):
+    env.builds.go_on.clear()
+    installation = await env.optimizer.optimize("fox")
+    while installation.progress.stage != "trying":
+        await env.manager.wait_for_change(installation)
+
+    assert env.manager.status("fox") is installation
+    assert (installation.progress.done, installation.progress.total) == (4, 20)
+    assert [spec.name for spec in env.models.installed()] == ["fox"]
+    env.builds.go_on.set()
+    await installation.task
+
+
+async def test_a_second_request_with_switch_uses_the_build(env):
+    await finished(env)
+    installation = await finished(env, switch=True)
+
+    assert len(env.builds.made) == 1
+    assert installation.optimization.is_applied
+    assert env.models.get("fox").backend == "openvino"
+    assert owners_table(env) == {"backend": "openvino"}
+    assert env.pool.known["fox"].backend == "openvino"
+
+
+async def test_the_way_back_restores_the_number_format(env):
+    await finished(env, precision="bf16", switch=True)
+    assert owners_table(env) == {"backend": "openvino", "dtype": "bfloat16"}
+
+    installation = await finished(env, backend="torch")
+
+    assert installation.optimization.is_applied
+    assert owners_table(env) == {"backend": "torch", "dtype": "auto"}
+    assert env.models.get("fox") == replace(FOX, backend="torch")
+
+
+NOT_BETTER = {
+    "slower with many rows": SLOWER,
+    "hardly faster": replace(FASTER, speeds=(RowSpeed(1, 0.105, 0.1),)),
+    "not what float32 promises": replace(FASTER, levels=2),
+}
+
+
+@pytest.mark.parametrize("report", NOT_BETTER.values(), ids=NOT_BETTER)
+async def test_a_build_that_is_not_better_is_not_used(env, report):
+    env.builds.report = report
+    installation = await finished(env, switch=True)
+
+    assert not installation.optimization.is_applied
+    assert env.models.get("fox").backend == "torch"
+    assert owners_table(env) == {}
+
+
+async def test_other_formats_promise_no_levels(env):
+    env.builds.report = replace(FASTER, levels=7)
+
+    assert (await finished(env, precision="bfloat16", switch=True)).optimization.is_applied
+
+
+async def test_a_cancelled_build_leaves_torch(env):
+    env.builds.go_on.clear()
+    installation = await env.optimizer.optimize("fox", switch=True)
+    await asyncio.sleep(0)
+    await env.manager.wait_for_change(installation)
+    await env.manager.cancel_install("fox")
+
+    assert env.builds.stopped
+    assert (bool(installation.error), installation.is_finished) == (True, True)
+    assert env.models.get("fox").backend == "torch"
+
+
+async def test_a_failed_build_says_why(env):
+    env.builds.error = ModelRefused("fox", "build", detail="the disk filled up while it was compiled")
+    installation = await finished(env, switch=True)
+
+    assert installation.error == "fox stays on torch: the disk filled up while it was compiled."
+    assert installation.is_finished
+
+
+REFUSED = {
+    "backend": ({"backend": "openvinoo"}, InvalidOption),
+    "weights": ({"weights": "4bit"}, InvalidOption),
+    "precision": ({"precision": "float8"}, InvalidOption),
+}
+
+
+@pytest.mark.parametrize(("options", "error"), REFUSED.values(), ids=REFUSED)
+async def test_an_unknown_value_is_refused_before_anything_starts(env, options, error):
+    with pytest.raises(error):
+        await env.optimizer.optimize("fox", **options)
+    assert env.builds.made == []
+
+
+async def refusal(env, name="fox", **options):
+    with pytest.raises(ModelRefused) as refused:
+        await env.optimizer.optimize(name, **options)
+    assert env.builds.made == []
+    return refused.value
+
+
+async def test_what_cannot_work_here_is_refused(env):
+    assert (await refusal(env, "preset")).detail == "it is not installed"
+    env.builds.installed = False
+    assert (await refusal(env)).problem == "no_backend"
+    env.pool.device = "cuda:0"
+    assert "cuda:0" in (await refusal(env)).detail
+
+
+async def test_idle_models_make_room_and_too_little_memory_is_said(env):
+    env.models.add_model(replace(FOX, components_mb={"unet": 1000, "vae": 200}))
+    env.free_mb[:] = [3000, 9000]
+    await finished(env)
+    assert env.pool.unloaded == 1
+
+    env.builds = env.optimizer.builds = FakeBuilds()
+    env.free_mb[:] = [3000]
+    assert (await refusal(env)).detail == "compiling it needs about 8.2 GiB of memory, 2.9 GiB are free"
+
+
+async def test_a_build_waits_while_jobs_run(env):
+    await finished(env)
+    assert not env.builds.is_paused()
+    env.pool.running = 1
+    assert env.builds.is_paused()
+
+
+async def test_one_build_of_a_model_at_a_time(env):
+    env.builds.go_on.clear()
+    await env.optimizer.optimize("fox")
+    with pytest.raises(ModelRefused) as refused:
+        await env.optimizer.optimize("fox")
+    assert refused.value.problem == "compiling"
+    await env.manager.close()
+
+
+async def test_removed_builds_bring_back_torch(env):
+    await finished(env, switch=True)
+
+    assert await env.optimizer.remove_builds("fox") > 0
+    assert env.models.get("fox").backend == "torch"
+    assert await env.optimizer.list_builds() == []
