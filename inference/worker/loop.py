@@ -248,10 +248,10 @@ class WorkerLoop:
         task = running.task
         if task.options.get("hires") or plan_refinement(task.options, task.model) is not None:
             return []  # its steps are not of its size
-        samples = list(self._engine_for(task.id).cost_samples(task)) or _typical_step(running)
-        if not samples:
-            return []
-        if not any(sample.what == "job" for sample in samples):
+        measured = list(self._engine_for(task.id).cost_samples(task))
+        tried = [sample for sample in measured if sample.what in TRIED]
+        samples = [sample for sample in measured if sample.what not in TRIED] or _typical_step(running)
+        if samples and not any(sample.what == "job" for sample in samples):
             backend = samples[0].backend
             samples.append(CostSample(what="job", batch_size=1, seconds=running.overhead_s, backend=backend))
         return [
@@ -265,7 +265,7 @@ class WorkerLoop:
                 seconds=sample.seconds,
                 backend=sample.backend,
             )
-            for sample in samples
+            for sample in (*samples, *tried)
         ]
 
     # ------------------------------------------------------------ ending
