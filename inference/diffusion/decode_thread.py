@@ -86,6 +86,7 @@ class DecodeThread:
     def _run(self) -> None:
         if self._threads:
             torch.set_num_threads(self._threads)
+        torch.get_num_threads()  # fixes it for this thread, before parts of a pass change it for theirs
         with torch.no_grad():
             while (waiting := self._batches.get()) is not None:
                 while waiting:

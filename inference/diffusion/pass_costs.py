@@ -17,15 +17,16 @@ def pass_cost_samples(step_loop: StepLoop, sequence: ImageSequence, task: Task) 
     costs = step_loop.cost_model(shape_key(task.options), backend)
     if costs is None:
         return []
-    row_tokens, measured = sequence.tokens // sequence.rows, costs.measured_points()
+    row_tokens = sequence.tokens // sequence.rows
     samples = [
-        CostSample(what="pass", batch_size=round(at.size / row_tokens), seconds=at.seconds, backend=backend)
-        for at in measured
+        CostSample(what=what, batch_size=round(at.size / row_tokens), seconds=at.seconds, backend=backend)
+        for what, points in costs.measured_points().items()
+        for at in points
     ]
     for tasks in (1, 2, 4, 8, 16):
         tokens = tasks * sequence.tokens
-        seconds = costs.predict_seconds(tokens)
-        if seconds is not None and (tasks == 1 or tokens <= measured[-1].size):
+        seconds = costs.predict_seconds(tokens, sequence.tokens)
+        if seconds is not None and (tasks == 1 or tokens <= costs.largest_size):
             what = step_of(task.options)
             samples.append(CostSample(what=what, batch_size=tasks, seconds=seconds, backend=backend))
     return samples

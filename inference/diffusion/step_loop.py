@@ -3,6 +3,8 @@
 Calls of control models are made first, each in passes of its own, so that images with and without a control then share
 the denoiser's pass. Only images that this pass may take call theirs, because what controls add is large: 100 MiB for an
 image of SDXL.
+Where several threads compute, a pass may be divided into parts that are computed at the same time (divided_pass.py); it
+is one pass all the same: scheduled, limited, repeated and charged as one, by its duration.
 A pass that runs out of memory is repeated with fewer rows, and later passes stay that small. No image is lost, because
 a forward pass has no side effects.
 """
@@ -11,19 +13,23 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from bot.cost_curve import CostPoint
 from bot.ports import Measurement
-from inference.diffusion.batching import TORCH, BatchedModule
+from inference.diffusion.batching import REFERENCES, TORCH, BatchedModule
 from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.denoiser_execution import DenoiserExecution
+from inference.diffusion.divided_pass import PassThreads, divide_batch, is_divisible
 from inference.diffusion.lora import LoraManager
 from inference.diffusion.schedule_policy import WaitingSequence, order_sequences, select_batch, take_within
 from inference.diffusion.sequence import ImageSequence
 from inference.diffusion.tiling import set_tiling
-from inference.engine.cost_model import PassCostModel
+from inference.engine.divided_costs import PASS, WHOLE, DividedPassCosts, PassChoice
 from inference.engine.error_mapping import is_out_of_memory
 
 OnFailure = Callable[[ImageSequence, Exception], None]
@@ -39,15 +45,28 @@ class StepLoop:
     """
 
     def __init__(
-        self, denoiser: str, modules: dict[str, BatchedModule], device: torch.device, loras: LoraManager
+        self,
+        denoiser: str,
+        modules: dict[str, BatchedModule],
+        device: torch.device,
+        loras: LoraManager,
+        execution: DenoiserExecution | None = None,
     ) -> None:
-        """`denoiser`: its name among the modules; empty: the model's is not known."""
+        """
+        Args:
+            denoiser: its name among the modules; empty: the model's is not known.
+            execution: how torch computes its calls; None: as it is.
+        """
         self._denoiser = denoiser
         self.modules = modules
         self._device = device
         self._loras = loras
+        self._execution = execution
         self._sequences: list[ImageSequence] = []
-        self._cost_models: dict[tuple[str, str, str], PassCostModel] = {}
+        self._threads = PassThreads(torch.get_num_threads() if device.type == "cpu" else 1)
+        self._division = WHOLE
+        """Of the pass that is being made."""
+        self._cost_models: dict[tuple[str, str, str], DividedPassCosts] = {}
         """By component, backend and shape."""
         self._loaded_costs: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
         """By backend and shape."""
@@ -58,10 +77,15 @@ class StepLoop:
         return len(self._sequences)
 
     def close(self) -> None:
-        """Free the compiled modules."""
+        """Free the compiled modules, and end the threads."""
+        self._threads.close()
         for module in self.modules.values():
             if module.compiled is not None:
                 module.compiled.close()
+
+    def create_empty(self) -> "StepLoop":
+        """Another with the same modules, whose passes teach this one no costs."""
+        return StepLoop(self._denoiser, self.modules, self._device, self._loras, self._execution)
 
     def add_sequence(self, sequence: ImageSequence) -> None:
         self._sequences.append(sequence)
@@ -84,12 +108,12 @@ class StepLoop:
             self.usage_s[task_id] += time.monotonic() - started
 
     def load_costs(self, rates: Sequence[Measurement]) -> None:
-        """Pass costs that earlier processes measured, by backend, shape and batch rows."""
+        """Pass costs that earlier processes measured, by backend, shape, division and batch rows."""
         for rate in rates:
-            if rate.what == "pass":
+            if rate.what.partition(" ")[0] == PASS:
                 self._loaded_costs[rate.backend, rate.shape].append(rate)
 
-    def cost_model(self, shape: str, backend: str = TORCH) -> PassCostModel | None:
+    def cost_model(self, shape: str, backend: str = TORCH) -> DividedPassCosts | None:
         """Seconds of the denoiser's pass of this image shape by its tokens; None before the first."""
         return self._cost_models.get((self._denoiser, backend, shape))
 
@@ -103,6 +127,7 @@ class StepLoop:
         """
         batch = self._schedule(self._due_for_control() or self._ready_for_denoiser())
         component = self._component_of(batch[0])
+        compiled_before = self._compile_count
         while True:
             started = time.monotonic()
             try:
@@ -113,7 +138,7 @@ class StepLoop:
                     self._drop_failed(batch[0], error, on_failure)
                     return []
                 batch = self._smaller_batch(batch, error)
-        self._charge(batch, time.monotonic() - started)
+        self._charge(batch, time.monotonic() - started, is_typical=self._compile_count == compiled_before)
         if component == self._denoiser:
             self._count_waiting(batch)
         return self._resume_sequences(batch, outputs, on_failure)
@@ -135,7 +160,7 @@ class StepLoop:
         ordered = order_sequences(_as_waiting(self._sequences))
         shape = shape_key(by_id[ordered[0].id].task.options)
         alike = [one for one in ordered if shape_key(by_id[one.id].task.options) == shape]
-        taken = take_within(alike, self._max_tokens(by_id[alike[0].id], alike, self._denoiser))
+        taken = take_within(alike, self._choose_pass(by_id[alike[0].id], alike, self._denoiser).size)
         due = (by_id[one.id] for one in taken)
         return [sequence for sequence in due if self._component_of(sequence) != self._denoiser]
 
@@ -155,28 +180,38 @@ class StepLoop:
 
         def max_tokens(candidates: Sequence[WaitingSequence]) -> int:
             first = by_id[candidates[0].id]
-            return self._max_tokens(first, candidates, self._component_of(first))
+            choice = self._choose_pass(first, candidates, self._component_of(first))
+            self._division = choice.division
+            return choice.size
 
         return [by_id[selected.id] for selected in select_batch(_as_waiting(sequences), max_tokens)]
 
-    def _max_tokens(self, first: ImageSequence, candidates: Sequence[WaitingSequence], component: str) -> int:
-        """Tokens of a pass of this module with the first of these candidates, as the cost model and memory allow."""
+    def _choose_pass(self, first: ImageSequence, candidates: Sequence[WaitingSequence], component: str) -> PassChoice:
+        """The next pass of this module with the first of these candidates, as costs and memory allow."""
         limit = sum(candidate.tokens for candidate in candidates)
         if self.max_rows:
             limit = min(limit, self.max_rows * max(1, first.tokens // first.rows))
-        return self._cost_model_for(first, component).best_size(
-            limit, max(candidate.tokens for candidate in candidates)
-        )
+        unit = max(candidate.tokens for candidate in candidates)
+        may_divide = self._threads.threads > 1 and self._may_divide(first, component)
+        return self._cost_model_for(first, component).choose(limit, unit, may_divide=may_divide)
 
-    def _cost_model_for(self, sequence: ImageSequence, component: str) -> PassCostModel:
+    def _may_divide(self, sequence: ImageSequence, component: str) -> bool:
+        """Whether several calls of the module can be made at the same time, by torch."""
+        module = self.modules.get(component)
+        is_plain = sequence.backend == TORCH and (self._execution is None or self._execution.compiled is None)
+        return is_plain and component == self._denoiser and module is not None and is_divisible(module.module)
+
+    def _cost_model_for(self, sequence: ImageSequence, component: str) -> DividedPassCosts:
         """Costs of passes of this module at the image's shape, by tokens."""
         shape = shape_key(sequence.task.options)
         key = (component, sequence.backend, shape)
         if key not in self._cost_models:
             row_tokens = sequence.tokens / sequence.rows
             loaded = self._loaded_costs.pop(key[1:], ()) if component == self._denoiser else ()
-            points = (CostPoint(rate.batch_size * row_tokens, rate.seconds) for rate in loaded)
-            self._cost_models[key] = PassCostModel(points)
+            points: dict[str, list[CostPoint]] = defaultdict(list)
+            for rate in loaded:
+                points[rate.what].append(CostPoint(rate.batch_size * row_tokens, rate.seconds))
+            self._cost_models[key] = DividedPassCosts(self._threads.threads, points)
         return self._cost_models[key]
 
     def _forward(self, batch: Sequence[ImageSequence]) -> list[Any]:
@@ -190,16 +225,31 @@ class StepLoop:
         module = called.module_for(backend)
         if backend == TORCH:
             set_tiling(module, _pending_call(batch[0]).is_tiled)
-        if len(batch) == 1 or called.rule is None:
-            outputs = [_pending_call(sequence).execute(module) for sequence in batch]
+        make_pass = partial(self._make_pass, called, module, batch)
+        if component == self._denoiser and backend == TORCH and self._execution is not None:
+            outputs = self._execution.run(make_pass, is_plain=_is_plain(batch))
         else:
-            merged = called.rule.merge_calls([sequence.call_arguments for sequence in batch])
-            outputs = called.rule.split_output(module(**merged), [sequence.rows for sequence in batch])
+            outputs = make_pass()
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         elif self._device.type == "xpu":
             torch.xpu.synchronize(self._device)
         return outputs
+
+    def _make_pass(self, called: BatchedModule, module: torch.nn.Module, batch: Sequence[ImageSequence]) -> list[Any]:
+        """The module's output for each sequence. May be repeated: modules change no argument that a later call gets."""
+        if len(batch) < self._division.parts:
+            self._division = WHOLE
+        if self._division == WHOLE:
+            return _split_output(called, _prepare_call(called, module, batch)(), batch)
+        parts = divide_batch(batch, self._division.parts)
+        batches = [[batch[index] for index in part] for part in parts]
+        calls = [_prepare_call(called, module, part) for part in batches]
+        outputs: dict[int, Any] = {}
+        results = self._threads.run(calls, self._division.threads)
+        for part, sequences, result in zip(parts, batches, results, strict=True):
+            outputs |= zip(part, _split_output(called, result, sequences), strict=True)
+        return [outputs[index] for index in range(len(batch))]
 
     def _smaller_batch(self, batch: list[ImageSequence], error: Exception) -> list[ImageSequence]:
         """The part of the batch to retry after the error: half of it when out of memory, which then limits all passes;
@@ -215,11 +265,17 @@ class StepLoop:
             torch.cuda.empty_cache()
         return half
 
-    def _charge(self, batch: Sequence[ImageSequence], seconds: float) -> None:
+    def _charge(self, batch: Sequence[ImageSequence], seconds: float, *, is_typical: bool) -> None:
+        """`is_typical`: nothing was compiled in this pass, so it costs what the next one does."""
         tokens = sum(sequence.tokens for sequence in batch)
         for sequence in batch:
             self.usage_s[sequence.task.id] += seconds * sequence.tokens / tokens
-        self._cost_model_for(batch[0], self._component_of(batch[0])).record_pass(tokens, seconds)
+        if is_typical:
+            self._cost_model_for(batch[0], self._component_of(batch[0])).record_pass(tokens, seconds, self._division)
+
+    @property
+    def _compile_count(self) -> int:
+        return self._execution.compile_count if self._execution is not None else 0
 
     def _resume_sequences(
         self, batch: Sequence[ImageSequence], outputs: Sequence[Any], on_failure: OnFailure
@@ -254,9 +310,38 @@ def _as_waiting(sequences: Sequence[ImageSequence]) -> list[WaitingSequence]:
             steps_left=sequence.steps_left,
             passes_waited=sequence.passes_waited,
             arrival=sequence.arrival,
+            is_new=sequence.is_new,
         )
         for sequence in sequences
     ]
+
+
+def _prepare_call(called: BatchedModule, module: torch.nn.Module, batch: Sequence[ImageSequence]) -> Callable[[], Any]:
+    """The module's call for these sequences."""
+    if len(batch) == 1 or called.rule is None:
+        calls = [_copy_lists(_pending_call(sequence)) for sequence in batch]
+        return lambda: [call.execute(module) for call in calls]
+    merged = called.rule.merge_calls([sequence.call_arguments for sequence in batch])
+    return lambda: module(**merged)
+
+
+def _split_output(called: BatchedModule, output: Any, batch: Sequence[ImageSequence]) -> list[Any]:
+    """The part of each sequence in the output of their call."""
+    if len(batch) == 1 or called.rule is None:
+        return list(output)
+    return called.rule.split_output(output, [sequence.rows for sequence in batch])
+
+
+def _copy_lists(call: ModuleCall) -> ModuleCall:
+    """UNets remove a T2I-Adapter's residuals from the list that they get."""
+    return replace(
+        call, kwargs={name: list(value) if isinstance(value, list) else value for name, value in call.kwargs.items()}
+    )
+
+
+def _is_plain(batch: Sequence[ImageSequence]) -> bool:
+    """Whether no image of the pass has LoRAs or references."""
+    return not batch[0].loras and not any(_pending_call(one).kwargs.get(REFERENCES) for one in batch)
 
 
 def _pending_call(sequence: ImageSequence) -> ModuleCall:
