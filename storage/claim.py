@@ -1,7 +1,8 @@
 """Claims the fairest job that a device can run, at a cost independent of the queue's length.
 
 Each search scans lanes in index order and stops at the first with a runnable job; within a lane it looks up the first
-job of each offered model. Nothing is sorted.
+job of each offered model. Nothing is sorted. `max_running` limits a person only while somebody who has fewer running
+jobs waits: otherwise another search hands out what the device can spare.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from storage.schema import (
     space_share,
     utcnow,
 )
+
+ANY_NUMBER = 2**31 - 1
+"""`max_running` of people who may have any number of running jobs."""
 
 
 def _may_run(person: ColumnElement[str]) -> ColumnElement[bool]:
@@ -144,7 +148,11 @@ class ClaimJob:
             if self._may_swap(fairest, now):
                 return None  # let the device drain
             fairest = self._fairest_job(tx, offered, now)
-        if fairest is None or fairest.model in self.offer.loaded or self._may_swap(fairest, now):
+            if fairest is None:
+                return None  # somebody waits for the device to drain
+        if fairest is None:
+            return self._spare_job(tx, now)
+        if fairest.model in self.offer.loaded or self._may_swap(fairest, now):
             return fairest
         return self._fairest_job(tx, self.offer.loaded & offered, now) or fairest
 
@@ -156,9 +164,19 @@ class ClaimJob:
         waited: timedelta = now - row.queued_at
         return waited >= timedelta(seconds=self.swap_wait_s)
 
-    def _fairest_job(self, tx: Connection, models: frozenset[str], now: datetime) -> JobRow | None:
+    def _spare_job(self, tx: Connection, now: datetime) -> JobRow | None:
+        """A job of somebody who has `max_running` already, unless somebody who has fewer waits for a full model."""
+        if not self.offer.spare or self._fairest_job(tx, self.offer.full, now) is not None:
+            return None
+        return self._fairest_job(tx, self.offer.spare & self.offer.loaded, now, max_running=ANY_NUMBER)
+
+    def _fairest_job(
+        self, tx: Connection, models: frozenset[str], now: datetime, max_running: int | None = None
+    ) -> JobRow | None:
         """The oldest job for these models, of the fairest person in the fairest space that has one."""
         values = self._search_values(models, now)
+        if max_running is not None:
+            values["max_running"] = max_running
         space = tx.scalar(FAIREST_SPACE, values) if models else None
         if space is None:
             return None

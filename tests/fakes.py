@@ -182,7 +182,7 @@ class FakeJobStore(Fake):
             for job in self.jobs.values()
             if job.state is JobState.QUEUED
             and job.model in offer.models
-            and running.count(job.owner) < max_running
+            and (running.count(job.owner) < max_running or job.model in offer.spare)
             and (only is None or job.id in only)
             and (offer.is_idle or job.id not in self.exclusive)
         ]

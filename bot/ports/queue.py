@@ -66,12 +66,18 @@ class AcceptResult:
     """The key was used before; these are its original jobs."""
 
 
+KEPT_FREE = 2
+"""Slots of a device that people with `queue.max_running` running jobs leave to others."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Offer:
     """The jobs that one device can accept now.
 
     Attributes:
         models: models that it can accept at least one more job for; those of them in `loaded` are already loaded.
+        spare: loaded models that it can accept more than `KEPT_FREE` jobs for: where nobody else waits, one person may
+            have more than `queue.max_running` of them.
         full: models that already run their maximum number of jobs.
         deferred: models that it can only load once the running jobs have ended.
         free_slots: the total number of further jobs that it can accept.
@@ -82,6 +88,7 @@ class Offer:
     device: str
     models: frozenset[str]
     loaded: frozenset[str] = frozenset()
+    spare: frozenset[str] = frozenset()
     full: frozenset[str] = frozenset()
     deferred: frozenset[str] = frozenset()
     free_slots: int = 1
@@ -161,7 +168,8 @@ class JobStore(Protocol):
 
         Start-time fair queueing on two levels: the space with the lowest virtual time, in it the person with the
         lowest, then that person's oldest job. Persons with `max_running` running jobs and jobs in back-off
-        (`not_before`) are skipped. Jobs that need an exclusive device go first, but only to an idle offer. A job whose
+        (`not_before`) are skipped. If nobody else waits, persons with more get what the offer has to spare, in the
+        same order. Jobs that need an exclusive device go first, but only to an idle offer. A job whose
         model is not loaded yields to the fairest job of a loaded model for `swap_wait_s` after it was queued and after
         the device's last load. If its model then still does not fit, nothing is claimed, and the device drains for it.
         The cost does not depend on the number of queued jobs. `only`: consider only these ids (one-shot commands).

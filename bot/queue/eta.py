@@ -14,7 +14,7 @@ from bot.commands.preview import needs_no_model
 from bot.errors import UserError
 from bot.jobs import Job
 from bot.models import ModelRegistry, ModelSpec
-from bot.ports import DeviceStatus, NewJob, Progress, QueueView
+from bot.ports import KEPT_FREE, DeviceStatus, NewJob, Progress, QueueView
 from bot.queue.fairness import wait_s
 from bot.queue.pricing import Rates, duration_s, parts_s
 
@@ -22,7 +22,8 @@ AnyJob = Job | NewJob
 
 
 class EtaEstimator:
-    """`devices` returns their status; `max_running` is the number of jobs that one person can run concurrently."""
+    """`devices` returns their status; `max_running` is the number of jobs that one person can run concurrently while
+    others wait."""
 
     def __init__(
         self, models: ModelRegistry, rates: Rates, devices: Callable[[], Sequence[DeviceStatus]], max_running: int
@@ -40,7 +41,8 @@ class EtaEstimator:
         together = math.ceil(min(slots, view.running + view.own_ahead + 1) / max(1, len(devices)))
         alone_s, shared_s = self.duration_s(job, 1), self.duration_s(job, together)
         stretch = shared_s / alone_s if alone_s else 1.0
-        waited_s = wait_s(view, slots=slots, max_running=self._max_running, stretch=stretch)
+        own = self._max_running if view.people or view.spaces else self._most_alone(job, devices)
+        waited_s = wait_s(view, slots=slots, max_running=own, stretch=stretch)
         return self._until_loaded_s(job) + shared_s + waited_s
 
     def remaining_s(self, job: Job, progress: Progress) -> float | None:
@@ -56,7 +58,7 @@ class EtaEstimator:
     def until_all_done_s(self, jobs: Sequence[NewJob]) -> float:
         """Seconds until all jobs of one request are done, without jobs of others."""
         devices = self._devices()
-        width = min(len(jobs), self._max_running, self._slots(jobs[0], devices))
+        width = min(len(jobs), self._most_alone(jobs[0], devices), self._slots(jobs[0], devices))
         together = math.ceil(width / max(1, len(devices)))
         return self._until_loaded_s(jobs[0]) + sum(self.duration_s(job, together) for job in jobs) / width
 
@@ -97,6 +99,10 @@ class EtaEstimator:
     def _cold_s(self, model: ModelSpec) -> float:
         """Seconds until a new process has loaded the model."""
         return self._rates.import_s() + self._rates.load_s(model)
+
+    def _most_alone(self, job: AnyJob, devices: Sequence[DeviceStatus]) -> int:
+        """The number of such jobs that a person can run concurrently while nobody else waits."""
+        return max(self._max_running, self._slots(job, devices) - KEPT_FREE * len(devices))
 
     def _slots(self, job: AnyJob, devices: Sequence[DeviceStatus]) -> int:
         """The number of such jobs that can run concurrently on all devices."""

@@ -18,7 +18,8 @@ class QueueSettings:
     max_outstanding: int = 50
     """Maximum number of unfinished jobs per person."""
     max_running: int = 2
-    """Maximum number of concurrently running jobs per person."""
+    """Maximum number of concurrently running jobs per person while others wait. Where nobody does, one person may use
+    all slots of a device but two."""
     max_queued: int = 100_000
     """Maximum number of queued jobs of all persons."""
     lease_s: float = 60.0

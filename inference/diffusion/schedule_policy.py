@@ -1,8 +1,10 @@
 """Scheduling policy of the step loop: which image sequences share the next pass. Pure.
 
 Every user's first image goes before anyone's second; then the shortest remaining time goes first, with each pass
-waited counting as a step done. A sequence that waited `MAX_WAIT_PASSES` goes before all others, longest wait first,
-so with N sequences in flight none waits more than MAX_WAIT_PASSES + N passes, whatever else arrives.
+waited counting as a step done. Sequences that waited `MAX_WAIT_PASSES` go before all others, longest wait first,
+so with N sequences in flight none waits more than MAX_WAIT_PASSES + N passes, whatever else arrives. Only one of them
+goes before a newcomer, a user none of whose images has had a pass: one person's many images hold up nobody's first
+step.
 
 Source: shortest remaining time first (Schrage 1968), with ageing to keep long jobs from starving.
 """
@@ -25,6 +27,7 @@ class WaitingSequence:
         steps_left: passes it still needs.
         passes_waited: passes made without it since its last one.
         arrival: increases with each new sequence.
+        is_new: it has had no pass yet.
     """
 
     id: Hashable
@@ -34,6 +37,7 @@ class WaitingSequence:
     steps_left: int
     passes_waited: int
     arrival: int
+    is_new: bool = False
 
 
 def select_batch(
@@ -62,14 +66,19 @@ def take_within(candidates: Sequence[WaitingSequence], budget: int) -> list[Wait
 def order_sequences(sequences: Sequence[WaitingSequence]) -> list[WaitingSequence]:
     """In scheduling order, the next one first."""
     ranks = _ranks_within_owner(sequences)
+    known = {sequence.owner for sequence in sequences if not sequence.is_new}
 
     def priority(sequence: WaitingSequence) -> tuple[int, int, int, int]:
         if sequence.passes_waited >= MAX_WAIT_PASSES:
-            return (0, 0, -sequence.passes_waited, sequence.arrival)
+            return (1, 0, -sequence.passes_waited, sequence.arrival)
         remaining = (sequence.steps_left - sequence.passes_waited) * sequence.tokens
-        return (1, ranks[sequence.id], remaining, sequence.arrival)
+        if sequence.owner not in known and not ranks[sequence.id]:
+            return (0, 0, remaining, sequence.arrival)
+        return (2, ranks[sequence.id], remaining, sequence.arrival)
 
-    return sorted(sequences, key=priority)
+    ordered = sorted(sequences, key=priority)
+    overdue = next((one for one in ordered if one.passes_waited >= MAX_WAIT_PASSES), None)
+    return ordered if overdue is None else [overdue, *(one for one in ordered if one is not overdue)]
 
 
 def _ranks_within_owner(sequences: Sequence[WaitingSequence]) -> dict[Hashable, int]:

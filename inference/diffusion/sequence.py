@@ -109,6 +109,11 @@ class ImageSequence:
         return self._coroutine is None
 
     @property
+    def is_new(self) -> bool:
+        """Whether it has had no denoiser pass. The parts of an image are not new, since the image has."""
+        return self.whole is None and self.step == 0 and self.pass_count <= 1
+
+    @property
     def steps_left(self) -> int:
         return max(1, (self.steps or int(self.task.options.get("steps", 1))) - self.step)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from bot.models import ModelSpec
+from bot.ports import KEPT_FREE
 from inference.settings import PoolSettings
 
 
@@ -41,6 +42,12 @@ class DeviceCapacity:
         if not self.can_load(model):
             return 0
         return max(0, min(self.free_slots, self.slots.get(model.name, 1) - self.tasks[model.name]))
+
+    @property
+    def spare_models(self) -> frozenset[str]:
+        """Loaded models of which more than `KEPT_FREE` tasks fit."""
+        models = (self.models[name] for name in self.loaded if name in self.models)
+        return frozenset(model.name for model in models if self.slots_for(model) > KEPT_FREE)
 
     def can_load(self, model: ModelSpec) -> bool:
         """Whether the model fits beside those in use; models that are not in use can be evicted for it."""

@@ -90,6 +90,7 @@ class WorkerSupervisor:
             device=self.name,
             models=names,
             loaded=names & capacity.loaded,
+            spare=capacity.spare_models,
             full=frozenset(capacity.models) - names - deferred,
             deferred=deferred,
             free_slots=capacity.free_slots,

@@ -3,6 +3,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import pytest
 import time_machine
 
 from bot.jobs import JobState
@@ -141,6 +142,67 @@ async def test_a_person_at_the_running_limit_is_passed_over_in_every_space(stora
 
     assert Counter(owners) == {ann.id: 2, ben.id: 2}
     assert await claim(storage, max_running=2) is None
+
+
+SPARE = {"spare": frozenset({"fox"})}
+
+
+async def test_who_is_alone_may_have_more_running_jobs_than_the_limit_where_a_device_has_slots_to_spare(storage, ann):
+    await accept(storage, ann, 6)
+    owners = [(await claim(storage, max_running=2, **SPARE)).owner for _ in range(5)]
+
+    assert owners == [ann.id] * 5
+    assert await claim(storage, max_running=2) is None
+
+
+async def test_a_newcomer_goes_before_further_jobs_of_a_person_at_the_limit(storage, ann, ben):
+    await accept(storage, ann, 20)
+    await start_and_end(storage, 5)
+    for _ in range(6):
+        await claim(storage, max_running=2, **SPARE)
+    await accept(storage, ben, 3)
+    owners = [(await claim(storage, max_running=2, **SPARE)).owner for _ in range(2)]
+
+    assert owners == [ben.id, ben.id]
+
+
+async def test_people_at_the_limit_share_what_is_to_spare_by_fair_share(storage, ann, ben):
+    await accept(storage, ann, 40)
+    await accept(storage, ben, 40)
+    owners = [(await claim(storage, max_running=2, **SPARE)).owner for _ in range(20)]
+
+    assert Counter(owners) == {ann.id: 10, ben.id: 10}
+
+
+@pytest.mark.parametrize("where", ["full", "deferred"])
+async def test_the_limit_holds_while_somebody_waits_for_another_model(storage, ann, ben, where):
+    await accept(storage, ann, 6)
+    await accept(storage, ben, model="owl")
+    offer = {where: frozenset({"owl"}), **SPARE}
+    for _ in range(2):
+        await claim(storage, max_running=2, swap_wait_s=60.0, **offer)
+
+    assert await claim(storage, max_running=2, swap_wait_s=60.0, **offer) is None
+    assert (await claim(storage, max_running=2, **SPARE)).owner == ann.id
+
+
+async def test_only_models_with_slots_to_spare_exceed_the_limit(storage, ann):
+    await accept(storage, ann, 4, model="owl")
+    await accept(storage, ann, 4, model="fox")
+    for _ in range(2):
+        await claim(storage, max_running=2, **TWO)
+    further = await claim(storage, max_running=2, **TWO | {"loaded": frozenset({"fox", "owl"})} | SPARE)
+
+    assert further.model == "fox"
+
+
+async def test_who_is_alone_may_use_several_devices(storage, ann):
+    await accept(storage, ann, 6)
+    devices = ["cpu", "cpu", "gpu", "gpu", "gpu"]
+    claimed = [await claim(storage, device=device, max_running=2, **SPARE) for device in devices]
+
+    assert None not in claimed
+    assert await claim(storage, device="cpu", max_running=2) is None
 
 
 async def test_only_offered_models_are_claimed(storage, ann):

@@ -61,8 +61,13 @@ def fill(engine: Engine, count: int, persons: int, spaces: int) -> None:
         tx.execute(insert(person_load), [{"person": name, "running": 0, "outstanding": each} for name in people])
 
 
-def wish(models: tuple[str, ...] = MODELS, warm: tuple[str, ...] = ("owl",), max_running: int = 10**6) -> ClaimJob:
-    offer = Offer(device="cpu", models=frozenset(models), loaded=frozenset(warm))
+def wish(
+    models: tuple[str, ...] = MODELS,
+    warm: tuple[str, ...] = ("owl",),
+    max_running: int = 10**6,
+    spare: tuple[str, ...] = (),
+) -> ClaimJob:
+    offer = Offer(device="cpu", models=frozenset(models), loaded=frozenset(warm), spare=frozenset(spare))
     return ClaimJob(offer, max_running, lease_s=60.0, swap_wait_s=60.0, only=None)
 
 
@@ -96,6 +101,7 @@ def test_a_claim_without_runnable_jobs_is_also_quick(engine):
 
     assert claim_ms(engine, wish(models=("elk", "bat"))) < 250
     assert claim_ms(engine, wish(max_running=0)) < 250
+    assert claim_ms(engine, wish(max_running=0, spare=("owl",))) < 250
 
 
 def test_every_step_of_a_claim_goes_by_an_index_and_sorts_nothing(engine):

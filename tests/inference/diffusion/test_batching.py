@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.pipeline_call import generate
 from inference.diffusion.samplers import SCHEDULERS, Samplers
-from inference.engine.base import ImageReady, TaskDone, TaskFailed
+from inference.diffusion.schedule_policy import MAX_WAIT_PASSES
+from inference.engine.base import ImageReady, StepDone, TaskDone, TaskFailed
 from tests.inference.families import save_sdxl
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
@@ -269,6 +271,22 @@ def test_guided_images_are_batched_by_the_cost_model_alone(sd):
     passes = rows_of_passes(engine, [Request(steps=3, seed=n).task(sd.model, str(n)) for n in range(3)])
 
     assert passes[0] == 4
+
+
+def test_a_newcomers_first_step_is_in_the_next_pass_beside_one_persons_many_images(sd, monkeypatch):
+    monkeypatch.setattr("inference.engine.cost_model.PassCostModel.best_size", lambda _self, _limit, unit=1: 2 * unit)
+    engine = sd.engine
+    greedy = [replace(Request(steps=40, seed=n).task(sd.model, f"greedy {n}"), fairness_key="greedy") for n in range(9)]
+    for task in greedy:
+        engine.add_task(task)
+    for _ in range(2 * MAX_WAIT_PASSES):
+        engine.step()
+    engine.add_task(Request(steps=40).task(sd.model, "newcomer"))
+    stepped = {event.task_id for event in engine.step() if isinstance(event, StepDone)}
+    for task in [*greedy, Request().task(sd.model, "newcomer")]:
+        engine.cancel_task(task.id)
+
+    assert "newcomer" in stepped
 
 
 def test_without_guidance_an_image_is_one_row(sd, eager):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +56,31 @@ def test_a_sequence_that_waited_too_long_goes_before_all_others_longest_wait_fir
     assert ids(order_sequences(sequences)) == [3, 2, 1]
 
 
+def test_a_newcomer_waits_for_one_sequence_that_waited_too_long_at_most():
+    greedy = [make_sequence(n, owner="greedy", passes_waited=MAX_WAIT_PASSES + n) for n in range(6)]
+    newcomer = [make_sequence(n, owner="new", steps_left=9, is_new=True) for n in (8, 9)]
+
+    assert ids(order_sequences([*greedy, *newcomer])) == [5, 8, 4, 3, 2, 1, 0, 9]
+
+
+def test_who_has_an_image_in_flight_is_no_newcomer():
+    greedy = [make_sequence(n, owner="greedy", passes_waited=MAX_WAIT_PASSES) for n in range(3)]
+    further = make_sequence(9, owner="greedy", steps_left=1, is_new=True)
+
+    assert ids(order_sequences([*greedy, further])) == [0, 1, 2, 9]
+
+
+@pytest.mark.parametrize("max_tokens", [2, 3, 8])
+def test_beside_one_persons_fourteen_images_a_newcomers_first_step_is_in_the_next_pass(max_tokens):
+    for arrives_after in range(0, 60, 7):
+        waiting = {n: make_sequence(n, owner="greedy", steps_left=200, tokens=1) for n in range(14)}
+        for _ in range(arrives_after):
+            waiting = after_pass(waiting, set(ids(select_batch(waiting.values(), lambda _: max_tokens))))
+        waiting |= {n: make_sequence(n, owner=f"new {n}", tokens=1, is_new=True) for n in (50,)}
+
+        assert 50 in ids(select_batch(waiting.values(), lambda _: max_tokens))
+
+
 def test_a_pass_has_sequences_of_one_key_within_the_token_budget():
     same = [make_sequence(n, steps_left=n + 1) for n in range(5)]
     other = make_sequence(9, batch_key="other", steps_left=2)
@@ -104,7 +130,9 @@ def test_no_sequence_starves_whatever_arrives_after_it(steps, owners, keys, max_
     while any(n < len(steps) for n in waiting):
         passes += 1
         if len(waiting) < MAX_IN_FLIGHT:
-            waiting[1000 + passes] = make_sequence(1000 + passes, steps_left=1, tokens=1, batch_key="small")
+            waiting[1000 + passes] = make_sequence(
+                1000 + passes, steps_left=1, tokens=1, batch_key="small", is_new=True
+            )
         waiting = after_pass(waiting, set(ids(select_batch(waiting.values(), lambda _: max_tokens))))
 
         assert max((one.passes_waited for one in waiting.values()), default=0) <= MAX_WAIT_PASSES + MAX_IN_FLIGHT
@@ -113,7 +141,7 @@ def test_no_sequence_starves_whatever_arrives_after_it(steps, owners, keys, max_
 def after_pass(waiting: dict[int, WaitingSequence], batch: set) -> dict[int, WaitingSequence]:
     assert batch
     stepped = {
-        n: replace(one, steps_left=one.steps_left - 1, passes_waited=0)
+        n: replace(one, steps_left=one.steps_left - 1, passes_waited=0, is_new=False)
         if n in batch
         else replace(one, passes_waited=one.passes_waited + 1)
         for n, one in waiting.items()

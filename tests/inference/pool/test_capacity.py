@@ -39,6 +39,27 @@ def test_running_and_reserved_tasks_use_slots():
     assert free_slots(capacity) == {"fox": 2, "owl": 0, "bat": 0}
 
 
+def test_all_slots_but_two_are_spare():
+    running = [["fox"] * count for count in range(5)]
+    slots = {"fox": 4, "owl": 2}
+
+    assert [make_capacity(*one, slots=slots).spare_models for one in running] == [{"fox"}, {"fox"}, set(), set(), set()]
+
+
+@pytest.mark.parametrize(
+    "capacity",
+    [
+        make_capacity(loaded=("owl",)),
+        make_capacity("fox", max_tasks=3),
+        make_capacity("fox", is_exclusive=True),
+        make_capacity("bat"),
+    ],
+    ids=["not loaded", "two slots of the device are left", "it runs a task that must be alone", "a model loads"],
+)
+def test_nothing_is_spare_on_a_device_without_slots_to_spare(capacity):
+    assert capacity.spare_models == frozenset()
+
+
 def test_the_number_of_tasks_of_a_device_is_limited():
     assert free_slots(make_capacity("fox", "fox", max_tasks=3)) == {"fox": 1, "owl": 1, "bat": 1}
 
