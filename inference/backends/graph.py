@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import torch
 
+from bot.models import ModelSpec
+
 GRAPH_BACKENDS: Mapping[str, str] = {
     "openvino": "inference.backends.openvino_backend:OpenVinoBackend",
     "onnx": "inference.backends.onnx_backend:OnnxBackend",
@@ -96,6 +98,14 @@ def graph_backend(name: str) -> GraphBackend:
     source, _, class_name = GRAPH_BACKENDS[name].partition(":")
     found: GraphBackend = getattr(import_module(source), class_name)()
     return found
+
+
+def graph_options(backend: str, model: ModelSpec) -> Mapping[str, Any]:
+    """The options that the graph of a model is opened with."""
+    if backend != "onnx":
+        return {}
+    sizes = dict.fromkeys([(model.width, model.height), (model.max_size, model.max_size)])
+    return {"providers": model.providers, "sizes": tuple(sizes)}
 
 
 def installed_backends() -> list[str]:

@@ -21,6 +21,7 @@ from inference.backends.onnx_providers import (
     GraphInput,
     Profile,
     choose_providers,
+    profile_for,
     provider_options,
     refused_options,
     runs_one_at_a_time,
@@ -97,13 +98,14 @@ class OnnxBackend:
         cache: Path | None = None,
         options: Mapping[str, Any] = MappingProxyType({}),
     ) -> "OnnxGraph":
-        """Options: `providers` and, for TensorRT, `profiles`."""
+        """Options: `providers`, and the `sizes` of images, (width, height), that TensorRT compiles for."""
         import onnxruntime
 
         onnxruntime.disable_telemetry_events()
         self.check_options(precision=precision, options=options)
         providers = choose_providers(options.get("providers", ()))
-        return OnnxGraph(folder, providers, threads, precision, cache, options.get("profiles", ()))
+        profiles = [profile_for(width, height) for width, height in options.get("sizes", ())]
+        return OnnxGraph(folder, providers, threads, precision, cache, profiles)
 
 
 class OnnxGraph:

@@ -19,6 +19,8 @@ PROVIDERS: Mapping[str, str] = {
 }
 """ONNX Runtime's names of the values of `ModelSpec.providers`."""
 CPU = "cpu"
+MAX_ROWS, MAX_TOKENS = 16, 512
+"""Of a pass, and of its prompts, that TensorRT compiles for; larger ones are computed by the next provider."""
 _FLOAT32 = "float32"
 _TENSORRT_PRECISIONS = {"float16": "trt_fp16_enable", "bfloat16": "trt_bf16_enable"}
 
@@ -39,7 +41,8 @@ class Profile:
     """Lengths that TensorRT compiles the graph for: those of one image size.
 
     Attributes:
-        lengths: by the name of the axis. Of an axis that is not named, `other` applies.
+        lengths: by the name of the axis.
+        other: of the other axes, those of the residuals of controls.
     """
 
     lengths: Mapping[str, Lengths]
@@ -57,6 +60,22 @@ class Profile:
         )
 
 
+def profile_for(width: int, height: int) -> Profile:
+    """The profile for images of this size in pixels: latent cells of 8 pixels, patches of 16, in padded rows."""
+    cells, patches = (height // 8, width // 8), (width // 16) * (height // 16)
+    padded = -(-patches // 32) * 32
+    return Profile(
+        {
+            "rows": (1, 2, MAX_ROWS),
+            "height": (cells[0],) * 3,
+            "width": (cells[1],) * 3,
+            "patches": (min(patches, padded), padded, padded),
+            "tokens": (1, 77, MAX_TOKENS),
+        },
+        other=(1, 1, max(MAX_ROWS, *cells)),
+    )
+
+
 def choose_providers(wanted: Sequence[str]) -> tuple[str, ...]:
     """The providers of a session, best first. The processor's is the last, for what the others cannot compute."""
     return (*(name for name in wanted if name != CPU), CPU)
@@ -69,7 +88,7 @@ def refused_options(wanted: Sequence[str], precision: str, available: Sequence[s
         found = ", ".join(name for name, full in PROVIDERS.items() if full in available)
         return f"The installed ONNX Runtime has no provider {', '.join(missing)}; it has {found or 'none'}."
     if precision != _FLOAT32 and not (wanted and wanted[0] == "tensorrt"):
-        return f"ONNX Runtime computes {precision} with TensorRT only; set dtype to float32."
+        return f"ONNX Runtime computes {precision} with TensorRT only: use float32."
     return ""
 
 

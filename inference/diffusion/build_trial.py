@@ -145,13 +145,19 @@ def largest_difference(images: Sequence[numpy.ndarray], others: Sequence[numpy.n
 
 
 def with_rows(arguments: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """The arguments of a call with this many rows: each tensor that has a row for each of the samples."""
-    sample = next(value for value in arguments.values() if isinstance(value, torch.Tensor) and value.dim() > 1)
-    count = len(sample)
+    """The arguments of a call with this many rows: each tensor or list that has a row for each of the samples."""
+    is_list = any(isinstance(value, list) for value in arguments.values())
+    count = next(
+        len(value)
+        for value in arguments.values()
+        if (isinstance(value, list) if is_list else isinstance(value, torch.Tensor) and value.dim() > 1)
+    )
 
     def resize(value: Any) -> Any:
         if isinstance(value, torch.Tensor) and value.dim() > 0 and len(value) == count:
             return value[:1].repeat(rows, *[1] * (value.dim() - 1))
+        if isinstance(value, list) and len(value) == count:
+            return value[:1] * rows
         if isinstance(value, Mapping):
             return {name: resize(one) for name, one in value.items()}
         return value
@@ -165,6 +171,8 @@ def _in_format(arguments: Mapping[str, Any], dtype: torch.dtype) -> dict[str, An
     def convert(value: Any) -> Any:
         if isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 1:
             return value.to(dtype)
+        if isinstance(value, list):
+            return [convert(one) for one in value]
         return {name: convert(one) for name, one in value.items()} if isinstance(value, Mapping) else value
 
     return {name: convert(value) for name, value in arguments.items()}

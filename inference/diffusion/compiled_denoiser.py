@@ -14,7 +14,7 @@ import torch
 from bot.models import ModelSpec
 from inference.backends.builds import find_build
 from inference.backends.compiled_module import CompiledModule
-from inference.backends.graph import RefusedOptions, graph_backend
+from inference.backends.graph import RefusedOptions, graph_backend, graph_options
 from inference.backends.graph_inputs import GraphInputs, UnsupportedModule, graph_inputs_for
 from inference.diffusion.batching import TORCH
 from inference.diffusion.loader import load_denoiser
@@ -126,14 +126,13 @@ def _open(
     found: FoundDenoiser, rule: GraphInputs, module: torch.nn.Module, reload: Callable[[], torch.nn.Module]
 ) -> OpenedDenoiser:
     assert found.build is not None
-    providers = found.model.providers
     try:
         graph = graph_backend(found.model.backend).open(
             found.build,
             threads=torch.get_num_threads(),
             precision=found.precision,
             cache=found.build / "cache",
-            options={"providers": providers} if providers else {},
+            options=graph_options(found.model.backend, found.model),
         )
     except Exception as error:  # the libraries raise many types for a damaged file
         problem = REFUSED if isinstance(error, RefusedOptions) else DAMAGED

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from bot.ports import BuildProgress, BuildReport, BuildRequest
 from inference.backends import builds
 from inference.backends.compiled_module import CompiledModule
 from inference.backends.export import export_module
-from inference.backends.graph import CompiledGraph, graph_backend
+from inference.backends.graph import CompiledGraph, RefusedOptions, graph_backend, graph_options
 from inference.backends.graph_inputs import UnsupportedModule, graph_inputs_for
 from inference.checkpoints.resolve import model_path
 from inference.diffusion import build_trial
@@ -62,6 +62,7 @@ def make_build(asked: MakeBuild, is_free: threading.Event, report: Report) -> Bu
     """Raises: ModelRefused; what the libraries raise."""
     request, folder = asked.request, Path(asked.folder)
     steps = build_trial.require_images(request)
+    _require_options(request)
     report(BuildProgress("exporting"))
     parts = builds.key_parts(request, folder)
     model = build_trial.as_torch(request)
@@ -76,6 +77,15 @@ def make_build(asked: MakeBuild, is_free: threading.Event, report: Report) -> Bu
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return measured
+
+
+def _require_options(request: BuildRequest) -> None:
+    """Raises: ModelRefused: the installed library lacks the precision or the providers."""
+    options = graph_options(request.backend, request.model)
+    try:
+        graph_backend(request.backend).check_options(precision=request.precision, options=options)
+    except RefusedOptions as refused:
+        raise ModelRefused(request.model.name, "build", detail=str(refused).rstrip(".")) from refused
 
 
 def _find_denoiser(request: BuildRequest, pipeline: Any) -> tuple[str, torch.nn.Module]:
@@ -140,9 +150,12 @@ def _open(request: BuildRequest, module: torch.nn.Module, unfinished: Path) -> C
     """The compiled module, with the memory allocated that its first call needs."""
     rule = graph_inputs_for(module)
     assert rule is not None
-    providers: Mapping[str, Any] = {"providers": request.model.providers} if request.model.providers else {}
     graph: CompiledGraph = graph_backend(request.backend).open(
-        unfinished, threads=torch.get_num_threads(), precision=request.precision, cache=None, options=providers
+        unfinished,
+        threads=torch.get_num_threads(),
+        precision=request.precision,
+        cache=None,
+        options=graph_options(request.backend, request.model),
     )
     graph.run(rule.example())
     return CompiledModule(module, rule, graph, backend=request.backend, precision=request.precision)

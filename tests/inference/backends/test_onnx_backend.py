@@ -7,13 +7,15 @@ from typing import ClassVar
 import pytest
 import torch
 
-from inference.backends.graph import RefusedOptions
+from inference.backends.graph import RefusedOptions, graph_options
 from inference.backends.onnx_backend import GRAPH_FILE, WEIGHTS_FILE, OnnxBackend, read_inputs
 from inference.backends.onnx_providers import (
+    MAX_ROWS,
     PROVIDERS,
     GraphInput,
     Profile,
     choose_providers,
+    profile_for,
     profile_shapes,
     provider_options,
     refused_options,
@@ -21,6 +23,7 @@ from inference.backends.onnx_providers import (
     session_settings,
 )
 from tests.backends_required import require_backend
+from tests.inference.support import make_model
 
 require_backend("onnx")
 
@@ -52,7 +55,7 @@ def test_half_precision_needs_tensorrt():
     everything = list(PROVIDERS.values())
 
     assert refused_options(["tensorrt", "cuda"], "float16", everything) == ""
-    assert "set dtype to float32" in refused_options(["cuda"], "bfloat16", everything)
+    assert "use float32" in refused_options(["cuda"], "bfloat16", everything)
     assert refused_options([], "float32", CPU_ONLY) == ""
 
 
@@ -93,11 +96,26 @@ def test_a_profile_holds_its_size(sample, residual, is_held):
     assert not SMALL.holds(INPUTS, [sample, (2, 8)])
 
 
+def test_the_profile_of_a_size():
+    profile = profile_for(768, 512)
+
+    assert [profile.of_axis(name)[1] for name in ("rows", "height", "width", "patches")] == [2, 64, 96, 1536]
+    assert profile.of_axis("residual_height_3") == (1, 1, 96)
+    assert profile.of_axis(4) == (4, 4, 4)
+
+
 def test_directml_computes_one_call_at_a_time():
     assert session_settings(["directml", "cpu"]) == {"enable_mem_pattern": False}
     assert session_settings(["cuda", "cpu"]) == {}
     assert runs_one_at_a_time(["directml"])
     assert not runs_one_at_a_time(["cuda", "cpu"])
+
+
+def test_only_onnx_runtime_gets_providers_and_sizes():
+    model = make_model(providers=("tensorrt",), width=768, height=512, max_size=1024)
+
+    assert graph_options("onnx", model) == {"providers": ("tensorrt",), "sizes": ((768, 512), (1024, 1024))}
+    assert graph_options("openvino", model) == {}
 
 
 # ---------------------------------------------------------------- graphs
@@ -197,19 +215,18 @@ def sessions(monkeypatch):
 
 def test_shapes_outside_of_tensorrts_profiles_run_on_the_next_provider(exported, sessions, tmp_path):
     folder, _ = exported
-    profile = Profile({"rows": (1, 2, 4)})
-    options = {"providers": ("tensorrt", "cuda"), "profiles": (profile,)}
+    options = {"providers": ("tensorrt", "cuda"), "sizes": ((512, 512),)}
     graph = OnnxBackend().open(folder, threads=1, precision="float32", cache=tmp_path, options=options)
-    for rows in (1, 4):
+    for rows in (1, MAX_ROWS):
         graph.run((torch.zeros(rows, 8), torch.zeros(1, 64)))
     assert [session.providers[0] for session in sessions] == ["TensorrtExecutionProvider"]
 
     for _ in range(2):
-        graph.run((torch.zeros(5, 8), torch.zeros(1, 64)))
+        graph.run((torch.zeros(MAX_ROWS + 1, 8), torch.zeros(1, 64)))
 
     assert [session.providers for session in sessions][1:] == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
     assert sessions[0].provider_options["TensorrtExecutionProvider"]["trt_profile_max_shapes"] == (
-        "input_0:4x8,input_1:1x64"
+        f"input_0:{MAX_ROWS}x8,input_1:64x64"
     )
 
 

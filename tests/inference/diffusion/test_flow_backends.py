@@ -12,6 +12,7 @@ from inference.backends.export import export_module
 from inference.backends.graph import graph_backend
 from inference.backends.graph_inputs import UnsupportedModule, graph_inputs_for
 from inference.diffusion import compiled_denoiser
+from inference.diffusion.build_trial import with_rows
 from inference.diffusion.engine import DiffusionEngine
 from inference.engine.cost_model import PassCostModel
 from tests.backends_required import require_backend
@@ -197,6 +198,14 @@ def test_one_timestep_for_all_rows_of_z_image(z_image):
     arguments = z_image_call((8, 8, 5), (8, 8, 7)) | {"t": torch.tensor([0.3])}
 
     assert largest_difference(*peer, arguments) < 5e-6
+
+
+def test_the_trial_of_a_build_measures_any_number_of_rows():
+    z_image = with_rows(z_image_call((8, 8, 5)), 4)
+    flux = with_rows(flux_call(1, 4, 4, 8, has_guidance=True), 4)
+
+    assert (len(z_image["x"]), len(z_image["cap_feats"]), z_image["t"].shape) == (4, 4, (4,))
+    assert (len(flux["hidden_states"]), flux["timestep"].shape, flux["guidance"].shape) == (4, (4,), (4,))
 
 
 # ---------------------------------------------------------------- calls for torch
