@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from adapters.web.auth import require_admin
 from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep, WebContext
-from adapters.web.schemas import AddModelBody, ProblemInfo, ScanModelsBody, UseModelBody
+from adapters.web.schemas import AddModelBody, OptimizeModelBody, ProblemInfo, ScanModelsBody, UseModelBody
 from bot.errors import NotFound
 from bot.models import ModelSpec
 from bot.usecases.model_manager import Installation
@@ -74,6 +74,26 @@ async def use_model(name: str, request: Request, context: ContextDep) -> dict[st
         download_only=body.download_only,
     )
     return installation_body(installation)
+
+
+@router.post("/models/{name}/optimize", status_code=202)
+async def optimize_model(name: str, request: Request, context: ContextDep) -> dict[str, Any]:
+    """Compile and try the model's denoiser in the background, and switch to it if asked to and if it is better.
+
+    `GET /installation` reports progress and what was measured, `DELETE /installation` cancels. A build that is there
+    already is not made again.
+    """
+    body = await read_json(request, OptimizeModelBody)
+    installation = await context.usecases.optimizer.optimize(
+        name, backend=body.backend, weights=body.weights, precision=body.precision, switch=body.switch
+    )
+    return installation_body(installation)
+
+
+@router.delete("/models/{name}/builds")
+async def remove_builds(name: str, context: ContextDep) -> dict[str, Any]:
+    """Delete everything that was compiled for the model, which runs on torch then; `freed_bytes` is its size."""
+    return {"freed_bytes": await context.usecases.optimizer.remove_builds(name)}
 
 
 @router.get("/models/{name}/installation")

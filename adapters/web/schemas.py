@@ -337,6 +337,18 @@ class UseModelBody(BaseModel):
     download_only: bool = Field(False, validation_alias=AliasChoices("download_only", "only_fetch"))
 
 
+class OptimizeModelBody(BaseModel):
+    """`backend`: "torch" goes back. Empty `weights` and `precision`: those of the model. `switch`: to the build, if it
+    is better."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    backend: str = "openvino"
+    weights: str = ""
+    precision: str = ""
+    switch: bool = False
+
+
 class ScanModelsBody(BaseModel):
     """`folder`: on the server's machine."""
 

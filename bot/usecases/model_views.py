@@ -6,7 +6,7 @@ from typing import Any
 from bot.commands.upscale import describe_upscaling
 from bot.memory.fit import FitEstimate
 from bot.models import InstallProgress, ModelRegistry, ModelSpec
-from bot.ports import PromptAddon, UnloadResult
+from bot.ports import BuildReport, PromptAddon, UnloadResult
 from bot.usecases.model_manager import Installation, InstallTerms, ModelManager
 from bot.usecases.model_scan import ScannedFile
 
@@ -48,6 +48,7 @@ def spec_body(spec: ModelSpec) -> dict[str, Any]:
         "commercial": spec.commercial,
         "demo": spec.demo,
         "enabled": spec.enabled,
+        "backend": spec.backend,
         "download_mb": spec.download_mb,
     }
 
@@ -66,6 +67,7 @@ def model_rows(manager: ModelManager, fits: dict[str, FitEstimate], usage: dict[
                 "fits": fit_body(fits[spec.name]) if spec.name in fits else None,
                 "disk_bytes": usage.get(spec.repo, 0),
                 "error": installation.error if installation else "",
+                "optimization": optimization_body(installation),
             }
         )
     return rows
@@ -103,6 +105,37 @@ def terms_body(terms: InstallTerms) -> dict[str, Any]:
     }
 
 
+def report_body(report: BuildReport) -> dict[str, Any]:
+    """`gain`: how many times as fast as torch, on average; `levels`: the largest difference, of 256; sizes in MiB."""
+    return {
+        "gain": round(report.gain, 2),
+        "speeds": [{**vars(speed), "gain": round(speed.gain, 2)} for speed in report.speeds],
+        "torch_mb": report.torch_mb,
+        "backend_mb": report.backend_mb,
+        "disk_mb": report.disk_mb,
+        "levels": report.levels,
+        "prompts": report.prompts,
+        "steps": report.steps,
+        "is_better": report.is_better,
+    }
+
+
+def optimization_body(installation: Installation | None) -> dict[str, Any] | None:
+    """What is compiled for a model; None: nothing was, since the server started. `report` is set at its end."""
+    if installation is None or installation.optimization is None:
+        return None
+    optimization = installation.optimization
+    request, report = optimization.request, optimization.report
+    return {
+        "backend": request.backend,
+        "precision": request.precision,
+        "weights": request.weights,
+        "progress": install_progress_body(None if installation.is_finished else installation.progress),
+        "report": report_body(report) if report is not None else None,
+        "is_applied": optimization.is_applied,
+    }
+
+
 def installation_body(installation: Installation) -> dict[str, Any]:
     """The state of an installation; `trials` and `error` are set at the end."""
     return {
@@ -112,6 +145,7 @@ def installation_body(installation: Installation) -> dict[str, Any]:
         "install_progress": install_progress_body(None if installation.is_finished else installation.progress),
         "is_over": installation.is_finished,
         "error": installation.error,
+        "optimization": optimization_body(installation),
         "trials": [
             {
                 "task": test.task,

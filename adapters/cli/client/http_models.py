@@ -34,6 +34,13 @@ class HttpModelClient:
         status: dict[str, Any] = await self._send_request("POST", f"/{quote(name, safe='')}/use", json=dict(body))
         return status
 
+    async def start_optimize(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        status: dict[str, Any] = await self._send_request("POST", f"/{quote(name, safe='')}/optimize", json=dict(body))
+        return status
+
+    async def remove_builds(self, name: str) -> int:
+        return int((await self._send_request("DELETE", f"/{quote(name, safe='')}/builds"))["freed_bytes"])
+
     async def wait_for_status(self, name: str) -> dict[str, Any]:
         await asyncio.sleep(POLL_INTERVAL_S)
         body: dict[str, Any] = await self._send_request("GET", f"/{quote(name, safe='')}/installation", is_safe=True)

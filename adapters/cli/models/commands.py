@@ -1,4 +1,4 @@
-"""The arguments of `models use`, `download`, `cancel`, `add`, `scan`, `remove` and `unload`."""
+"""The arguments of `models use`, `optimize`, `download`, `cancel`, `add`, `scan`, `remove` and `unload`."""
 
 import os
 from typing import Annotated
@@ -18,6 +18,7 @@ ANYWAY = Annotated[bool, typer.Option("--anyway", hidden=True, help="Old name of
 
 def add_model_commands(models: typer.Typer, session: Session) -> None:
     _add_use(models, session)
+    _add_optimize(models, session)
     _add_download(models, session)
     _add_cancel(models, session)
     _add_add(models, session)
@@ -48,6 +49,40 @@ def _add_use(models: typer.Typer, session: Session) -> None:
             name=name, tasks=tuple(task or ()), accept_licence=accept_licence, force=force or anyway, as_json=as_json
         )
         return run_until_done(install.use_model(session.composition, loaded, request, install.terminal_confirm()))
+
+
+def _add_optimize(models: typer.Typer, session: Session) -> None:
+    @models.command(help="Compile a model for this machine, and switch to it if it is faster")
+    def optimize(
+        name: NAME,
+        backend: Annotated[
+            str, typer.Option("--backend", metavar="BACKEND", help="openvino or onnx; torch goes back")
+        ] = "openvino",
+        weights: Annotated[
+            str, typer.Option("--weights", metavar="FORMAT", help="none or 8bit (default: the model's)")
+        ] = "",
+        precision: Annotated[
+            str,
+            typer.Option("--precision", metavar="FORMAT", help="float32, bfloat16 or float16 (default: the model's)"),
+        ] = "",
+        yes: Annotated[bool, typer.Option("--yes", help="Switch to it without asking, if it is better")] = False,
+        delete_builds: Annotated[
+            bool, typer.Option("--delete-builds", help="Go back to torch, and delete all that was compiled")
+        ] = False,
+        as_json: JSON = False,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.models import optimize as work
+        from adapters.cli.models.install import terminal_confirm
+
+        loaded = session.load_config(config, data_dir)
+        if delete_builds:
+            return run_until_done(work.delete_builds(session.composition, loaded, name, as_json=as_json))
+        request = work.OptimizeRequest(
+            name=name, backend=backend, weights=weights, precision=precision, switch=yes, as_json=as_json
+        )
+        return run_until_done(work.optimize_model(session.composition, loaded, request, terminal_confirm()))
 
 
 def _add_download(models: typer.Typer, session: Session) -> None:

@@ -24,6 +24,7 @@ from bot.usecases.model_views import addon_body, installation_body, scan_body, s
 
 Body = dict[str, Any]
 TEST_IMAGE_FOLDER = "trials"
+NOTHING_COMPILED = "Cancelled. Nothing was compiled."
 CANCELLED = "Cancelled. Partial files are kept for resuming."
 
 
@@ -35,6 +36,10 @@ class ModelClient(Protocol):
     async def read_terms(self, name: str) -> Body: ...
 
     async def start_install(self, name: str, body: Mapping[str, Any]) -> Body: ...
+
+    async def start_optimize(self, name: str, body: Mapping[str, Any]) -> Body: ...
+
+    async def remove_builds(self, name: str) -> int: ...
 
     async def wait_for_status(self, name: str) -> Body:
         """The installation's current status, after a short wait for a change."""
@@ -69,6 +74,12 @@ class LocalModelClient:
             download_only=body["download_only"],
         )
         return installation_body(installation)
+
+    async def start_optimize(self, name: str, body: Mapping[str, Any]) -> Body:
+        return installation_body(await self.usecases.optimizer.optimize(name, **body))
+
+    async def remove_builds(self, name: str) -> int:
+        return await self.usecases.optimizer.remove_builds(name)
 
     async def wait_for_status(self, name: str) -> Body:
         manager = self.usecases.model_manager
@@ -169,7 +180,7 @@ async def install_model(
             "download_only": request.download_only,
         }
         name = terms["name"]
-        status = await _follow_install(client, name, await client.start_install(name, body))
+        status = await follow_status(client, await client.start_install(name, body))
         if status["error"]:
             raise Failure(status["error"], code="model_refused")
         return {**status, "picture": await _report_smoke_tests(client, loaded, status)}
@@ -225,7 +236,9 @@ def format_size(number: int) -> str:
     return f"{number / 2**20:.0f} MiB" if number >= 2**20 else f"{number / 2**10:.0f} KiB"
 
 
-async def _follow_install(client: ModelClient, name: str, status: Body) -> Body:
+async def follow_status(client: ModelClient, status: Body) -> Body:
+    """Show the progress of an installation, or of a build, until it is over; returns its last status."""
+    name = status["name"]
     try:
         with ProgressLine() as line:
             while not status["is_over"]:
@@ -233,10 +246,10 @@ async def _follow_install(client: ModelClient, name: str, status: Body) -> Body:
                 status = await client.wait_for_status(name)
     except asyncio.CancelledError:
         if client.is_remote:
-            print_note(f"The server continues the installation. `{program_name()} models cancel {name}` cancels it.")
+            print_note(f"The server continues. `{program_name()} models cancel {name}` cancels it.")
         else:
             await client.cancel_install(name)
-            print_note(CANCELLED)
+            print_note(CANCELLED if status["optimization"] is None else NOTHING_COMPILED)
         raise
     return status
 
@@ -250,9 +263,15 @@ def format_install_progress(status: Body) -> str:
         rate = f", {format_size(int(progress['rate']))}/s" if progress["rate"] else ""
         left = f", {format_duration(progress['eta_s'], str)} left" if progress["eta_s"] is not None else ""
         return f"Downloading {title}: {percent} %, {done} of {total}{rate}{left}"
-    return {"checking": f"Verifying {title}", "loading": f"Loading {title}", "trying": f"Testing {title}"}.get(
-        stage, f"Preparing {title}"
-    )
+    part = f", {progress['done']} of {progress['total']}" if progress["total"] and stage == "trying" else ""
+    stages = {
+        "checking": f"Verifying {title}",
+        "loading": f"Loading {title}",
+        "trying": f"Testing {title}{part}",
+        "exporting": f"Exporting {title}",
+        "compiling": f"Compiling {title}",
+    }
+    return stages.get(stage, f"Preparing {title}")
 
 
 async def _report_smoke_tests(client: ModelClient, loaded: LoadedConfig, status: Body) -> str | None:

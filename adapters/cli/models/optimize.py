@@ -1,0 +1,117 @@
+"""`models optimize`: compiles a model, prints what was measured, and asks before it switches."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from adapters.cli.error_output import Failure
+from adapters.cli.models.install import Body, ModelClient, follow_status, format_size, open_model_client
+from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
+from adapters.cli.ports import CompositionRoot, LoadedConfig
+
+TORCH = "torch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizeRequest:
+    """`switch`: without asking, if it is better. Empty `weights` and `precision`: those of the model."""
+
+    name: str
+    backend: str = "openvino"
+    weights: str = ""
+    precision: str = ""
+    switch: bool = False
+    as_json: bool = False
+
+    @property
+    def body(self) -> Body:
+        names = ("backend", "weights", "precision", "switch")
+        return {name: getattr(self, name) for name in names}
+
+
+async def optimize_model(
+    composition: CompositionRoot,
+    loaded: LoadedConfig,
+    request: OptimizeRequest,
+    confirm: Callable[[str], bool] | None = None,
+) -> int:
+    """Compile and try, print the report, and switch if that is better and the owner says yes. Raises: EaselError."""
+    async with open_model_client(composition, loaded) as client:
+        status = await _optimize(client, request)
+        if request.as_json:
+            print_json(status)
+            return 0
+        if request.backend == TORCH:
+            print_line(f"{status['title']} runs on torch.")
+            return 0
+        _print_report(status)
+        built = status["optimization"]
+        may_switch = built["report"]["is_better"] and not built["is_applied"] and confirm is not None
+        if may_switch and confirm(f"Run {status['title']} on {built['backend']} from now on?"):
+            status = await _optimize(client, replace(request, switch=True))
+        print_line(_describe_result(status, was_asked=confirm is not None))
+    return 0
+
+
+async def _optimize(client: ModelClient, request: OptimizeRequest) -> Body:
+    status = await follow_status(client, await client.start_optimize(request.name, request.body))
+    if status["error"]:
+        raise Failure(status["error"], code="model_refused")
+    return status
+
+
+def _print_report(status: Body) -> None:
+    built = status["optimization"]
+    report, backend = built["report"], built["backend"]
+    rows = [_speed_cells(speed) for speed in report["speeds"]]
+    print_table(("Rows", TORCH, backend, "Speed"), rows)
+    print_note(describe_memory(report, backend))
+    print_note(describe_levels(report))
+
+
+def _speed_cells(speed: Body) -> Sequence[str]:
+    return (
+        str(speed["rows"]),
+        f"{speed['torch_s']:.3f} s",
+        f"{speed['backend_s']:.3f} s",
+        f"{speed['gain']:.2f} times",
+    )
+
+
+def describe_memory(report: Body, backend: str) -> str:
+    torch_size, backend_size, disk = (
+        format_size(report[name] * 2**20) for name in ("torch_mb", "backend_mb", "disk_mb")
+    )
+    return f"Memory of the denoiser: {torch_size} on torch, {backend_size} on {backend}; {disk} on the disk."
+
+
+def describe_levels(report: Body) -> str:
+    return (
+        f"Largest difference between the images of {report['prompts']} prompts ({report['steps']} steps): "
+        f"{report['levels']} of 256 levels."
+    )
+
+
+def _describe_result(status: Body, *, was_asked: bool) -> str:
+    built, title, name = status["optimization"], status["title"], status["name"]
+    report, backend = built["report"], built["backend"]
+    if built["is_applied"]:
+        back = f"`{program_name()} models optimize {name} --backend torch` goes back."
+        return f"{title} runs on {backend}, {report['gain']:.1f} times as fast as on torch. {back}"
+    if not report["is_better"]:
+        return f"{title} stays on torch: {backend} is not better on this machine ({report['gain']:.1f} times as fast)."
+    hint = "" if was_asked else f" `{program_name()} models optimize {name} --yes` switches to it."
+    return f"{title} stays on torch; {backend} is {report['gain']:.1f} times as fast here.{hint}"
+
+
+async def delete_builds(composition: CompositionRoot, loaded: LoadedConfig, name: str, *, as_json: bool) -> int:
+    async with open_model_client(composition, loaded) as client:
+        freed = await client.remove_builds(name)
+    if as_json:
+        print_json({"name": name, "freed_bytes": freed})
+    else:
+        print_line(
+            f"{name} runs on torch; deleted {format_size(freed)} that were compiled."
+            if freed
+            else f"{name} runs on torch; nothing was compiled for it."
+        )
+    return 0
