@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bot.jobs import Media
+from bot.memory.fused_sets import LoraSet, describe_loras
 from bot.models import ModelSpec
 
 MIN_GAIN = 1.1
@@ -19,18 +20,19 @@ EXACT_LEVELS = 1
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
     """What to compile. `model`: as torch serves it. `precision`: "float32", "bfloat16" or "float16"; `weights`: "none"
-    keeps float32. `image`: an input for the trial of models that need one."""
+    keeps float32. `loras`: fused into it. `image`: an input for the trial of models that need one."""
 
     model: ModelSpec
     backend: str
     precision: str = "float32"
     weights: str = "none"
+    loras: LoraSet = ()
     image: Media | None = None
 
     @property
-    def names(self) -> tuple[str, str, str, str]:
+    def names(self) -> tuple[str, str, str, str, str]:
         """Of builds with the same names, which differ in weights, library or processor, only the newest is kept."""
-        return (self.model.name, self.backend, self.precision, self.weights)
+        return (self.model.name, self.backend, self.precision, self.weights, describe_loras(self.loras))
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,11 @@ class BuildProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildState:
-    """One build on the disk. `problem`: why it is not used: "damaged", "library", "processor", "weights" or "model"
-    (which is not configured any more); empty: it fits the model as it is now."""
+    """One build on the disk. `loras`: fused into it, by names and weights.
+
+    `problem`: why it is not used: "damaged", "library", "processor", "weights" or "model" (which is not configured any
+    more); empty: it fits the model as it is now.
+    """
 
     key: str
     model: str
@@ -107,6 +112,7 @@ class BuildState:
     precision: str
     weights: str
     size_mb: int
+    loras: str = ""
     problem: str = ""
     report: BuildReport | None = None
 
@@ -135,3 +141,6 @@ class Builds(Protocol):
 
     def remove(self, model: str, backend: str = "") -> int:
         """Delete a model's builds, of this backend or of all; returns the bytes freed. Blocking."""
+
+    def remove_build(self, key: str) -> int:
+        """Delete one build; returns the bytes freed. Blocking."""

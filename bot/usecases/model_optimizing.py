@@ -136,7 +136,8 @@ class ModelOptimizer:
     async def _go_back(self, spec: ModelSpec, request: BuildRequest) -> Installation:
         installation = _new_installation(spec, request, None)
         states = await self.list_builds()
-        used = [one for one in states if (one.model, one.backend) == (spec.name, spec.backend) and one.report]
+        names = (spec.name, spec.backend, "")
+        used = [one for one in states if (one.model, one.backend, one.loras) == names and one.report]
         self.manager.start_work(installation, None)
         if spec.backend != TORCH:
             table: dict[str, Any] = {"backend": TORCH}

@@ -68,6 +68,11 @@ class BuilderClient:
             return builds.remove_builds(one for one in found if one.names[0] == model and backend in ("", one.names[1]))
         return 0
 
+    def remove_build(self, key: str) -> int:
+        with contextlib.suppress(OSError):
+            return builds.remove_builds(one for one in builds.list_builds(self.folder) if one.path.name == key)
+        return 0
+
 
 async def _relay_pauses(child: ChildProcess, is_paused: Callable[[], bool]) -> None:
     told = False
@@ -99,13 +104,14 @@ def _as_refusal(error: EaselError, name: str) -> ModelRefused:
 
 
 def _state_of(build: builds.StoredBuild, model: ModelSpec | None, folder: Path) -> BuildState:
-    name, backend, precision, weights = build.names
+    name, backend, precision, weights, loras = build.names
     return BuildState(
         key=build.path.name,
         model=name,
         backend=backend,
         precision=precision,
         weights=weights,
+        loras=loras,
         size_mb=-(-build.size_bytes // 2**20),
         problem=_problem_of(build, model, folder),
         report=build.report,
@@ -118,8 +124,8 @@ def _problem_of(build: builds.StoredBuild, model: ModelSpec | None, folder: Path
         return "damaged"
     if model is None:
         return "model"
-    _, backend, precision, weights = build.names
-    request = BuildRequest(model=model, backend=backend, precision=precision, weights=weights)
+    _, backend, precision, weights, _ = build.names
+    request = BuildRequest(model=model, backend=backend, precision=precision, weights=weights, loras=build.loras)
     try:
         wanted = builds.key_parts(request, folder)
     except ModelUnavailable:

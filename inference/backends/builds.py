@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import ModelUnavailable
+from bot.memory.fused_sets import LoraSet, describe_loras
 from bot.models import ModelSpec
 from bot.ports import BuildReport, BuildRequest, RowSpeed
 from bot.runtime.durable_files import fsync_path, write_atomically
@@ -71,12 +72,13 @@ def key_parts(request: BuildRequest, folder: Path) -> dict[str, str]:
     """Everything that makes a build valid, and whose it is. `folder`: of all builds. Raises: ModelUnavailable."""
     return {
         "model": request.model.name,
-        "weights": weights_hash(request.model, folder),
+        "weights": weights_hash(request.model, folder, request.loras),
         "backend": request.backend,
         "precision": request.precision,
         "weight_format": request.weights,
         "library": library_version(request.backend),
         "processor": processor_name(),
+        **({"loras": describe_loras(request.loras)} if request.loras else {}),
     }
 
 
@@ -84,12 +86,12 @@ def key_of(parts: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()
 
 
-def weights_hash(model: ModelSpec, folder: Path) -> str:
+def weights_hash(model: ModelSpec, folder: Path, loras: LoraSet = ()) -> str:
     """SHA-256 over the files of the denoiser and of the LoRAs that are fused into it. Raises: ModelUnavailable."""
     hashes = FileHashes(folder)
     digest = hashlib.sha256()
     try:
-        for path in _weight_files(model):
+        for path in (*_weight_files(model), *(Path(path) for path, _ in loras)):
             digest.update(f"{path.name} {hashes.hash_of(path)}\n".encode())
     except OSError as error:
         raise ModelUnavailable(model.name, f"its weights cannot be read: {error}") from error
@@ -161,7 +163,12 @@ class StoredBuild:
     def names(self) -> tuple[str, ...]:
         """As `BuildRequest.names`."""
         parts = self.manifest.get("parts", {})
-        return tuple(str(parts.get(name, "")) for name in ("model", "backend", "precision", "weight_format"))
+        return tuple(str(parts.get(name, "")) for name in ("model", "backend", "precision", "weight_format", "loras"))
+
+    @property
+    def loras(self) -> LoraSet:
+        """Those that are fused into it."""
+        return tuple((str(path), float(weight)) for path, weight in self.manifest.get("loras", ()))
 
     @property
     def size_bytes(self) -> int:
@@ -184,10 +191,10 @@ def list_builds(folder: Path) -> list[StoredBuild]:
     return []
 
 
-def find_build(model: ModelSpec, precision: str) -> Path | None:
-    """The folder of the model's build for its backend and this precision; None: there is none."""
+def find_build(model: ModelSpec, precision: str, loras: LoraSet = ()) -> Path | None:
+    """The folder of the model's build for its backend and this precision, with these LoRAs; None: there is none."""
     weights = "8bit" if model.quantize == "8bit" else "none"
-    request = BuildRequest(model=model, backend=model.backend, precision=precision, weights=weights)
+    request = BuildRequest(model=model, backend=model.backend, precision=precision, weights=weights, loras=loras)
     found = find_stored(request, builds_dir())
     return found.path if found is not None else None
 
@@ -244,6 +251,7 @@ def finish_build(unfinished: Path, request: BuildRequest, parts: Mapping[str, st
     manifest = {
         "key": key_of(parts),
         "parts": dict(parts),
+        "loras": [list(lora) for lora in request.loras],
         "files": {path.relative_to(unfinished).as_posix(): path.stat().st_size for path in files},
         "report": asdict(report) | {"speeds": [list(vars(speed).values()) for speed in report.speeds]},
     }

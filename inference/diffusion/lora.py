@@ -13,29 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import InvalidOption
+from bot.memory.fused_sets import LoraSet as LoraSet
 from bot.model_install.model_headers import read_tensor_shapes
 from bot.ports import Task
-from bot.prompts.addon_names import fold_name
-from bot.prompts.grammar import find_lora_tags, prompt_at
+from bot.prompts.grammar import prompt_at
+from bot.prompts.lora_sets import lora_set
 from inference.checkpoints.identify import PIPELINES
 from inference.checkpoints.lora_layout import FAMILY_BY_TEXT_WIDTH, parse_weight_name
 from inference.diffusion.lora_weights import UnsupportedLora, load_factors
 from inference.diffusion.tiling import renew_tiling
 
 MAX_LOADED = 8
-LoraSet = tuple[tuple[str, float], ...]
-"""File and weight of each LoRA, sorted by file, as part of keys."""
 
 
 def requested_loras(task: Task, index: int = 0) -> LoraSet:
     """The LoRAs of image `index` of the task; the weights of one that is named twice are added."""
-    files = {fold_name(addon.name): addon.path for addon in task.addons if addon.kind == "lora"}
-    wanted: dict[str, float] = {}
-    for tag in find_lora_tags(prompt_at(task.options, index)):
-        path = files.get(fold_name(tag.name))
-        if path is not None and tag.weight is not None:
-            wanted[path] = wanted.get(path, 0.0) + tag.weight
-    return tuple(sorted((path, weight) for path, weight in wanted.items() if weight))
+    return lora_set(prompt_at(task.options, index), task.addons)
 
 
 def base_model_family(pipeline: Any) -> str:
