@@ -74,7 +74,7 @@ def default_model_sources(loaded: LoadedConfig) -> ModelSources:
     return ModelSources(
         downloads=HubClient(token=loaded.secrets.get("HF_TOKEN"), civitai_token=loaded.secrets.get("CIVITAI_TOKEN")),
         files=ModelLibrary(loaded.data_dir),
-        builds=BuilderClient(loaded.data_dir / BUILDS, loaded.settings["pool"].threads),
+        builds=BuilderClient(loaded.data_dir / BUILDS, getattr(loaded.settings.get("pool"), "threads", 0)),
         owner_config=ModelConfigFile(loaded.data_dir, shipped_models),
         machine_spec=MachineProbe(loaded.data_dir),
         sample_image=lambda: Media((loaded.root / "models" / "sample.png").read_bytes(), "image/png"),

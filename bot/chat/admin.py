@@ -13,8 +13,8 @@ from bot.safety import Policy
 
 MODELS, POLICY, UNLOAD = "models", "policy", "unload"
 SUBJECTS = (MODELS, POLICY, UNLOAD)
-USE, CANCEL, REMOVE = "use", "cancel", "remove"
-ACTIONS = (USE, CANCEL, REMOVE)
+USE, OPTIMIZE, TORCH, CANCEL, REMOVE = "use", "optimize", "torch", "cancel", "remove"
+ACTIONS = (USE, OPTIMIZE, TORCH, CANCEL, REMOVE)
 OLD_NAMES = {"release": UNLOAD, "stop": CANCEL}
 DEFAULT = "default"
 POLICIES = (*(policy.value for policy in Policy), DEFAULT)
@@ -27,11 +27,15 @@ OPTIONS = (
     ),
     ChatOption(
         name="action",
-        help=N_("use, cancel or remove a model; block, spoiler, allow or default for a policy"),
+        help=N_("use, optimize, torch, cancel or remove a model; block, spoiler, allow or default for a policy"),
         suggests=Suggestion.ADMIN_ACTION,
     ),
     ChatOption(name="model", help=N_("Which model"), suggests=Suggestion.MODEL),
-    ChatOption(name="accept", help=N_("True: I have read the licence and accept it"), kind=OptionKind.FLAG),
+    ChatOption(
+        name="accept",
+        help=N_("True: I have read the licence and accept it; or switch to what was compiled"),
+        kind=OptionKind.FLAG,
+    ),
     ChatOption(name="edit_others", help=N_("Whether pictures posted by others may be edited"), kind=OptionKind.YES_NO),
 )
 
@@ -69,6 +73,8 @@ async def _manage_models(ctx: ChatContext, action: str, options: Mapping[str, An
     match action:
         case "use":
             return await _use_model(ctx, name, is_accepted=options.get("accept") is True)
+        case "optimize" | "torch":
+            return await _optimize_model(ctx, name, action, switch=options.get("accept") is True)
         case "remove":
             freed = await ctx.usecases.catalogue.remove_model(name)
             return admin_texts.format_removed(name, freed, ctx.locale)
@@ -99,6 +105,13 @@ async def _use_model(ctx: ChatContext, name: str, *, is_accepted: bool) -> str:
             raise
         return admin_texts.format_terms(await manager.get_terms(name), ctx.locale, style=ctx.style)
     return admin_texts.format_install_started(installation, ctx.locale, style=ctx.style)
+
+
+async def _optimize_model(ctx: ChatContext, name: str, action: str, *, switch: bool) -> str:
+    """Compile a model, switch to what was compiled, or go back to torch."""
+    backend = {"backend": TORCH} if action == TORCH else {}
+    installation = await ctx.usecases.optimizer.optimize(name, switch=switch, **backend)
+    return admin_texts.format_optimization(installation, ctx.locale, style=ctx.style)
 
 
 async def _change_policy(ctx: ChatContext, policy: str, edit_others: bool | None) -> str:

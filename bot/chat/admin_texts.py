@@ -15,13 +15,22 @@ from bot.usecases.moderation import SpaceRules
 
 HOW_TO_USE = N_("To install one: {use}. Instead of use: cancel stops an installation, remove deletes a model.")
 TRIGGER_WORDS = N_("Trigger words: {words}.")
+COMPILING = N_(
+    "{model} is being compiled for {backend} and tried; it serves on meanwhile. To see how far it is: {command}"
+)
+RUNS_ON = N_("{model} runs on {backend}, {gain} times as fast as on torch. To go back: {command}")
+IS_FASTER = N_(
+    "{backend} runs {model} {gain} times as fast as torch; pictures differ by at most {levels} of 256 levels. "
+    "To switch: {command}"
+)
+NOT_BETTER = N_("{model} stays on torch: {backend} is not better on this machine ({gain} times as fast).")
 ACCEPT_FIRST = N_("To accept these terms and install it: {accept}")
 
 
 def format_model_list(
     models: ModelRegistry,
     fits: dict[str, FitEstimate],
-    failed: Sequence[Installation],
+    installations: Sequence[Installation],
     additions: Sequence[PromptAddon],
     locale: str = "en",
     *,
@@ -35,7 +44,12 @@ def format_model_list(
         *(_format_preset(spec, fits.get(spec.name), translate) for spec in models.presets),
     ]
     lines += [_format_addition(one, translate) for one in additions]
-    lines += [f"{one.spec.display_name}: {one.error}" for one in failed if one.error]
+    lines += [f"{one.spec.display_name}: {one.error}" for one in installations if one.error]
+    lines += [
+        format_optimization(one, locale, style=style)
+        for one in installations
+        if one.optimization is not None and not one.error
+    ]
     use = style.write("admin", {"what": "models", "action": "use", "model": translate("NAME")})
     lines.append(translate(HOW_TO_USE).format(use=use))
     lines += [translate(error_texts.DEMO_HINT)] if any(spec.demo for spec in models) else []
@@ -103,6 +117,28 @@ def format_install_started(installation: Installation, locale: str = "en", *, st
     return translate("Downloading and testing {model}. To see its progress: {command}").format(
         model=installation.spec.display_name, command=style.write("admin", {"what": "models"})
     )
+
+
+def format_optimization(installation: Installation, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
+    """How far the compilation of a model is, or what it has measured and what to do about it."""
+    translate, title, built = translator(locale), installation.spec.display_name, installation.optimization
+    assert built is not None
+    name = installation.spec.name
+    values = {"model": title, "backend": built.request.backend}
+    if not installation.is_finished:
+        return translate(COMPILING).format(**values, command=style.write("admin", {"what": "models"}))
+    report = built.report
+    if report is None:
+        return translate("{model} runs on torch.").format(**values)
+    values |= {"gain": f"{report.gain:.1f}", "levels": str(report.levels)}
+    if built.is_applied:
+        return translate(RUNS_ON).format(
+            **values, command=style.write("admin", {"what": "models", "action": "torch", "model": name})
+        )
+    if not report.is_better:
+        return translate(NOT_BETTER).format(**values)
+    command = style.write("admin", {"what": "models", "action": "optimize", "model": name}, accept=True)
+    return translate(IS_FASTER).format(**values, command=command)
 
 
 def format_removed(name: str, freed: int, locale: str = "en") -> str:

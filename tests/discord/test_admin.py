@@ -1,12 +1,13 @@
 """`/admin` on Discord: who may, and what it does."""
 
 from pathlib import Path
+from typing import Any
 
 from tests.discord.app_fixture import MODELS, open_app
 from tests.discord.loopback.server import Loopback
 from tests.discord.simulated_users import SimulatedUser, until
 from tests.discord.test_moderation import private_reply, run_app
-from tests.model_manager_fixture import FOX, FakeHub
+from tests.model_manager_fixture import FOX, FakeBuilds, FakeHub
 
 
 async def test_admins_list_models_and_choose_a_policy_and_others_do_not(
@@ -55,3 +56,27 @@ async def test_a_model_is_installed_from_a_chat_and_waiting_jobs_show_its_progre
         hub.go_on.set()
         await ann.finished()
         assert "fox: text-to-image (default)" in await private_reply(ann.slash("admin", what="models"))
+
+
+async def test_a_model_is_compiled_from_a_chat_and_used_after_a_second_command(
+    data_dir: Path, server: Loopback, ann: SimulatedUser
+) -> None:
+    builds = FakeBuilds()
+    async with open_app(data_dir, server, with_models=(*MODELS, FOX), admins=(str(ann.person.id),)) as app:
+        app.application.usecases.optimizer.builds = builds
+        app.start()
+        await app.wait_until_ready()
+
+        async def send(action: str = "", **options: Any) -> str:
+            model = {"action": action, "model": "paint"} if action else {}
+            return await private_reply(ann.slash("admin", what="models", **model, **options))
+
+        builds.go_on.clear()
+        assert "paint is being compiled for openvino" in await send("optimize")
+        assert "paint is being compiled for openvino" in await send()
+        builds.go_on.set()
+        await until(lambda: builds.stored, "the build")
+        assert "1.5 times as fast as torch" in await send()
+        assert "paint runs on openvino" in await send("optimize", accept=True)
+        assert app.application.usecases.models.require("paint").backend == "openvino"
+        assert "paint runs on torch." in await send("torch")

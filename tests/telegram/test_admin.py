@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.model_manager_fixture import FOX, FakeHub
+from tests.model_manager_fixture import FOX, FakeBuilds, FakeHub
 from tests.telegram.easel_fixture import build_app, text_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -55,3 +55,19 @@ async def test_a_model_is_installed_from_a_chat_and_waiting_jobs_show_its_progre
 
     assert "--accept" in text_of(terms)
     assert "You are 1st in the queue." in waiting
+
+
+async def test_a_model_is_compiled_from_a_chat_and_used_after_a_second_command(tmp_path, server):
+    bob, builds = server.state.person("Bob"), FakeBuilds()
+    chat = server.state.private(bob)
+    async with build_app(tmp_path, server) as app:
+        app.application.usecases.optimizer.builds = builds
+        await app.open(admins=(str(bob["id"]),))
+        server.state.send_message(chat, bob, "/admin models optimize paint")
+        await app.message_with(chat, "paint is being compiled for openvino")
+        server.state.send_message(chat, bob, "/admin models optimize paint --accept")
+        await app.message_with(chat, "paint runs on openvino, 1.5 times as fast", 2)
+        server.state.send_message(chat, bob, "/admin models torch paint")
+        await app.message_with(chat, "paint runs on torch.", 3)
+
+    assert len(builds.made) == 1

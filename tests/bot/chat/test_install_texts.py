@@ -1,16 +1,19 @@
 """What those read who wait for a model, and what admins read of models."""
 
+from dataclasses import replace
+
 import pytest
 
 from bot.chat import admin_texts
 from bot.chat.texts import format_state, format_status
 from bot.memory.fit import MachineSpec, estimate_fit
 from bot.models import InstallProgress, ModelRegistry
-from bot.ports import Progress, PromptAddon
+from bot.ports import BuildRequest, Progress, PromptAddon, RowSpeed
 from bot.usecases import Ticket
-from bot.usecases.model_manager import InstallTerms
+from bot.usecases.model_manager import Installation, InstallTerms, Optimization
 from composition.settings import shipped_models
-from tests.fakes import make_job
+from tests.fakes import make_job, make_model
+from tests.model_manager_fixture import FASTER
 
 MB = 2**20
 COMING = InstallProgress(stage="downloading", done=41 * MB, total=100 * MB, rate=1.0 * MB, eta_s=360.0)
@@ -80,3 +83,42 @@ def test_an_admin_reads_the_terms_and_how_to_accept_them():
     assert "Licence: LCM LoRA: openrail++" in said
     assert spec.licence_url in said
     assert said.endswith("/admin models use sd15-lcm --accept")
+
+
+def optimization(report=FASTER, **changes):
+    spec = make_model(name="fox", title="Fox XL")
+    built = Optimization(request=BuildRequest(model=spec, backend="openvino"), report=report)
+    for name, value in changes.items():
+        setattr(built, name, value)
+    return Installation(spec=spec, tasks=(), is_new=False, optimization=built, is_finished=True)
+
+
+SLOWER = replace(FASTER, speeds=(RowSpeed(1, 0.1, 0.2),))
+OPTIMIZATIONS = {
+    "faster": (
+        optimization(),
+        "openvino runs Fox XL 1.5 times as fast as torch; pictures differ by at most 1 of 256 levels. To switch: "
+        "/admin models optimize fox --accept",
+    ),
+    "applied": (
+        optimization(is_applied=True),
+        "Fox XL runs on openvino, 1.5 times as fast as on torch. To go back: /admin models torch fox",
+    ),
+    "slower": (
+        optimization(SLOWER),
+        "Fox XL stays on torch: openvino is not better on this machine (0.5 times as fast).",
+    ),
+    "back": (optimization(None), "Fox XL runs on torch."),
+}
+
+
+@pytest.mark.parametrize(("installation", "text"), OPTIMIZATIONS.values(), ids=OPTIMIZATIONS)
+def test_what_was_compiled(installation, text):
+    assert admin_texts.format_optimization(installation) == text
+
+
+def test_what_is_being_compiled():
+    running = optimization(None)
+    running.is_finished = False
+
+    assert admin_texts.format_optimization(running).endswith("serves on meanwhile. To see how far it is: /admin models")
