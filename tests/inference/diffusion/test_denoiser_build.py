@@ -13,6 +13,7 @@ from bot.models import IMAGE_TO_TEXT
 from bot.ports import BuildProgress, BuildReport, BuildRequest
 from inference.backends import builds
 from inference.backends.builder_client import BuilderClient
+from inference.backends.graph import RefusedOptions
 from inference.backends.graph_inputs import UnsupportedModule
 from inference.diffusion import build_trial, denoiser_build
 from inference.diffusion.build_trial import BuildTrial, with_rows
@@ -37,6 +38,10 @@ class TorchGraphs:
     name = "openvino"
     error: Exception | None = None
     exported: ClassVar[dict[Path, torch.nn.Module]] = {}
+
+    def check_options(self, *, precision, options):
+        if precision == "float16":
+            raise RefusedOptions("This backend computes float16 on no processor.")
 
     def export(self, wrapper, example, dynamic, folder, *, weights):
         (folder / "graph.xml").write_text("a graph")
@@ -126,6 +131,15 @@ def test_weights_that_the_backend_has_not_are_refused(stand_in, tmp_path, folder
     answer = denoiser_build.run_build(ask(tmp_path, folder, weights="8bit"), free, lambda _: None)
 
     assert reason_of(answer) == "OpenVINO builds have weights in float32, not in 8bit"
+
+
+def test_a_precision_that_the_backend_has_not_is_refused_before_the_model_is_loaded(
+    stand_in, tmp_path, folder, free, monkeypatch
+):
+    monkeypatch.setattr(denoiser_build, "load_pipeline", lambda *_: pytest.fail("the model was loaded"))
+
+    answer = denoiser_build.run_build(ask(tmp_path, folder, precision="float16"), free, lambda _: None)
+    assert reason_of(answer) == "This backend computes float16 on no processor"
 
 
 def unsupported(_module):
