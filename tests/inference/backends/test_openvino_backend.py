@@ -42,8 +42,8 @@ def export(layers, tmp_path_factory):
     return export_with
 
 
-def open_graph(folder, **options):
-    return graph_backend("openvino").open(folder, **{"threads": 1, "precision": "float32"} | options)
+def open_graph(folder, precision="float32", cache=None):
+    return graph_backend("openvino").open(folder, threads=1, precision=precision, cache=cache)
 
 
 def relative_error(one, other):
