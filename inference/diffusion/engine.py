@@ -9,7 +9,6 @@ or a few in bfloat16.
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from bot.error_texts import PICTURE_BLANKED
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Measurement, Task
+from inference.backends.regional_compile import STREAMED
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion.batching import BatchedModule, batching_rule_for
 from inference.diffusion.compiled_denoiser import find_denoiser, open_denoiser
@@ -25,6 +25,9 @@ from inference.diffusion.controls import ControlNets
 from inference.diffusion.coroutines import ModuleCall, SplitCall
 from inference.diffusion.decode_batching import batchable_prefix
 from inference.diffusion.decode_thread import DecodeResult, DecodeThread
+from inference.diffusion.denoiser_execution import DenoiserExecution, create_execution
+from inference.diffusion.image_task import ImageTask
+from inference.diffusion.kernel_trial import ImagePainter, try_execution
 from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
 from inference.diffusion.lora import LoraManager, base_model_family, requested_loras
 from inference.diffusion.masks import mask_notes
@@ -41,7 +44,7 @@ from inference.diffusion.shared_component import SharedComponent
 from inference.diffusion.split_sequences import SplitSequences
 from inference.diffusion.step_loop import StepLoop
 from inference.diffusion.tiled_refinement import TiledRefinement
-from inference.engine.base import CostSample, EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed
+from inference.engine.base import CostSample, EngineEvent, ImageReady, TaskDone, TaskFailed
 from inference.ipc.messages import RawImage, TaskResult
 from inference.memory.offload import offloader_of
 from inference.memory.precision import dtype_name
@@ -57,37 +60,18 @@ _LOADED = (
 )
 
 
-@dataclass
-class _RunningTask:
-    """Attributes:
-    sequences: the task's images that are not finished.
-    finished_images, finished_steps: how many are finished, and their steps.
-    reported_step, reported_parts: the last step that an event reported, and the parts of steps done then.
-    """
-
-    task: Task
-    has_previews: bool
-    sequences: list[ImageSequence] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    finished_images: int = 0
-    finished_steps: int = 0
-    reported_step: int = 0
-    reported_parts: int = 0
-
-    @property
-    def image_count(self) -> int:
-        return self.finished_images + len(self.sequences)
-
-
 class DiffusionEngine:
     def __init__(self, model: ModelSpec) -> None:
         self._model = model
         self._pipelines: dict[str, Any] = {}
         self._capabilities: dict[str, Any] = {}
-        self._tasks: dict[str, _RunningTask] = {}
+        self._tasks: dict[str, ImageTask] = {}
         self._new_sequences: list[ImageSequence] = []
         self._arrivals = itertools.count()
         self._events: list[EngineEvent] = []
+        self._execution: DenoiserExecution | None = None
+        self._trial_samples: list[CostSample] | None = None
+        """None: nothing was tried yet."""
         self._last_sequences: dict[str, ImageSequence] = {}
         """The last image of each task that ended in the last step."""
 
@@ -116,8 +100,9 @@ class DiffusionEngine:
         if denoiser is not None:
             batched = BatchedModule(denoiser, batching_rule_for(denoiser), compiled=opened.compiled)
             modules, self._conditioner.loras.before_use = {self._denoiser: batched}, batched.restore_weights
+            self._execution = create_execution(self._model, self._denoiser, pipeline, device, opened)
         step_device = torch.device(device)
-        self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras)
+        self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras, self._execution)
         self._split_sequences = SplitSequences(self._step_loop, self._advance, self._fail_task)
         self._runner.extensions += self._create_extensions(pipeline)
         self._decode_thread = (
@@ -135,6 +120,8 @@ class DiffusionEngine:
             "backend": opened.backend,
             **({"backend_problem": opened.problem} if opened.problem else {}),
         }
+        if self._execution is not None:
+            self._capabilities |= self._execution.capabilities
         for extension in self._runner.extensions:
             self._capabilities |= extension.capabilities()
         self._capabilities["options"] += self._capabilities["row_options"]
@@ -156,6 +143,9 @@ class DiffusionEngine:
 
     def load_costs(self, measurements: Sequence[Measurement]) -> None:
         self._step_loop.load_costs(measurements)
+        if self._execution is not None:
+            self._execution.load_choices(measurements)
+            self._capabilities |= self._execution.capabilities
 
     def add_task(self, task: Task) -> None:
         self._runner.samplers.resolve_name(sampler_name(task))
@@ -163,27 +153,27 @@ class DiffusionEngine:
         for extension in self._runner.extensions:
             notes += extension.check_task(task)
             task = extension.adapt_task(task)
-        running = _RunningTask(task, task.wants_previews, notes=notes)
+        running = ImageTask(task, task.wants_previews, notes=notes)
         running.notes += [*mask_notes(task), *self._conditioner.prompt_notes(task, is_demo=self._model.demo)]
-        for index in range(int(task.options.get("count", 1))):
-            seed = (int(task.options["seed"]) + index) % SEED_COUNT
-            running.sequences.append(
-                ImageSequence(
-                    task=task,
-                    index=index,
-                    seed=seed,
-                    arrival=next(self._arrivals),
-                    previewer=Previewer(self._preview_decoder, time.monotonic),
-                    denoiser=self._denoiser,
-                    loras=requested_loras(task, index),
-                )
-            )
+        running.sequences += [self._new_sequence(task, index) for index in range(int(task.options.get("count", 1)))]
         self._tasks[task.id] = running
         self._new_sequences += running.sequences
+
+    def _new_sequence(self, task: Task, index: int = 0) -> ImageSequence:
+        return ImageSequence(
+            task=task,
+            index=index,
+            seed=(int(task.options["seed"]) + index) % SEED_COUNT,
+            arrival=next(self._arrivals),
+            previewer=Previewer(self._preview_decoder, time.monotonic),
+            denoiser=self._denoiser,
+            loras=requested_loras(task, index),
+        )
 
     def step(self) -> Sequence[EngineEvent]:
         self._last_sequences.clear()
         with torch.no_grad():
+            self._try_execution()
             self._start_new_sequences()
             self._collect_decoded(0.0 if len(self._step_loop) else DECODE_WAIT_S)
             if len(self._step_loop):
@@ -193,6 +183,14 @@ class DiffusionEngine:
             self._report_steps()
         events, self._events = self._events, []
         return events
+
+    def _try_execution(self) -> None:
+        """In a trial, before its first step: find what computes passes quickest here. Its own image then uses it."""
+        trial = next((one.task for one in self._tasks.values() if one.task.is_trial), None)
+        if trial is None or self._trial_samples is not None or self._execution is None:
+            return
+        painter = ImagePainter(self._runner, self._step_loop.create_empty(), self._execute, self._new_sequence)
+        self._trial_samples = try_execution(self._execution, partial(painter.paint, trial))
 
     def _run_passes(self) -> None:
         """The passes of control models that images wait for, then one of the denoiser."""
@@ -209,7 +207,8 @@ class DiffusionEngine:
 
     def cost_samples(self, task: Task) -> Sequence[CostSample]:
         sequence = self._last_sequences.get(task.id)
-        return [] if sequence is None else pass_cost_samples(self._step_loop, sequence, task)
+        measured = [] if sequence is None else list(pass_cost_samples(self._step_loop, sequence, task))
+        return [*measured, *(self._trial_samples or [])] if task.is_trial else measured
 
     def cancel_task(self, task_id: str) -> None:
         running = self._tasks.pop(task_id, None)
@@ -232,6 +231,8 @@ class DiffusionEngine:
             while self._decode_thread is not None and self._decode_thread.pending:
                 self._collect_decoded(DECODE_WAIT_S)  # modules must not move while they compute
         level = offloader.use_less_memory() if offloader is not None else None
+        if self._execution is not None and offloader is not None and offloader.moves(self._denoiser):
+            self._execution.block_compiling(STREAMED)
         self._runner.device = None
         if self._decode_thread is not None and _uses_model_offload(self._pipelines[""]):
             self._decode_thread.close()
@@ -247,6 +248,9 @@ class DiffusionEngine:
             self._runner.close()
         if "_step_loop" in self.__dict__:
             self._step_loop.close()
+        if self._execution is not None:
+            self._execution.stop_compiling()
+        self._execution = None
         self._pipelines.clear()
         for name in _LOADED:
             self.__dict__.pop(name, None)
@@ -338,9 +342,7 @@ class DiffusionEngine:
         running = self._tasks.get(sequence.task.id)
         if running is None:
             return  # another of its images failed in the same pass
-        running.sequences.remove(sequence)
-        running.finished_images += 1
-        running.finished_steps += sequence.steps
+        running.finish(sequence)
         pixels, was_blanked = output
         if was_blanked and PICTURE_BLANKED not in running.notes:
             running.notes.append(PICTURE_BLANKED)
@@ -362,23 +364,8 @@ class DiffusionEngine:
 
     def _report_steps(self) -> None:
         """One event for each task in flight that has advanced."""
-        reports: list[EngineEvent] = []
-        for task_id, running in self._tasks.items():
-            steps_each = max((sequence.steps for sequence in running.sequences), default=0)
-            step = running.finished_steps + sum(sequence.step for sequence in running.sequences)
-            parts = sum(sequence.parts_done for sequence in running.sequences)
-            if steps_each and (step, parts) > (running.reported_step, running.reported_parts):
-                running.reported_step, running.reported_parts = step, parts
-                steps = steps_each * running.image_count
-                reports.append(StepDone(task_id=task_id, step=step, steps=steps, preview=self._preview_of(running)))
-        self._events = reports + self._events
-
-    def _preview_of(self, running: _RunningTask) -> bytes | None:
-        """A preview of the first unfinished image."""
-        if not running.has_previews:
-            return None
-        sequence = running.sequences[0]
-        return sequence.previewer.make_preview(sequence.latents)
+        reports = [running.take_report() for running in self._tasks.values()]
+        self._events = [*(report for report in reports if report is not None), *self._events]
 
     def _raw_image(self, sequence: ImageSequence, pixels: Any, was_blanked: bool) -> RawImage:
         return RawImage(

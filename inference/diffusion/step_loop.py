@@ -85,7 +85,9 @@ class StepLoop:
 
     def create_empty(self) -> "StepLoop":
         """Another with the same modules, whose passes teach this one no costs."""
-        return StepLoop(self._denoiser, self.modules, self._device, self._loras, self._execution)
+        other = StepLoop(self._denoiser, self.modules, self._device, self._loras, self._execution)
+        other._threads = self._threads
+        return other
 
     def add_sequence(self, sequence: ImageSequence) -> None:
         self._sequences.append(sequence)
