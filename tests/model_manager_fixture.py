@@ -113,7 +113,8 @@ class FakeBuilds:
     """
 
     def __init__(self) -> None:
-        self.report, self.error = FASTER, None
+        self.report = FASTER
+        self.error: Exception | None = None
         self.stored: dict[tuple[str, ...], BuildReport] = {}
         self.made: list[BuildRequest] = []
         self.stopped: list[BuildRequest] = []
@@ -150,11 +151,14 @@ class FakeBuilds:
     def list_states(self, models):
         return [
             BuildState(
-                key=str(number), model=names[0], backend=names[1], precision=names[2], weights=names[3], size_mb=58,
+                key="/".join(names), model=names[0], backend=names[1], precision=names[2], weights=names[3], size_mb=58,
                 report=report,
             )
-            for number, (names, report) in enumerate(self.stored.items())
+            for names, report in self.stored.items()
         ]  # fmt: skip
+
+    def remove_build(self, key):
+        return 58 * MB if self.stored.pop(tuple(key.split("/")), None) else 0
 
     def remove(self, model, backend=""):
         names = [one for one in self.stored if one[0] == model and backend in ("", one[1])]

@@ -97,6 +97,14 @@ class ModelOptimizer:
                     case BuildReport():
                         optimization.report = event
         self._switch_if_better(installation, switch=switch)
+        if optimization.report is not None and not (optimization.report.is_better or optimization.is_applied):
+            await self._remove_build(request)
+
+    async def _remove_build(self, request: BuildRequest) -> None:
+        """It would only take space."""
+        for state in await self.list_builds():
+            if (state.model, state.backend, state.precision, state.weights, state.loras) == request.names:
+                await asyncio.to_thread(self.builds.remove_build, state.key)
 
     def _require_processor(self, spec: ModelSpec, backend: str) -> None:
         """Raises: ModelRefused: the backend computes on the processor only, and models run on other devices here."""

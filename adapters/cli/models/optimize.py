@@ -45,8 +45,9 @@ async def optimize_model(
             return 0
         _print_report(status)
         built = status["optimization"]
-        may_switch = built["report"]["is_better"] and not built["is_applied"] and confirm is not None
-        if may_switch and confirm(f"Run {status['title']} on {built['backend']} from now on?"):
+        may_switch = built["report"]["is_better"] and not built["is_applied"]
+        question = f"Run {status['title']} on {built['backend']} from now on?"
+        if may_switch and confirm is not None and confirm(question):
             status = await _optimize(client, replace(request, switch=True))
         print_line(_describe_result(status, was_asked=confirm is not None))
     return 0

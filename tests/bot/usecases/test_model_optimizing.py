@@ -131,6 +131,7 @@ async def test_a_build_that_is_not_better_is_not_used(env, report):
     assert not installation.optimization.is_applied
     assert env.models.get("fox").backend == "torch"
     assert owners_table(env) == {}
+    assert env.builds.stored == {}
 
 
 async def test_other_formats_promise_no_levels(env):

@@ -59,8 +59,13 @@ def test_it_prints_what_was_measured_and_switches_with_yes(open_mode, call, data
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_a_person_at_the_terminal_is_asked(call, data_dir, builds, monkeypatch, answer):
-    asked = []
-    monkeypatch.setattr(install, "terminal_confirm", lambda: lambda question: asked.append(question) or answer)
+    asked: list[str] = []
+
+    def ask(question: str) -> bool:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr(install, "terminal_confirm", lambda: ask)
     result = call("models", "optimize", "paint", "--precision", "bf16")
 
     assert asked == ["Run paint on openvino from now on?"]

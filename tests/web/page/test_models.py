@@ -74,6 +74,41 @@ async def test_a_model_is_installed_by_keys_after_its_terms(server, tab):
     assert [error for error in tab.errors if "installation/picture" not in error] == []
 
 
+async def test_a_model_is_compiled_switched_and_goes_back(server, tab):
+    builds = server.usecases.optimizer.builds
+    builds.go_on.clear()
+    await tab.open(server.url, "/models?does=make&show=installed")
+    faster = tab.page.get_by_role("button", name="Run paint faster")
+    await faster.press("Enter")
+    dialog = tab.page.get_by_role("dialog", name="Run paint faster")
+    await expect(dialog).to_contain_text("nothing changes before you agree")
+    assert await find_violations(tab.page) == []
+    await dialog.get_by_role("button", name="Compile and try").click()
+    await expect(card(tab, "paint").get_by_role("progressbar")).to_be_visible()
+    await expect(card(tab, "paint")).to_contain_text("Testing, 4 of 20")
+    assert await find_violations(tab.page) == []
+    await tab.page.get_by_role("button", name="Cancel compiling paint").click()
+    await expect(card(tab, "paint")).to_contain_text("Cancelled.")
+    builds.go_on.set()
+
+    await faster.click()
+    await dialog.get_by_role("button", name="Compile and try").click()
+    tried = tab.page.locator(".toast").filter(has_text="paint was compiled and tried.")
+    await expect(tried).to_be_visible(timeout=8000)
+    await faster.click()
+    await expect(dialog.get_by_role("row", name="8 2.400 s 1.600 s 1.5 times")).to_be_visible()
+    await expect(dialog).to_contain_text("Pictures differ by at most one of 256 levels.")
+    assert await find_violations(tab.page) == []
+    await dialog.get_by_role("button", name="Run it on openvino").click()
+    await expect(tab.page.locator(".toast").filter(has_text="paint runs on openvino.")).to_be_visible()
+    assert server.usecases.models.require("paint").backend == "openvino"
+    await faster.click()
+    await dialog.get_by_role("button", name="Back to torch").click()
+    await expect(tab.page.locator(".toast").filter(has_text="paint runs on torch.")).to_be_visible()
+    assert server.usecases.models.require("paint").backend == "torch"
+    assert tab.errors == []
+
+
 async def test_what_cannot_be_installed_says_why_and_can_be_tried_again(server, tab):
     hub = server.usecases.model_manager.downloads
     hub.errors["inspect_repo"] = OSError("the hub is away")

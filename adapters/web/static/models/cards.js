@@ -9,7 +9,7 @@ import { isAdmin } from "../core/store.js";
 import { formatBytes, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { describeAbilities, listTasks, mainGroup } from "./abilities.js";
-import { cancelInstall, examples, isInstalled, removeModel } from "./catalogue.js";
+import { cancelInstall, examples, followInstall, isInstalled, progressOf, removeModel } from "./catalogue.js";
 import { cardButton, fitOf, installText, useModel } from "./installing.js";
 
 /** @param {object} row */
@@ -25,8 +25,8 @@ export const cardView = (row) => html`
     </div>
     <p>${describeAbilities(row)}</p>
     ${factsView(row)}
-    ${row.error && !row.install_progress ? html`<p class="error" role="alert">${icon("alert")}<span>${sentenceView(row.error)}</span></p>` : nothing}
-    ${row.install_progress ? progressView(row) : nothing}
+    ${row.error && !progressOf(row) ? html`<p class="error" role="alert">${icon("alert")}<span>${sentenceView(row.error)}</span></p>` : nothing}
+    ${progressOf(row) ? progressView(row) : nothing}
     ${isAdmin.value ? actionsView(row) : nothing}
   </li>`;
 
@@ -62,8 +62,9 @@ function licenceView(row) {
   return html`${row.licence_url ? html`<a href=${row.licence_url} target="_blank" rel="noreferrer">${names}</a>` : names}${use ? html`, <span class=${row.commercial ? "" : "models-restricted"}>${use}</span>` : nothing}`;
 }
 
-function progressView({ install_progress: progress, title }) {
-  const label = t("Installation of {title}", { title });
+function progressView(row) {
+  const progress = progressOf(row);
+  const label = row.install_progress ? t("Installation of {title}", row) : t("Compilation of {title}", row);
   return html`
     <div class="models-progress">
       ${progress.total ? html`<progress aria-label=${label} max="1" .value=${progress.done / progress.total}></progress>` : html`<progress aria-label=${label}></progress>`}
@@ -72,15 +73,24 @@ function progressView({ install_progress: progress, title }) {
 }
 
 function actionsView(row) {
-  if (row.install_progress) return html`<div class="row models-actions"><button type="button" aria-label=${t("Cancel installing {title}", { title: row.title })} @click=${() => cancelInstall(row).then(() => restoreFocus(cardButton(row)))}>${t("Cancel")}</button></div>`;
+  if (progressOf(row)) return html`<div class="row models-actions"><button type="button" aria-label=${row.install_progress ? t("Cancel installing {title}", row) : t("Cancel compiling {title}", row)} @click=${() => cancelInstall(row).then(() => restoreFocus(cardButton(row)))}>${t("Cancel")}</button></div>`;
   const isThere = isInstalled(row);
   const isDefault = isThere && row.tasks.every((task) => row.default_for.includes(task));
   const use = isThere ? t("Make default: {title}", { title: row.title }) : t("Use it: {title}", { title: row.title });
   return html`
     <div class="row models-actions">
       ${isDefault ? html`<span class="hint models-chosen">${icon("check")}${t("In use")}</span>` : html`<button type="button" aria-label=${use} @click=${() => useModel(row)}>${isThere ? t("Make default") : t("Use it")}</button>`}
+      ${isThere && row.tasks.some((task) => COMPILED.has(task)) ? html`<button type="button" class="subtle" aria-label=${t("Run {title} faster", row)} @click=${() => optimize(row)}>${t("Faster")}</button>` : nothing}
       ${isThere && !row.demo ? html`<button type="button" class="subtle" aria-label=${t("Remove {title}", { title: row.title })} @click=${() => askToRemove(row)}>${t("Remove")}</button>` : nothing}
     </div>`;
+}
+
+/** Models with a denoiser, which can be compiled. */
+const COMPILED = new Set(["text-to-image", "image-text-to-image"]);
+
+async function optimize(row) {
+  const { openOptimizing } = await import("../optimizing/optimizing.js");
+  await openOptimizing(row, followInstall);
 }
 
 async function askToRemove(row) {

@@ -29,6 +29,9 @@ export const rows = computed(() => {
 
 export const isInstalled = (row) => row.enabled && !row.install_progress;
 
+/** Of its installation, or of its compilation, during which it serves on. */
+export const progressOf = (row) => row.install_progress ?? row.optimization?.progress;
+
 /** Only starters make pictures here. */
 export const hasOnlyStarters = computed(() => {
   const makers = (rows.value ?? []).filter((row) => isInstalled(row) && row.tasks.includes("text-to-image"));
@@ -52,7 +55,7 @@ async function loadListed() {
     listed.value = body.models;
     addons.value = body.additions;
   });
-  for (const row of body.models) if (row.install_progress) followed.set(row.name, row.title);
+  for (const row of body.models) if (progressOf(row)) followed.set(row.name, row.title);
   void poll();
 }
 
@@ -83,6 +86,7 @@ async function finish(name, state) {
   if (state.isGone) return;
   if (state.trials.some((trial) => trial.has_picture)) setExample(name, { src: `/api/v1/admin/models/${name}/installation/picture`, alt: t("Test picture by {title}", { title }) });
   if (state.error) announce(state.error);
+  else if (state.optimization) showToast(t("{title} was compiled and tried.", { title }));
   else showToast(t("{title} is ready.", { title }));
 }
 

@@ -27,7 +27,7 @@ export function fitOf(fits) {
 
 /** @param {{stage: string, done: number, total: number, rate: number, eta_s: number | null}} progress */
 export function installText({ stage, done, total, rate, eta_s: left }) {
-  const sentences = { checking: t("Verifying"), loading: t("Loading"), trying: t("Testing") };
+  const sentences = { checking: t("Verifying"), loading: t("Loading"), trying: total ? t("Testing, {done} of {total}", { done, total }) : t("Testing"), exporting: t("Exporting"), compiling: t("Compiling") };
   if (stage !== "downloading" || !total) return sentences[stage] ?? t("Preparing");
   const parts = [t("Downloading, {percent} % of {size}", { percent: Math.floor((100 * done) / total), size: formatBytes(total) })];
   if (rate) parts.push(t("{size}/s", { size: formatBytes(rate) }));
