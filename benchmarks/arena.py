@@ -1,33 +1,34 @@
 """Easel and its peers, all running and measured alternately, so load on the machine affects all of them.
 
-One compute thread each, unless `THREADS` is set: on a shared machine two threads wait for each other at every layer,
-and the small model becomes many times slower for all.
+All sides compute with the same number of threads, in an arena for each number (compute_threads.py). On a shared machine
+threads that work on the same pass wait for each other at every layer, and a small model becomes many times slower.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import ours, peers, workload
+from benchmarks.compute_threads import merge_figures, thread_counts
 from benchmarks.figures import percentile
 from benchmarks.peers import PEERS, Peer
 from benchmarks.shapes import ModelShape, open_shape
 from benchmarks.stream import Contender, StreamResult, run_stream
 from benchmarks.workload import ImageRequest
 
-THREADS = int(os.environ.get("BENCH_THREADS", "1"))
 _SOLO_RUNS = 3
+_WARM_UP = 12
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Warmed-up contenders by name, ours first."""
+    """Warmed-up contenders by name, ours first; each computes with this many threads."""
 
     shape: ModelShape
     contenders: dict[str, Contender]
+    threads: int
 
     async def solo_step_s(self) -> float:
         """Duration of one denoising step with guidance on an idle plain pipeline."""
@@ -55,19 +56,19 @@ class Arena:
 
 
 @asynccontextmanager
-async def open_arena(shape: ModelShape, peer_list: Sequence[Peer]) -> AsyncIterator[Arena]:
-    """All contenders running and warmed up by a short and a long image."""
+async def open_arena(shape: ModelShape, peer_list: Sequence[Peer], threads: int) -> AsyncIterator[Arena]:
+    """All contenders running and warmed up by a stream like those measured, from which ours learns its costs."""
     async with AsyncExitStack() as stack:
-        starting = [stack.enter_async_context(ours.start_pool(shape, THREADS))]
-        starting += [stack.enter_async_context(peers.start_peer(peer, shape, THREADS)) for peer in peer_list]
+        starting = [stack.enter_async_context(ours.start_pool(shape, threads))]
+        starting += [stack.enter_async_context(peers.start_peer(peer, shape, threads)) for peer in peer_list]
         started = await asyncio.gather(*starting, return_exceptions=True)  # so those that did start are stopped
         for contender in started:
             if isinstance(contender, BaseException):
                 raise contender
         contenders = {one.name: one for one in started if not isinstance(one, BaseException)}
         for contender in contenders.values():
-            await run_stream(contender, workload.chat_mix(3, 0, shape.size))
-        yield Arena(shape, contenders)
+            await run_stream(contender, workload.all_different(_WARM_UP, 0, shape.size))
+        yield Arena(shape, contenders, threads)
 
 
 Measure = Callable[[Arena, bool], Awaitable[dict[str, Any]]]
@@ -77,13 +78,18 @@ Measure = Callable[[Arena, bool], Awaitable[dict[str, Any]]]
 def measure_all(
     measures: Sequence[Measure], *, quick: bool = False, shape: str = "starter"
 ) -> Generator[dict[str, Any], None, None]:
-    """Yield the figures of each, measured one after another with the same running contenders."""
+    """Yield the figures of each, measured one after another with the same running contenders, with each number of
+    threads."""
     with open_shape(shape) as model_shape, asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        arena = runner.run(stack.enter_async_context(open_arena(model_shape, PEERS)))
         try:
+            arenas = [
+                runner.run(stack.enter_async_context(open_arena(model_shape, PEERS, threads)))
+                for threads in thread_counts()
+            ]
             for measure in measures:
-                yield runner.run(_measure_with_shape(measure, arena, quick))
+                figures = {arena.threads: runner.run(measure(arena, quick)) for arena in arenas}
+                yield {**merge_figures(figures), "shape": model_shape.name}
         finally:
             runner.run(stack.aclose())
 
@@ -91,7 +97,3 @@ def measure_all(
 def measure_alone(measure: Measure, *, quick: bool, shape: str) -> dict[str, Any]:
     with closing(measure_all([measure], quick=quick, shape=shape)) as measured:
         return next(measured)
-
-
-async def _measure_with_shape(measure: Measure, arena: Arena, quick: bool) -> dict[str, Any]:
-    return {**await measure(arena, quick), "shape": arena.shape.name, "threads": THREADS}

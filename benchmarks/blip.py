@@ -6,7 +6,6 @@ The peer is Transformers' `generate`, one request after another, like servers be
 import io
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -24,6 +23,7 @@ from transformers import (
     OPTConfig,
 )
 
+from benchmarks.compute_threads import work_s
 from benchmarks.machine import ROOT
 from benchmarks.shapes import parameter_millions
 from bot.jobs import Media
@@ -44,15 +44,15 @@ FULL_DEPTH = (39, 12, 32)
 
 
 @contextmanager
-def open_engine(part: float) -> Iterator[VisionEngine]:
+def open_engine(part: float, threads: int = 1) -> Iterator[VisionEngine]:
     """An engine with the starter model, or with `part` of the layers of BLIP-2 with OPT-2.7B.
 
     Args:
         part: 0 for the starter; else a fraction of the layers of the vision encoder and the language model. The
             Q-Former has all of its layers.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
         path, dtype = STARTER, "float32"
         if part:
@@ -64,7 +64,7 @@ def open_engine(part: float) -> Iterator[VisionEngine]:
             yield engine
         finally:
             engine.unload_model()
-            torch.set_num_threads(threads)
+            torch.set_num_threads(threads_before)
 
 
 @cache
@@ -73,7 +73,7 @@ def fastest_dtype() -> str:
 
     def seconds(dtype: torch.dtype) -> float:
         inputs, weights = torch.ones(32, WIDTH, dtype=dtype), torch.ones(WIDTH, WIDTH, dtype=dtype)
-        return min(cpu_s(lambda: inputs @ weights) for _ in range(3))
+        return min(work_s(lambda: inputs @ weights, 1) for _ in range(3))
 
     return "bfloat16" if seconds(torch.bfloat16) < seconds(torch.float32) else "float32"
 
@@ -148,22 +148,20 @@ def run_ours(engine: VisionEngine, tasks: Sequence[Task]) -> None:
         done += sum(isinstance(event, TaskDone) for event in engine.step())
 
 
-@torch.inference_mode()
 def run_peer(engine: Any, tasks: Sequence[Task]) -> None:
     """One after another with Transformers alone: the same weights, processor and options."""
     for task in tasks:
-        image = Image.open(io.BytesIO(task.images[0].media.data)).convert("RGB")
-        text = prompt_for(task, engine._model)
-        inputs = engine._processor(images=image, text=text, return_tensors="pt").to(engine._blip.dtype)
-        ids = engine._blip.generate(**inputs, **generation_arguments(task.options, task.options["max_new_tokens"]))
-        engine._processor.tokenizer.decode(ids[0], skip_special_tokens=True)
+        stock_answer(engine, task)
 
 
-def cpu_s(work: Callable[[], None]) -> float:
-    """CPU seconds of one thread: load on the machine changes them less than wall time."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
+@torch.inference_mode()
+def stock_answer(engine: Any, task: Task) -> str:
+    image = Image.open(io.BytesIO(task.images[0].media.data)).convert("RGB")
+    text = prompt_for(task, engine._model)
+    inputs = engine._processor(images=image, text=text, return_tensors="pt")
+    inputs = inputs.to(engine._blip.device).to(engine._blip.dtype)
+    ids = engine._blip.generate(**inputs, **generation_arguments(task.options, task.options["max_new_tokens"]))
+    return str(engine._processor.tokenizer.decode(ids[0], skip_special_tokens=True)).strip()
 
 
 def compare_medians(measure: Callable[[], tuple[float, float]], repeats: int) -> tuple[float, float]:

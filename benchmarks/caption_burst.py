@@ -5,7 +5,6 @@ from typing import Any
 from benchmarks import figures
 from benchmarks.blip import (
     compare_medians,
-    cpu_s,
     fastest_dtype,
     make_request,
     model_label,
@@ -13,6 +12,7 @@ from benchmarks.blip import (
     run_ours,
     run_peer,
 )
+from benchmarks.compute_threads import measure_each, unit_for, work_s
 from benchmarks.figures import Comparison, compare
 
 PEOPLE = 8
@@ -24,22 +24,26 @@ summarize = figures.summarize_rows
 def run_benchmark(repeats: int = 3, quick: bool = False) -> dict[str, Any]:
     """On the starter, and on the shape of OPT-2.7B at a quarter of its depth (quick: a sixteenth, once)."""
     part, times = (1 / 16, 1) if quick else (1 / 4, repeats)
-    rows = [_row(0.0, TOKENS["starter"], repeats), _row(part, TOKENS["shape"], times)]
+    return measure_each(lambda threads: _measure(part, repeats, times, threads))
+
+
+def _measure(part: float, repeats: int, times: int, threads: int) -> dict[str, Any]:
+    rows = [_row(0.0, TOKENS["starter"], repeats, threads), _row(part, TOKENS["shape"], times, threads)]
     return figures.record(rows, people=PEOPLE, part_of_depth=part, format=fastest_dtype(), repeats=times)
 
 
-def _row(part: float, tokens: int, repeats: int) -> Comparison:
-    with open_engine(part) as engine:
+def _row(part: float, tokens: int, repeats: int, threads: int) -> Comparison:
+    with open_engine(part, threads) as engine:
         tasks = [make_request(number, "", tokens, photo=number) for number in range(PEOPLE)]
         run_peer(engine, tasks[:1])  # warms up
         run_ours(engine, tasks[:1])
 
         def once() -> tuple[float, float]:
             engine._image_encoder.cache.clear()
-            return cpu_s(lambda: run_ours(engine, tasks)), cpu_s(lambda: run_peer(engine, tasks))
+            return work_s(lambda: run_ours(engine, tasks), threads), work_s(lambda: run_peer(engine, tasks), threads)
 
         mine, theirs = compare_medians(once, repeats)
-    what = f"{model_label(part)}: {PEOPLE} captions of {tokens} tokens, CPU s"
+    what = f"{model_label(part)}: {PEOPLE} captions of {tokens} tokens, {unit_for(threads)}"
     return compare(what, mine, theirs, "one at a time", goal=GOAL if part else None)
 
 

@@ -1,13 +1,12 @@
 """Images per second with half the rows controlled: `python -m benchmarks.control_mix [--quick]`.
 
 Against all rows plain, with the ControlNet's own time subtracted: what mixing costs beside the ControlNet itself. And
-against stock pipelines under a lock, each image alone, with the ControlNet's time in both. CPU time of one thread; the
-ControlNet has random weights, as big as a trained one's.
+against stock pipelines under a lock, each image alone, with the ControlNet's time in both. The ControlNet has random
+weights, as big as a trained one's.
 """
 
 import io
 import statistics
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy
 
 from benchmarks import figures
+from benchmarks.compute_threads import clock_for, measure_each
 from benchmarks.figures import Comparison, compare
 from benchmarks.shapes import OVERHEAD, ModelShape, compute_bound_shape
 from bot.jobs import Media
@@ -29,20 +29,24 @@ summarize = figures.summarize_rows
 
 
 def run_benchmark(quick: bool = False) -> dict[str, Any]:
+    return measure_each(lambda threads: _measure(quick, threads))
+
+
+def _measure(quick: bool, threads: int) -> dict[str, Any]:
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     repeats, steps = (1, 4) if quick else (3, 8)
-    rows = _measure_shape(OVERHEAD, 8, steps, repeats)
+    rows = _measure_shape(OVERHEAD, 8, steps, repeats, threads)
     if not quick:
         with compute_bound_shape() as shape:
-            rows += _measure_shape(shape, 4, steps, repeats)
+            rows += _measure_shape(shape, 4, steps, repeats, threads)
     return figures.record(rows, repeats=repeats)
 
 
-def _measure_shape(shape: ModelShape, count: int, steps: int, repeats: int) -> list[Comparison]:
+def _measure_shape(shape: ModelShape, count: int, steps: int, repeats: int, threads: int) -> list[Comparison]:
     with TemporaryDirectory(prefix="easel-bench-") as scratch:
-        bench = _Bench(shape, Path(scratch), steps)
+        bench = _Bench(shape, Path(scratch), steps, threads)
         plain, mixed = bench.make_tasks(count, 0), bench.make_tasks(count, count // 2)
         for tasks in (plain, mixed, plain, mixed):
             bench.run_ours(tasks)  # loads the control, and measures what passes cost
@@ -64,13 +68,14 @@ def _measure_shape(shape: ModelShape, count: int, steps: int, repeats: int) -> l
 class _Bench:
     """The engine and the stock pipelines of one model, in this process."""
 
-    def __init__(self, shape: ModelShape, folder: Path, steps: int) -> None:
+    def __init__(self, shape: ModelShape, folder: Path, steps: int, threads: int) -> None:
         import torch
         from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 
         from inference.diffusion.engine import DiffusionEngine
 
         self._shape, self._steps = shape, steps
+        self._clock = clock_for(threads)
         stock = StableDiffusionPipeline.from_pretrained(shape.folder, dtype=torch.float32)
         halvings = stock.vae_scale_factor.bit_length()
         channels = (16, 32, 64, 128, 256)[:halvings]
@@ -107,12 +112,12 @@ class _Bench:
         from inference.engine.base import TaskDone
 
         with self._control_timer() as control_s:
-            started, done = time.process_time(), 0
+            started, done = self._clock(), 0
             for task in tasks:
                 self._engine.add_task(task)
             while done < len(tasks):
                 done += sum(isinstance(event, TaskDone) for event in self._engine.step())
-            return time.process_time() - started, sum(control_s)
+            return self._clock() - started, sum(control_s)
 
     @contextmanager
     def _control_timer(self) -> Iterator[list[float]]:
@@ -121,8 +126,8 @@ class _Bench:
         handles = []
         for name, called in modules.items():
             if name != "unet":
-                handles.append(called.module.register_forward_pre_hook(lambda *_: seconds.append(-time.thread_time())))
-                handles.append(called.module.register_forward_hook(lambda *_: seconds.append(time.thread_time())))
+                handles.append(called.module.register_forward_pre_hook(lambda *_: seconds.append(-self._clock())))
+                handles.append(called.module.register_forward_hook(lambda *_: seconds.append(self._clock())))
         try:
             yield seconds
         finally:
@@ -135,7 +140,7 @@ class _Bench:
         from PIL import Image
 
         control = Image.open(io.BytesIO(self._map))
-        started = time.process_time()
+        started = self._clock()
         for task in tasks:
             options = task.options
             arguments = {"image": control} if task.images else {}
@@ -143,7 +148,7 @@ class _Bench:
                 PROMPT, num_inference_steps=self._steps, guidance_scale=5.0, width=options["width"],
                 height=options["height"], generator=torch.Generator("cpu").manual_seed(options["seed"]), **arguments,
             )  # fmt: skip
-        return time.process_time() - started
+        return self._clock() - started
 
 
 def _draw_map(size: int) -> bytes:

@@ -31,6 +31,7 @@ class Comparison:
         what: the measured quantity, with its unit.
         ratio: how many times better ours is; below 1 we lose.
         goal: the target ratio, if any.
+        threads: that each side computes with; None: it makes no difference.
     """
 
     what: str
@@ -39,6 +40,7 @@ class Comparison:
     peer_name: str
     ratio: float
     goal: float | None = None
+    threads: int | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -76,7 +78,8 @@ def summarize_rows(figures: Mapping[str, Any]) -> str:
 def _line(row: Comparison) -> str:
     goal = "" if row.goal is None else f", goal {row.goal:g}: {'met' if row.is_goal_met else 'missed'}"
     lost = " WE LOSE" if row.is_lost else ""
-    return f"  {row.what}: {row.ours:g}, {row.peer_name} {row.peer:g}, {row.ratio:g} times{goal}{lost}"
+    threads = "" if row.threads is None else f", {row.threads} thread{'s' if row.threads > 1 else ''}"
+    return f"  {row.what}{threads}: {row.ours:g}, {row.peer_name} {row.peer:g}, {row.ratio:g} times{goal}{lost}"
 
 
 def run_cli(run_benchmark: Callable[..., dict[str, Any]], summarize: Callable[[Mapping[str, Any]], str]) -> None:

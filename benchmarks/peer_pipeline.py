@@ -2,7 +2,6 @@
 
 import base64
 import copy
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import diffusers
 import torch
 from PIL import Image
 
+from benchmarks.locked_tokenizer import LockedTokenizer
 from benchmarks.workload import ImageRequest
 from inference.diffusion.previews import Previewer, preview_decoder
 from inference.images.encode import save_image
@@ -29,8 +29,7 @@ class PeerPipeline:
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
         self._pipeline.set_progress_bar_config(disable=True)
-        # Fast tokenizers are not safe to share between threads.
-        self._pipeline.tokenizer = _LockedTokenizer(self._pipeline.tokenizer)
+        self._pipeline.tokenizer = LockedTokenizer(self._pipeline.tokenizer)
         self._decode = preview_decoder(self._pipeline, folder)
 
     def generate(self, requests: Sequence[ImageRequest], emit: EmitLine) -> None:
@@ -59,21 +58,6 @@ class PeerPipeline:
             return tensors
 
         return on_step
-
-
-class _LockedTokenizer:
-    """A tokenizer that one thread calls at a time."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._lock = threading.Lock()
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        with self._lock:
-            return self._tokenizer(*args, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
 
 
 def group_by_kind(requests: Sequence[ImageRequest], max_batch: int) -> list[list[int]]:

@@ -21,12 +21,14 @@ def write_report(folder: Path = RESULTS) -> None:
 
 
 def read_results(folder: Path) -> dict[str, list[Comparison]]:
-    """The comparisons of each record that has any, by benchmark."""
+    """The comparisons of each record that has any, by benchmark. Older records have one number of threads for all."""
     results = {}
     for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
+        threads = record["figures"].get("threads")
+        common = {"threads": threads} if isinstance(threads, int) else {}
         if rows := record["figures"].get("rows"):
-            results[record["name"].replace("_", "-")] = [Comparison(**row) for row in rows]
+            results[record["name"].replace("_", "-")] = [Comparison(**{**common, **row}) for row in rows]
     return results
 
 
@@ -36,12 +38,12 @@ def render_table(rows: dict[str, list[Comparison]]) -> str:
         "",
         "Written by `make bench`; the records next to this file describe the machine. "
         "Ratios above 1 are in our favour; lines",
-        "where we lose or miss a goal are bold.",
+        "where we lose or miss a goal are bold. Every side computes with the same number of threads.",
         "",
         "![Each comparison that has a goal: ratio reached, as a fraction of the goal](ratios.svg)",
         "",
-        "| benchmark | what | ours | peer | | times better | goal |",
-        "|---|---|---|---|---|---|---|",
+        "| benchmark | what | threads | ours | peer | | times better | goal |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, comparisons in rows.items():
         lines += [_render_line(name, row) for row in comparisons]
@@ -50,7 +52,8 @@ def render_table(rows: dict[str, list[Comparison]]) -> str:
 
 def _render_line(name: str, row: Comparison) -> str:
     goal = "" if row.goal is None else f"{row.goal:g}: {'met' if row.is_goal_met else 'missed'}"
-    cells = (name, row.what, f"{row.ours:g}", row.peer_name, f"{row.peer:g}", f"{row.ratio:g}", goal)
+    threads = "" if row.threads is None else str(row.threads)
+    cells = (name, row.what, threads, f"{row.ours:g}", row.peer_name, f"{row.peer:g}", f"{row.ratio:g}", goal)
     mark = "**" if row.is_lost or not row.is_goal_met else ""
     return "| " + " | ".join(f"{mark}{cell}{mark}" if cell else "" for cell in cells) + " |"
 
@@ -67,10 +70,19 @@ def render_plot(rows: dict[str, list[Comparison]]) -> str:
         disable_xml_declaration=True,
         height=640,
     )
-    bars = [(f"{name}, {row.peer_name}", row) for name, comparisons in rows.items() for row in comparisons if row.goal]
+    bars = [
+        (f"{name}, {row.peer_name}{_threads_label(row)}", row)
+        for name, comparisons in rows.items()
+        for row in comparisons
+        if row.goal
+    ]
     chart.x_labels = [label for label, _ in bars]
     chart.add("", [round(row.ratio / row.goal, 2) for _, row in bars if row.goal])
     return str(chart.render(is_unicode=True)) + "\n"
+
+
+def _threads_label(row: Comparison) -> str:
+    return "" if row.threads is None else f", threads: {row.threads}"
 
 
 def _import_pygal() -> Any:

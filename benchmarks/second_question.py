@@ -5,7 +5,6 @@ from typing import Any
 from benchmarks import figures
 from benchmarks.blip import (
     compare_medians,
-    cpu_s,
     fastest_dtype,
     make_request,
     model_label,
@@ -13,6 +12,7 @@ from benchmarks.blip import (
     run_ours,
     run_peer,
 )
+from benchmarks.compute_threads import measure_each, unit_for, work_s
 from benchmarks.figures import Comparison, compare
 
 QUESTION = "what is on the red background?"
@@ -24,12 +24,16 @@ summarize = figures.summarize_rows
 def run_benchmark(repeats: int = 3, quick: bool = False) -> dict[str, Any]:
     """On the starter, and on the shape of OPT-2.7B at a quarter of its depth (quick: a sixteenth, once)."""
     part, times = (1 / 16, 1) if quick else (1 / 4, repeats)
-    rows = [_row(0.0, repeats), _row(part, times)]
+    return measure_each(lambda threads: _measure(part, repeats, times, threads))
+
+
+def _measure(part: float, repeats: int, times: int, threads: int) -> dict[str, Any]:
+    rows = [_row(0.0, repeats, threads), _row(part, times, threads)]
     return figures.record(rows, tokens=TOKENS, part_of_depth=part, format=fastest_dtype(), repeats=times)
 
 
-def _row(part: float, repeats: int) -> Comparison:
-    with open_engine(part) as engine:
+def _row(part: float, repeats: int, threads: int) -> Comparison:
+    with open_engine(part, threads) as engine:
         first, second = (
             make_request(number, question, TOKENS, 1) for number, question in enumerate(("what?", QUESTION))
         )
@@ -37,10 +41,11 @@ def _row(part: float, repeats: int) -> Comparison:
         run_ours(engine, [first])
 
         def once() -> tuple[float, float]:
-            return cpu_s(lambda: run_ours(engine, [second])), cpu_s(lambda: run_peer(engine, [second]))
+            ours_s = work_s(lambda: run_ours(engine, [second]), threads)
+            return ours_s, work_s(lambda: run_peer(engine, [second]), threads)
 
         mine, theirs = compare_medians(once, repeats)
-    what = f"{model_label(part)}: an answer of {TOKENS} tokens, CPU s"
+    what = f"{model_label(part)}: an answer of {TOKENS} tokens, {unit_for(threads)}"
     return compare(what, mine, theirs, "stock generate", goal=GOAL if part else None)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks import figures
-from benchmarks.arena import THREADS
+from benchmarks.compute_threads import measure_each
 from benchmarks.figures import compare
 from benchmarks.machine import ROOT
 from benchmarks.shapes import STARTER
@@ -37,8 +37,12 @@ summarize = figures.summarize_rows
 
 
 def run_benchmark(quick: bool = False) -> dict[str, Any]:
+    return measure_each(lambda threads: _measure(quick, threads))
+
+
+def _measure(quick: bool, threads: int) -> dict[str, Any]:
     repeats = 1 if quick else 3
-    both = [(asyncio.run(_run_ours()), _run_peer()) for _ in range(repeats)]
+    both = [(asyncio.run(_run_ours(threads)), _run_peer(threads)) for _ in range(repeats)]
     ours, peer = (figures.medians([pair[place] for pair in both]) for place in (0, 1))
     rows = [
         compare(
@@ -68,12 +72,12 @@ def _photo() -> bytes:
 # ---------------------------------------------------------------- ours
 
 
-async def _run_ours() -> dict[str, float]:
+async def _run_ours(threads: int) -> dict[str, float]:
     image = ModelSpec(name="image", tasks=(TEXT_TO_IMAGE,), repo=str(STARTER), dtype="float32")
     vision = ModelSpec(
         name="vision", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo=str(VISION), dtype="float32"
     )
-    settings = PoolSettings(warm_up=False, nice=0, threads=THREADS)
+    settings = PoolSettings(warm_up=False, nice=0, threads=threads)
     taken = {}
     async with ImageService() as images, DevicePool(settings, ["cpu"], [image, vision], images) as pool:
         for number, kind in enumerate("ia"):  # starts the process and its imports
@@ -114,9 +118,9 @@ def _make_task(name: str, kind: str, image: ModelSpec, vision: ModelSpec) -> Tas
 # ---------------------------------------------------------------- the peer, in its own process
 
 
-def _run_peer() -> dict[str, float]:
+def _run_peer(threads: int) -> dict[str, float]:
     completed = subprocess.run(
-        [sys.executable, "-m", "benchmarks.two_model_mix", "--peer"],
+        [sys.executable, "-m", "benchmarks.two_model_mix", "--peer", str(threads)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -169,11 +173,10 @@ def _vision_model() -> Any:
     return answer
 
 
-def _measure_peer() -> None:
+def _measure_peer(threads: int) -> None:
     import torch
 
-    if THREADS:
-        torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     server, taken = _ReloadingServer(), {}
     for kind in "ia":
         server.answer(kind)
@@ -187,6 +190,6 @@ def _measure_peer() -> None:
 
 if __name__ == "__main__":
     if "--peer" in sys.argv:
-        _measure_peer()
+        _measure_peer(int(sys.argv[-1]))
     else:
         figures.run_cli(run_benchmark, summarize)

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from benchmarks import figures, workload
-from benchmarks.arena import THREADS
+from benchmarks.compute_threads import measure_each
 from benchmarks.figures import compare
 from benchmarks.machine import ROOT
 from benchmarks.server import ServerProcess, http_get, post_job, start_server
@@ -27,7 +27,6 @@ GOAL = 0.9
 MODEL = "starter-image"
 SETTINGS = {
     "EASEL_QUEUE__MAX_RUNNING": "64",  # all belong to the local person
-    "EASEL_POOL__THREADS": str(THREADS),
     "EASEL_POOL__NICE": "0",
     "EASEL_MODELS__STARTER_IMAGE__DTYPE": "float32",
 }
@@ -35,8 +34,13 @@ summarize = figures.summarize_rows
 
 
 def run_benchmark(quick: bool = False) -> dict[str, Any]:
+    return measure_each(lambda threads: _measure(quick, threads))
+
+
+def _measure(quick: bool, threads: int) -> dict[str, Any]:
     number, repeats = (10, 1) if quick else (32, 3)
-    with start_server(**SETTINGS) as server, _start_bare_engine() as bare:
+    settings = {**SETTINGS, "EASEL_POOL__THREADS": str(threads)}
+    with start_server(**settings) as server, _start_bare_engine(threads) as bare:
         url = server.url()
         _run_ours(server, url, workload.chat_mix(3, 0, OVERHEAD.size))
         ours, peer = [], []
@@ -91,9 +95,9 @@ def _finished_jobs(url: str, ids: set[str]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _start_bare_engine() -> "Iterator[subprocess.Popen[str]]":
+def _start_bare_engine(threads: int) -> "Iterator[subprocess.Popen[str]]":
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.whole_stack", "--bare"],
+        [sys.executable, "-m", "benchmarks.whole_stack", "--bare", str(threads)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -119,14 +123,14 @@ def _run_bare(bare: "subprocess.Popen[str]", requests: Sequence[ImageRequest]) -
     return float(line.split()[1])
 
 
-def _serve_bare() -> None:
+def _serve_bare(threads: int) -> None:
     import torch
 
     from bot.models import TEXT_TO_IMAGE, ModelSpec
     from bot.ports import Task
     from inference.engine.base import build_engine
 
-    torch.set_num_threads(THREADS or torch.get_num_threads())
+    torch.set_num_threads(threads)
     model = ModelSpec(name=MODEL, tasks=(TEXT_TO_IMAGE,), repo=str(OVERHEAD.folder), dtype="float32")
     engine = build_engine(model)
     engine.load_model("cpu")
@@ -158,6 +162,6 @@ def _drive_engine(engine: Any, waiting: "deque[Any]") -> float:
 
 if __name__ == "__main__":
     if "--bare" in sys.argv:
-        _serve_bare()
+        _serve_bare(int(sys.argv[-1]))
     else:
         figures.run_cli(run_benchmark, summarize)

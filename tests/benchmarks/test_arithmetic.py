@@ -2,14 +2,20 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import figures, report, workload
+from benchmarks import compute_threads, figures, report, workload
+from benchmarks.compute_threads import merge_figures, thread_counts
 from benchmarks.figures import Comparison, compare
+from benchmarks.locked_tokenizer import LockedTokenizer
 from benchmarks.stream import PNG_SIGNATURE, Output, run_stream
 
 
@@ -98,7 +104,8 @@ async def test_a_contender_that_returns_no_image_ends_the_benchmark():
 
 
 def test_the_table_and_the_plot_contain_every_comparison_and_mark_the_lost_ones(tmp_path):
-    rows = [compare("seconds", 3.0, 2.0, "lock", goal=2.0), compare("a second", 4.0, 2.0, "lock", more_is_better=True)]
+    lost = replace(compare("seconds", 3.0, 2.0, "lock", goal=2.0), threads=2)
+    rows = [lost, compare("a second", 4.0, 2.0, "lock", more_is_better=True)]
     record = {"name": "short_job_tail", "figures": figures.record(rows)}
     (tmp_path / "short_job_tail.json").write_text(json.dumps(record))
     (tmp_path / "older.json").write_text(json.dumps({"name": "older", "figures": {"ratio": 2}}))
@@ -107,8 +114,8 @@ def test_the_table_and_the_plot_contain_every_comparison_and_mark_the_lost_ones(
 
     assert version("pytest")  # pygal's import hook is removed, and no other
     table = (tmp_path / "README.md").read_text()
-    assert "| **short-job-tail** | **seconds** | **3** | **lock** | **2** | **0.67** | **2: missed** |" in table
-    assert "| short-job-tail | a second | 4 | lock | 2 | 2 |  |" in table
+    assert "| **short-job-tail** | **seconds** | **2** | **3** | **lock** | **2** | **0.67** | **2: missed** |" in table
+    assert "| short-job-tail | a second |  | 4 | lock | 2 | 2 |  |" in table
     assert ElementTree.parse(tmp_path / "ratios.svg").getroot().tag.endswith("svg")
     assert report.read_results(tmp_path) == {"short-job-tail": rows}
 
@@ -117,3 +124,65 @@ def test_a_comparison_survives_its_record():
     row = compare("seconds", 1.0, 2.0, "lock", goal=1.5)
 
     assert Comparison(**json.loads(json.dumps(figures.record([row])))["rows"][0]) == row
+
+
+# ---------------------------------------------------------------- threads
+
+
+@pytest.mark.parametrize(
+    ("setting", "counts"), [("1", (1,)), ("all", (8,)), ("1,all", (1, 8)), ("all, 2,1", (1, 2, 8)), ("0", (8,))]
+)
+def test_the_setting_names_the_numbers_of_threads(monkeypatch, setting, counts):
+    monkeypatch.setattr(compute_threads, "CORES", 8)
+
+    assert thread_counts(setting) == counts
+
+
+def test_without_a_setting_there_is_one_thread_and_all_cores(monkeypatch):
+    monkeypatch.delenv("BENCH_THREADS", raising=False)
+    monkeypatch.setattr(compute_threads, "CORES", 8)
+
+    assert thread_counts() == (1, 8)
+
+
+def test_a_record_names_the_threads_of_each_row_and_keeps_what_differs():
+    rows = {threads: [compare("images per second", threads, 1.0, "lock", more_is_better=True)] for threads in (1, 8)}
+    merged = merge_figures({n: figures.record(row, repeats=3, per_s=n / 2) for n, row in rows.items()})
+
+    assert [(row["threads"], row["ratio"]) for row in merged["rows"]] == [(1, 1.0), (8, 8.0)]
+    assert merged["threads"] == [1, 8]
+    assert merged["repeats"] == 3
+    assert merged["by_threads"] == {"1": {"per_s": 0.5}, "8": {"per_s": 4.0}}
+    assert figures.summarize_rows(merged).splitlines()[1:][1].startswith("  images per second, 8 threads:")
+
+
+def test_a_measurement_with_one_number_of_threads_needs_no_second_level():
+    assert merge_figures({2: figures.record([], repeats=3)}) == {"rows": [], "threads": [2], "repeats": 3}
+
+
+class UnsafeTokenizer:
+    """Fails like a fast one if two threads use it at the same time."""
+
+    model_max_length = 77
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+
+    def __call__(self, prompt: str) -> list[str]:
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError("Already borrowed")
+        time.sleep(0.002)
+        self._busy.release()
+        return prompt.split()
+
+    def tokenize(self, prompt: str) -> list[str]:
+        return self(prompt)
+
+
+def test_a_locked_tokenizer_is_locked_in_all_its_methods():
+    tokenizer = LockedTokenizer(UnsafeTokenizer())
+    with ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit([tokenizer, tokenizer.tokenize][number % 2], "a fox") for number in range(20)]
+
+    assert all(call.result() == ["a", "fox"] for call in calls)
+    assert tokenizer.model_max_length == 77
