@@ -33,11 +33,21 @@ class CompiledModule(torch.nn.Module):
         backend: str,
         precision: str = "float32",
         reload: LoadModule | None = None,
+        is_strict: bool = False,
     ) -> None:
+        """`is_strict`: a call that the graph cannot compute is an error, because torch would compute something else."""
         super().__init__()
         signature = inspect.signature(module.forward)
         own: dict[str, Any] = self.__dict__
-        own.update(_module=module, _rule=rule, _graph=graph, _reload=reload, backend=backend, precision=precision)
+        own.update(
+            _module=module,
+            _rule=rule,
+            _graph=graph,
+            _reload=reload,
+            _is_strict=is_strict,
+            backend=backend,
+            precision=precision,
+        )
         own.update(_signature=signature, dtype=module.dtype, device=module.device)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -76,6 +86,19 @@ class CompiledModule(torch.nn.Module):
         module: torch.nn.Module = self.__dict__["_module"]
         _move_weights(self.__dict__["_reload"](), module)
 
+    def with_graph(self, graph: CompiledGraph) -> "CompiledModule":
+        """Another for the same module, whose graph has LoRAs fused into its weights."""
+        own = self.__dict__
+        return CompiledModule(
+            own["_module"],
+            own["_rule"],
+            graph,
+            backend=self.backend,
+            precision=self.precision,
+            reload=own["_reload"],
+            is_strict=True,
+        )
+
     def close(self) -> None:
         self.__dict__["_graph"].close()
 
@@ -83,6 +106,8 @@ class CompiledModule(torch.nn.Module):
         rule: GraphInputs = self.__dict__["_rule"]
         inputs = rule.to_inputs(arguments)
         if inputs is None:
+            if self.__dict__["_is_strict"]:
+                raise ValueError("the compiled denoiser cannot compute this call, and torch lacks its LoRAs")
             return self.original(**arguments)
         return rule.to_output(self.__dict__["_graph"].run(inputs), arguments)
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
+from bot.memory.fused_sets import LoraSet
 from inference.backends.compiled_module import CompiledModule
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.reference_attention import merge_references
@@ -163,6 +164,14 @@ class ControlNetBatching(GenericBatching):
     """ControlNets of Stable Diffusion; their output is a list of residuals and one more."""
 
 
+class FusedModules(Protocol):
+    def get(self, loras: LoraSet) -> CompiledModule | None:
+        """The compiled module with exactly these LoRAs; None: there is none."""
+
+    def close(self) -> None:
+        """Free their memory."""
+
+
 @dataclass(frozen=True, eq=False)
 class BatchedModule:
     """A module whose calls of several images may share forward passes; without a rule they are made one at a time.
@@ -170,24 +179,35 @@ class BatchedModule:
     Attributes:
         uses_denoiser: it is a control that computes with layers of the denoiser too, which LoRAs change.
         compiled: makes those of its calls that a graph can compute.
+        fused: makes those of some sets of LoRAs.
     """
 
     module: torch.nn.Module
     rule: BatchingRule | None
     uses_denoiser: bool = False
     compiled: CompiledModule | None = None
+    fused: FusedModules | None = None
 
-    def backend_for(self, call: ModuleCall, arguments: Mapping[str, Any], loras: Hashable) -> str:
-        """What makes this call: "torch" where the graph lacks something that the call has, such as LoRAs."""
-        if self.compiled is None or loras or call.is_tiled or not self.compiled.takes(arguments):
+    def backend_for(self, call: ModuleCall, arguments: Mapping[str, Any], loras: LoraSet) -> str:
+        """What makes this call: "torch" where the graph lacks something that the call has, such as its LoRAs."""
+        compiled = self._compiled_with(loras)
+        if compiled is None or call.is_tiled or not compiled.takes(arguments):
             return TORCH
-        return self.compiled.backend
+        return compiled.backend
 
-    def module_for(self, backend: str) -> torch.nn.Module:
-        """What computes calls of this backend; torch's weights are loaded if they were released."""
+    def module_for(self, backend: str, loras: LoraSet = ()) -> torch.nn.Module | None:
+        """What computes calls of this backend with these LoRAs; torch's weights are loaded if they were released.
+
+        None: the build with these LoRAs was closed, so torch has to compute them.
+        """
         if self.compiled is None:
             return self.module
-        return self.compiled.original if backend == TORCH else self.compiled
+        return self.compiled.original if backend == TORCH else self._compiled_with(loras)
+
+    def _compiled_with(self, loras: LoraSet) -> CompiledModule | None:
+        if not loras:
+            return self.compiled
+        return self.fused.get(loras) if self.fused is not None else None
 
     def restore_weights(self) -> None:
         """Load the torch module's weights if they were released, before something reads or changes them."""

@@ -14,7 +14,7 @@ import torch
 from bot.models import ModelSpec
 from inference.backends.builds import find_build
 from inference.backends.compiled_module import CompiledModule
-from inference.backends.graph import RefusedOptions, graph_backend, graph_options
+from inference.backends.graph import CompiledGraph, RefusedOptions, graph_backend, graph_options
 from inference.backends.graph_inputs import GraphInputs, UnsupportedModule, graph_inputs_for
 from inference.diffusion.batching import TORCH
 from inference.diffusion.loader import load_denoiser
@@ -127,13 +127,7 @@ def _open(
 ) -> OpenedDenoiser:
     assert found.build is not None
     try:
-        graph = graph_backend(found.model.backend).open(
-            found.build,
-            threads=torch.get_num_threads(),
-            precision=found.precision,
-            cache=found.build / "cache",
-            options=graph_options(found.model.backend, found.model),
-        )
+        graph = open_graph(found, found.build)
     except Exception as error:  # the libraries raise many types for a damaged file
         problem = REFUSED if isinstance(error, RefusedOptions) else DAMAGED
         _log(found, problem, str(error)[:500])
@@ -141,6 +135,17 @@ def _open(
     backend = found.model.backend
     return OpenedDenoiser(
         CompiledModule(module, rule, graph, backend=backend, precision=found.precision, reload=reload)
+    )
+
+
+def open_graph(found: FoundDenoiser, build: Path) -> CompiledGraph:
+    """Raises: many types, for a damaged build."""
+    return graph_backend(found.model.backend).open(
+        build,
+        threads=torch.get_num_threads(),
+        precision=found.precision,
+        cache=build / "cache",
+        options=graph_options(found.model.backend, found.model),
     )
 
 

@@ -1,6 +1,7 @@
 """Compiles the denoiser of a model, tries it, and keeps the build with what was measured."""
 
 import contextlib
+import copy
 import errno
 import shutil
 import threading
@@ -22,6 +23,7 @@ from inference.diffusion import build_trial
 from inference.diffusion.build_trial import BuildTrial
 from inference.diffusion.engine import DENOISERS
 from inference.diffusion.loader import load_pipeline
+from inference.diffusion.lora import LoraManager
 from inference.engine.error_mapping import is_out_of_memory
 from inference.ipc import child, messages
 from inference.ipc.build_messages import MakeBuild
@@ -68,9 +70,10 @@ def make_build(asked: MakeBuild, is_free: threading.Event, report: Report) -> Bu
     model = build_trial.as_torch(request)
     pipeline = load_pipeline(model, model_path(model), "cpu")
     name, module = _find_denoiser(request, pipeline)
+    LoraManager(pipeline).apply(request.loras)
     unfinished = builds.start_build(folder)
     try:
-        _export(request, module, unfinished)
+        _export(request, _fuse_loras(module) if request.loras else module, unfinished)
         trial = BuildTrial(request, pipeline, name, is_free, report)
         measured = _try_build(request, trial, module, unfinished, steps)
         builds.finish_build(unfinished, request, parts, measured)
@@ -101,6 +104,14 @@ def _find_denoiser(request: BuildRequest, pipeline: Any) -> tuple[str, torch.nn.
     except UnsupportedModule as unsupported:
         reason = str(unsupported)
     raise ModelRefused(request.model.name, "build", detail=reason)
+
+
+def _fuse_loras(module: Any) -> torch.nn.Module:
+    """A copy whose weights have its active LoRAs in them."""
+    fused: Any = copy.deepcopy(module)
+    fused.fuse_lora()
+    fused.unload_lora()
+    return fused  # type: ignore[no-any-return]
 
 
 def _export(request: BuildRequest, module: torch.nn.Module, unfinished: Path) -> None:

@@ -26,6 +26,7 @@ from inference.diffusion.coroutines import ModuleCall, SplitCall
 from inference.diffusion.decode_batching import batchable_prefix
 from inference.diffusion.decode_thread import DecodeResult, DecodeThread
 from inference.diffusion.denoiser_execution import DenoiserExecution, create_execution
+from inference.diffusion.fused_denoisers import FusedDenoisers
 from inference.diffusion.image_task import ImageTask
 from inference.diffusion.kernel_trial import ImagePainter, try_execution
 from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
@@ -70,6 +71,7 @@ class DiffusionEngine:
         self._arrivals = itertools.count()
         self._events: list[EngineEvent] = []
         self._execution: DenoiserExecution | None = None
+        self._fused: FusedDenoisers | None = None
         self._trial_samples: list[CostSample] | None = None
         """None: nothing was tried yet."""
         self._last_sequences: dict[str, ImageSequence] = {}
@@ -98,7 +100,10 @@ class DiffusionEngine:
         opened = open_denoiser(found, folder, pipeline, self._denoiser, device)
         modules = {}
         if denoiser is not None:
-            batched = BatchedModule(denoiser, batching_rule_for(denoiser), compiled=opened.compiled)
+            if opened.compiled is not None:
+                self._fused = FusedDenoisers(self._model, found, opened.compiled)
+            rule = batching_rule_for(denoiser)
+            batched = BatchedModule(denoiser, rule, compiled=opened.compiled, fused=self._fused)
             modules, self._conditioner.loras.before_use = {self._denoiser: batched}, batched.restore_weights
             self._execution = create_execution(self._model, self._denoiser, pipeline, device, opened)
         step_device = torch.device(device)
@@ -250,7 +255,7 @@ class DiffusionEngine:
             self._step_loop.close()
         if self._execution is not None:
             self._execution.stop_compiling()
-        self._execution = None
+        self._execution = self._fused = None
         self._pipelines.clear()
         for name in _LOADED:
             self.__dict__.pop(name, None)
@@ -265,6 +270,8 @@ class DiffusionEngine:
         warm_up_share_s = (time.monotonic() - warm_up_started) / max(1, len(new))
         for sequence in new:
             self._step_loop.usage_s[sequence.task.id] += warm_up_share_s
+            if self._fused is not None:
+                self._fused.prepare(sequence.loras, self._step_loop.loras_in_use)
             if self._run(sequence, partial(sequence.start, self._runner.generate, self._step_loop.modules)):
                 self._step_loop.add_sequence(sequence)
                 self._advance(sequence)

@@ -25,7 +25,7 @@ from inference.diffusion.batching import REFERENCES, TORCH, BatchedModule
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.denoiser_execution import DenoiserExecution
 from inference.diffusion.divided_pass import PassThreads, divide_batch, is_divisible
-from inference.diffusion.lora import LoraManager
+from inference.diffusion.lora import LoraManager, LoraSet
 from inference.diffusion.schedule_policy import WaitingSequence, order_sequences, select_batch, take_within
 from inference.diffusion.sequence import ImageSequence
 from inference.diffusion.tiling import set_tiling
@@ -80,6 +80,8 @@ class StepLoop:
         """Free the compiled modules, and end the threads."""
         self._threads.close()
         for module in self.modules.values():
+            if module.fused is not None:
+                module.fused.close()
             if module.compiled is not None:
                 module.compiled.close()
 
@@ -99,6 +101,10 @@ class StepLoop:
     def take_usage(self) -> dict[str, float]:
         usage_s, self.usage_s = dict(self.usage_s), defaultdict(float)
         return usage_s
+
+    @property
+    def loras_in_use(self) -> frozenset[LoraSet]:
+        return frozenset(sequence.loras for sequence in self._sequences)
 
     @contextmanager
     def charge_time(self, task_id: str) -> Iterator[None]:
@@ -220,11 +226,15 @@ class StepLoop:
         """The output of the called module for each sequence."""
         component = self._component_of(batch[0])
         called, backend = self.modules.get(component), batch[0].backend
+        module = called.module_for(backend, batch[0].loras) if called is not None else None
+        if module is None:
+            backend = TORCH
         if backend == TORCH and (component == self._denoiser or (called is not None and called.uses_denoiser)):
             self._loras.apply(batch[0].loras)
         if called is None:
             return [None for _ in batch]  # only suspended between steps: the pipeline calls its own modules
-        module = called.module_for(backend)
+        module = module or called.module_for(TORCH)
+        assert module is not None
         if backend == TORCH:
             set_tiling(module, _pending_call(batch[0]).is_tiled)
         make_pass = partial(self._make_pass, called, module, batch)

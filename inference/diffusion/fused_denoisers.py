@@ -1,0 +1,94 @@
+"""Compiled denoisers with sets of LoRAs fused into them, beside the compiled one without.
+
+The server makes their builds for the sets that are used most (bot/usecases/fused_builds.py); here they are opened when
+an image asks for such a set and there is memory for one more denoiser. Every other set runs on torch, with its LoRAs.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from bot.memory.fused_sets import LoraSet
+from bot.models import ModelSpec
+from inference.backends.builds import find_build
+from inference.backends.compiled_module import CompiledModule
+from inference.diffusion.compiled_denoiser import FoundDenoiser, open_graph
+from inference.ipc import child
+
+MAX_OPEN = 2
+RECHECK_S = 30.0
+"""Time after which a set that had no build is looked for again."""
+MAX_CHECKED = 256
+"""Sets whose last search is remembered."""
+SPARE_MB = 1024
+"""Left free in RAM."""
+
+
+def free_ram_mb() -> int:
+    return int(psutil.virtual_memory().available // 2**20)
+
+
+class FusedDenoisers:
+    """Of one loaded model. `base`: its compiled denoiser without LoRAs from prompts."""
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        found: FoundDenoiser,
+        base: CompiledModule,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._model = model
+        self._found = found
+        self._base = base
+        self._clock = clock
+        self._opened: OrderedDict[LoraSet, CompiledModule] = OrderedDict()
+        """Least recently used first."""
+        self._checked_at: dict[LoraSet, float] = {}
+
+    def get(self, loras: LoraSet) -> CompiledModule | None:
+        """What computes images with exactly this set; None: torch does."""
+        return self._opened.get(loras)
+
+    def prepare(self, loras: LoraSet, in_use: frozenset[LoraSet]) -> None:
+        """Open the build of a set that an image is about to use, if there is one. `in_use`: stay open."""
+        if loras in self._opened:
+            self._opened.move_to_end(loras)
+            return
+        now = self._clock()
+        if not loras or now - self._checked_at.get(loras, -RECHECK_S) < RECHECK_S:
+            return
+        if len(self._checked_at) >= MAX_CHECKED:
+            self._checked_at.clear()
+        self._checked_at[loras] = now
+        build = find_build(self._model, self._found.precision, loras)
+        if build is not None and self._make_room(build, in_use):
+            self._open(loras, build)
+
+    def close(self) -> None:
+        for module in self._opened.values():
+            module.close()
+        self._opened.clear()
+
+    def _make_room(self, build: Path, in_use: frozenset[LoraSet]) -> bool:
+        """Close those that are not in use until there is room for one more; False: there is none."""
+        needed_mb = SPARE_MB + sum(path.stat().st_size for path in build.rglob("*") if path.is_file()) // 2**20
+        while len(self._opened) >= MAX_OPEN or free_ram_mb() < needed_mb:
+            unused = next((loras for loras in self._opened if loras not in in_use), None)
+            if unused is None:
+                return False
+            self._opened.pop(unused).close()
+        return True
+
+    def _open(self, loras: LoraSet, build: Path) -> None:
+        try:
+            graph = open_graph(self._found, build)
+        except Exception as error:  # the libraries raise many types for a damaged file
+            name, detail = self._model.name, str(error)[:500]
+            child.log("warning", "A build with LoRAs cannot be opened: torch serves them", model=name, error=detail)
+            return
+        self._opened[loras] = self._base.with_graph(graph)
+        child.log("info", "Images with a set of LoRAs run compiled", model=self._model.name)
