@@ -1,7 +1,7 @@
 """The composition root for the command line: reads settings, serves, opens the application or only its database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from adapters.cli.ports import LoadedConfig
 from composition.settings import load_settings
 
 if TYPE_CHECKING:
-    from bot.ports import Maintenance
+    from bot.ports import BuildState, Maintenance
     from bot.usecases import PeopleUseCases, UseCases
     from bot.usecases.person_blocking import PersonBlocking
     from storage import RestoreResult
@@ -78,6 +78,17 @@ class Composition:
                 restore, settings.url, loaded.data_dir, source, busy_timeout_ms=settings.busy_timeout_ms
             )
             return await asyncio.to_thread(run_restore)
+
+    def list_builds(self, loaded: LoadedConfig) -> "Sequence[BuildState]":
+        from inference.backends.builder_client import BuilderClient
+        from inference.backends.builds import FOLDER
+
+        return BuilderClient(loaded.data_dir / FOLDER).list_states(list(loaded.models.all_specs))
+
+    def library_version(self, backend: str) -> str:
+        from inference.backends.builds import library_version
+
+        return library_version(backend)
 
     def probe_devices(self) -> Mapping[str, Any]:
         from inference.hardware.devices import probe_devices

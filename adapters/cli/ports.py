@@ -1,6 +1,6 @@
 """What the command line needs from the composition root, the only package that imports every other."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from bot.models import ModelRegistry
-    from bot.ports import Maintenance
+    from bot.ports import BuildState, Maintenance
     from bot.settings import RenamedSetting, Secrets
     from bot.usecases import PeopleUseCases, UseCases
     from bot.usecases.person_blocking import PersonBlocking
@@ -88,6 +88,12 @@ class CompositionRoot(Protocol):
 
         Raises: StartupError, StorageFull, StorageBusy; nothing has changed in that case.
         """
+
+    def list_builds(self, loaded: LoadedConfig) -> "Sequence[BuildState]":
+        """What was compiled for models on this machine."""
+
+    def library_version(self, backend: str) -> str:
+        """Of a backend's library; empty: it is not installed."""
 
     def probe_devices(self) -> Mapping[str, Any]:
         """Probe the devices in a short-lived child process.

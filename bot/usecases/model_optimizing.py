@@ -149,7 +149,7 @@ class ModelOptimizer:
         self.manager.start_work(installation, None)
         if spec.backend != TORCH:
             table: dict[str, Any] = {"backend": TORCH}
-            before = next((one.report.dtype for one in used if one.report and one.precision == _format_of(spec)), "")
+            before = next((one.report.dtype for one in used if one.report and one.precision == format_of(spec)), "")
             self._change_settings(spec, table | ({"dtype": before} if before and before != spec.dtype else {}))
         assert installation.optimization is not None
         installation.optimization.is_applied = True
@@ -170,7 +170,7 @@ def _new_installation(spec: ModelSpec, request: BuildRequest, report: BuildRepor
 
 def _make_request(spec: ModelSpec, backend: str, weights: str, precision: str) -> BuildRequest:
     """Raises: InvalidOption."""
-    precision = _LONG_NAMES.get(precision, precision) or _format_of(spec)
+    precision = _LONG_NAMES.get(precision, precision) or format_of(spec)
     weights = weights or ("8bit" if spec.quantize == "8bit" else "none")
     for option, value, allowed in (
         ("backend", backend, BACKENDS),
@@ -185,7 +185,7 @@ def _make_request(spec: ModelSpec, backend: str, weights: str, precision: str) -
     return BuildRequest(model=spec, backend=backend, precision=precision, weights=weights)
 
 
-def _format_of(spec: ModelSpec) -> str:
+def format_of(spec: ModelSpec) -> str:
     """What a build of the model computes in, unless asked for another."""
     return "float32" if spec.dtype == "auto" else _LONG_NAMES.get(spec.dtype, spec.dtype)
 
@@ -193,7 +193,7 @@ def _format_of(spec: ModelSpec) -> str:
 def _settings_for(spec: ModelSpec, request: BuildRequest) -> dict[str, Any]:
     """The settings with which the model runs on the build."""
     table: dict[str, Any] = {"backend": request.backend}
-    if _format_of(spec) != request.precision:
+    if format_of(spec) != request.precision:
         table["dtype"] = request.precision
     if request.weights != "none" and spec.quantize != request.weights:
         table["quantize"] = request.weights

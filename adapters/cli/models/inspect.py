@@ -1,7 +1,7 @@
 """Inspects configured models without loading them: their files, tasks and disk usage."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,8 +151,8 @@ def list_models(loaded: "LoadedConfig") -> list[ModelRow]:
     return rows
 
 
-def print_models(loaded: "LoadedConfig", *, as_json: bool) -> int:
-    """A model that cannot be loaded is reported, but does not change the exit code."""
+def print_models(loaded: "LoadedConfig", notes: Sequence[str] = (), *, as_json: bool) -> int:
+    """A model that cannot be loaded is reported, but does not change the exit code. `notes`: on what models run."""
     rows, presets, addons = list_models(loaded), loaded.models.presets, list_addons(loaded.data_dir)
     if as_json:
         print_json(
@@ -171,6 +171,8 @@ def print_models(loaded: "LoadedConfig", *, as_json: bool) -> int:
     for row in rows:
         if row.mark == "bad":
             print_line(row.sentence)
+    for note in notes:
+        print_line(note)
     if presets:
         print_note(f"\nPresets, installed with `{program_name()} models use NAME`:")
         cells = [_preset_cells(spec, disk_usage(spec, loaded.root)) for spec in presets]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters.cli.doctor import system
+from adapters.cli.doctor import compiled, system
 from adapters.cli.error_output import FAILED, BadInput, error_sentences
 from adapters.cli.models.install import InstallRequest, format_fit
 from adapters.cli.output import print_json, print_line, print_note, program_name
@@ -115,6 +115,7 @@ class _SetupWizard:
         self.hardware = system.read_machine_spec(self.devices, loaded)
         self.estimates = {spec.name: estimate_fit(spec, self.hardware) for spec in loaded.models.all_specs}
         self.recommended = recommend_presets(loaded.models.presets, self.hardware)
+        self.compiled = compiled.describe_builds(composition, loaded)
         self.print_line: Callable[[str], None] = print_note if answers.as_json else print_line
         self.bots: dict[str, bot_tokens.BotInfo] = {}
 
@@ -326,7 +327,7 @@ class _SetupWizard:
             self.print_line("A server is running: restart it to apply the changes.")
 
     def _next_steps(self, results: list[dict[str, Any]]) -> list[str]:
-        lines = []
+        lines = list(self.compiled)
         if self.prompter is None and self.answers.is_empty:
             lines.append(f"Without a terminal, use options: {_FLAGS}; see `{program_name()} setup --help`.")
         if not results and all(spec.demo for spec in self.loaded.models):
