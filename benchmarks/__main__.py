@@ -26,6 +26,7 @@ NAMES = (
     "chat_load",
     "claim_flat",
     "control_mix",
+    "cpu_stack",
     "fairness",
     "first_picture",
     "help_time",

@@ -1,14 +1,15 @@
 """Easel as a contender: the pool with its real child processes, used as by the server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, Literal
 
 from benchmarks.shapes import ModelShape
-from benchmarks.stream import Contender, Output
+from benchmarks.stream import Output
 from benchmarks.workload import ImageRequest
 from bot.models import TEXT_TO_IMAGE, ModelSpec
-from bot.ports import Progress, Task, TaskOutput
+from bot.ports import ModelCapabilities, Progress, Task, TaskOutput
 from inference.images.service import ImageService
 from inference.pool.pool import DevicePool, PoolSettings
 
@@ -16,12 +17,15 @@ NAME = "Easel"
 JOB_TIMEOUT_S = 3600.0
 
 
-class _PoolContender:
-    """The pool. Requests without a free slot wait here, first come, first served."""
+class PoolContender:
+    """The pool. Requests without a free slot wait here, first come, first served.
 
-    name = NAME
+    `capabilities`: of its model, once it is loaded.
+    """
 
-    def __init__(self, pool: DevicePool, model: ModelSpec) -> None:
+    def __init__(self, pool: DevicePool, model: ModelSpec, name: str = NAME) -> None:
+        self.name = name
+        self.capabilities: Mapping[str, Any] = {}
         self._pool = pool
         self._model = model
         self._submit_lock = asyncio.Lock()
@@ -46,6 +50,8 @@ class _PoolContender:
             async for event in self._pool.run_task(task):
                 if isinstance(event, Progress | TaskOutput):
                     events.put_nowait(event)
+                elif isinstance(event, ModelCapabilities):
+                    self.capabilities = event.capabilities
         finally:
             events.put_nowait(None)
 
@@ -73,12 +79,29 @@ class _PoolContender:
         )
 
 
+def model_of(
+    shape: ModelShape, *, backend: Literal["torch", "openvino", "onnx"] = "torch", dtype: str = "float32"
+) -> ModelSpec:
+    """The shape as a model, in the peers' dtype unless another is asked for."""
+    return ModelSpec(
+        name=shape.name,
+        tasks=(TEXT_TO_IMAGE,),
+        repo=str(shape.folder),
+        dtype=dtype,
+        backend=backend,
+        width=shape.size,
+        height=shape.size,
+    )
+
+
 @asynccontextmanager
-async def start_pool(shape: ModelShape, threads: int) -> AsyncIterator[Contender]:
-    """With the nice value and dtype of the peers."""
-    model = ModelSpec(name=shape.name, tasks=(TEXT_TO_IMAGE,), repo=str(shape.folder), dtype="float32")
+async def start_pool(
+    shape: ModelShape, threads: int, *, model: ModelSpec | None = None, name: str = NAME
+) -> AsyncIterator[PoolContender]:
+    """With the nice value of the peers. `model`: `model_of(shape)` unless another is given."""
+    model = model or model_of(shape)
     settings = PoolSettings(
         warm_up=True, nice=0, threads=threads, job_timeout_s=JOB_TIMEOUT_S, step_timeout_s=JOB_TIMEOUT_S
     )
     async with ImageService() as images, DevicePool(settings, ["cpu"], [model], images) as pool:
-        yield _PoolContender(pool, model)
+        yield PoolContender(pool, model, name)
