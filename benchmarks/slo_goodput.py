@@ -27,7 +27,7 @@ def run_benchmark(quick: bool = False, shape: str = "starter") -> dict[str, Any]
 
 
 async def measure(arena: Arena, quick: bool) -> dict[str, Any]:
-    count, repeats = (10, 1) if quick else (24, 3)
+    count, repeats = (10, 1) if quick else (96, 3)
     highest: dict[str, list[float]] = {}
     for seed in range(repeats):
         capacity = await arena.lock_capacity(count // 2)
