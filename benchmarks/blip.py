@@ -44,7 +44,7 @@ FULL_DEPTH = (39, 12, 32)
 
 
 @contextmanager
-def open_engine(part: float, threads: int = 1) -> Iterator[VisionEngine]:
+def open_engine(part: float, threads: int = 1, dtype: str = "float32") -> Iterator[VisionEngine]:
     """An engine with the starter model, or with `part` of the layers of BLIP-2 with OPT-2.7B.
 
     Args:
@@ -54,9 +54,9 @@ def open_engine(part: float, threads: int = 1) -> Iterator[VisionEngine]:
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
-        path, dtype = STARTER, "float32"
+        path = STARTER
         if part:
-            path, dtype = Path(folder), fastest_dtype()
+            path = Path(folder)
             save_model(path, part)
         engine = VisionEngine(ModelSpec(name="bench", tasks=TASKS, repo=str(path), dtype=dtype))
         engine.load_model("cpu")
@@ -68,14 +68,20 @@ def open_engine(part: float, threads: int = 1) -> Iterator[VisionEngine]:
 
 
 @cache
-def fastest_dtype() -> str:
-    """bfloat16, or float32 if that is faster: CPUs without bfloat16 instructions emulate it, tens of times slower."""
+def number_formats() -> tuple[str, ...]:
+    """float32, and bfloat16 if it is faster: CPUs without its instructions emulate it, tens of times slower."""
 
     def seconds(dtype: torch.dtype) -> float:
         inputs, weights = torch.ones(32, WIDTH, dtype=dtype), torch.ones(WIDTH, WIDTH, dtype=dtype)
         return min(work_s(lambda: inputs @ weights, 1) for _ in range(3))
 
-    return "bfloat16" if seconds(torch.bfloat16) < seconds(torch.float32) else "float32"
+    is_faster = seconds(torch.bfloat16) < seconds(torch.float32)
+    return ("float32", "bfloat16") if is_faster else ("float32",)
+
+
+def formats_not_run() -> dict[str, str]:
+    """Why, by format."""
+    return {} if "bfloat16" in number_formats() else {"bfloat16": "this processor emulates it"}
 
 
 def save_model(folder: Path, part: float) -> float:
@@ -170,5 +176,5 @@ def compare_medians(measure: Callable[[], tuple[float, float]], repeats: int) ->
     return statistics.median(ours_s), statistics.median(peer_s)
 
 
-def model_label(part: float) -> str:
-    return f"OPT-2.7B at {part:g} of its depth, {fastest_dtype()}" if part else "starter"
+def model_label(part: float, dtype: str) -> str:
+    return f"OPT-2.7B at {part:g} of its depth, {dtype}" if part else "starter"

@@ -5,14 +5,16 @@ from typing import Any
 from benchmarks import figures
 from benchmarks.blip import (
     compare_medians,
-    fastest_dtype,
+    formats_not_run,
     make_request,
     model_label,
+    number_formats,
     open_engine,
     run_ours,
     run_peer,
 )
 from benchmarks.compute_threads import measure_each, unit_for, work_s
+from benchmarks.equal_answers import QUESTIONS, equal_answers
 from benchmarks.figures import Comparison, compare
 
 PEOPLE = 8
@@ -22,18 +24,32 @@ summarize = figures.summarize_rows
 
 
 def run_benchmark(repeats: int = 3, quick: bool = False) -> dict[str, Any]:
-    """On the starter, and on the shape of OPT-2.7B at a quarter of its depth (quick: a sixteenth, once)."""
+    """On the starter, and on the shape of OPT-2.7B at a quarter of its depth (quick: a sixteenth, once), in float32
+    and, where the processor has it, in bfloat16. A format has a goal if the starter's answers stay the same in it."""
     part, times = (1 / 16, 1) if quick else (1 / 4, repeats)
     return measure_each(lambda threads: _measure(part, repeats, times, threads))
 
 
 def _measure(part: float, repeats: int, times: int, threads: int) -> dict[str, Any]:
-    rows = [_row(0.0, TOKENS["starter"], repeats, threads), _row(part, TOKENS["shape"], times, threads)]
-    return figures.record(rows, people=PEOPLE, part_of_depth=part, format=fastest_dtype(), repeats=times)
+    equal = {dtype: equal_answers(dtype) for dtype in number_formats()}
+    rows = [_row(0.0, TOKENS["starter"], repeats, threads)]
+    for dtype in number_formats():
+        goal = GOAL if equal[dtype] == QUESTIONS else None
+        rows.append(_row(part, TOKENS["shape"], times, threads, dtype, goal))
+    return figures.record(
+        rows,
+        people=PEOPLE,
+        part_of_depth=part,
+        equal_answers={dtype: f"{count} of {QUESTIONS}" for dtype, count in equal.items()},
+        not_run=formats_not_run(),
+        repeats=times,
+    )
 
 
-def _row(part: float, tokens: int, repeats: int, threads: int) -> Comparison:
-    with open_engine(part, threads) as engine:
+def _row(
+    part: float, tokens: int, repeats: int, threads: int, dtype: str = "float32", goal: float | None = None
+) -> Comparison:
+    with open_engine(part, threads, dtype) as engine:
         tasks = [make_request(number, "", tokens, photo=number) for number in range(PEOPLE)]
         run_peer(engine, tasks[:1])  # warms up
         run_ours(engine, tasks[:1])
@@ -43,8 +59,8 @@ def _row(part: float, tokens: int, repeats: int, threads: int) -> Comparison:
             return work_s(lambda: run_ours(engine, tasks), threads), work_s(lambda: run_peer(engine, tasks), threads)
 
         mine, theirs = compare_medians(once, repeats)
-    what = f"{model_label(part)}: {PEOPLE} captions of {tokens} tokens, {unit_for(threads)}"
-    return compare(what, mine, theirs, "one at a time", goal=GOAL if part else None)
+    what = f"{model_label(part, dtype)}: {PEOPLE} captions of {tokens} tokens, {unit_for(threads)}"
+    return compare(what, mine, theirs, "one at a time", goal=goal)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from typing import Any
 from benchmarks import figures
 from benchmarks.blip import (
     compare_medians,
-    fastest_dtype,
+    formats_not_run,
     make_request,
     model_label,
+    number_formats,
     open_engine,
     run_ours,
     run_peer,
@@ -22,18 +23,19 @@ summarize = figures.summarize_rows
 
 
 def run_benchmark(repeats: int = 3, quick: bool = False) -> dict[str, Any]:
-    """On the starter, and on the shape of OPT-2.7B at a quarter of its depth (quick: a sixteenth, once)."""
+    """On the starter, and on the shape of OPT-2.7B at a quarter of its depth (quick: a sixteenth, once), in float32
+    and, where the processor has it, in bfloat16."""
     part, times = (1 / 16, 1) if quick else (1 / 4, repeats)
     return measure_each(lambda threads: _measure(part, repeats, times, threads))
 
 
 def _measure(part: float, repeats: int, times: int, threads: int) -> dict[str, Any]:
-    rows = [_row(0.0, repeats, threads), _row(part, times, threads)]
-    return figures.record(rows, tokens=TOKENS, part_of_depth=part, format=fastest_dtype(), repeats=times)
+    rows = [_row(0.0, repeats, threads), *(_row(part, times, threads, dtype) for dtype in number_formats())]
+    return figures.record(rows, tokens=TOKENS, part_of_depth=part, not_run=formats_not_run(), repeats=times)
 
 
-def _row(part: float, repeats: int, threads: int) -> Comparison:
-    with open_engine(part, threads) as engine:
+def _row(part: float, repeats: int, threads: int, dtype: str = "float32") -> Comparison:
+    with open_engine(part, threads, dtype) as engine:
         first, second = (
             make_request(number, question, TOKENS, 1) for number, question in enumerate(("what?", QUESTION))
         )
@@ -45,7 +47,7 @@ def _row(part: float, repeats: int, threads: int) -> Comparison:
             return ours_s, work_s(lambda: run_peer(engine, [second]), threads)
 
         mine, theirs = compare_medians(once, repeats)
-    what = f"{model_label(part)}: an answer of {TOKENS} tokens, {unit_for(threads)}"
+    what = f"{model_label(part, dtype)}: an answer of {TOKENS} tokens, {unit_for(threads)}"
     return compare(what, mine, theirs, "stock generate", goal=GOAL if part else None)
 
 
