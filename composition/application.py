@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bot.queue.retention import RetentionJob
     from bot.queue.sampler import MetricSampler
     from bot.usecases import UseCases
+    from bot.usecases.fused_builds import FusedBuilds
     from composition.usecases import ModelSources
     from inference.images.service import ImageService
     from inference.pool.pool import DevicePool
@@ -34,6 +35,7 @@ class Application:
     deliverer: "Deliverer"
     retention: "RetentionJob"
     sampler: "MetricSampler"
+    fused_builds: "FusedBuilds"
     storage: "Storage"
 
 
@@ -149,12 +151,6 @@ def wire_application(
     )
     sampler = build_sampler(storage, pool)
 
-    def on_finished(job: "Job") -> None:
-        sampler.observe(job)
-        deliverer.wake()
-
-    dispatcher.on_finished = on_finished
-
     def wake(job_ids: Iterable[str]) -> None:
         dispatcher.wake(job_ids)
         deliverer.wake()
@@ -166,17 +162,27 @@ def wire_application(
     sources = sources or build.default_model_sources(loaded)
     model_manager = build.build_model_manager(loaded, storage, pool, rates, events, wake, sources)
     optimizer = build.build_model_optimizer(loaded, pool, sources, model_manager)
+    fused_builds = build.build_fused_builds(loaded, pool, sources, model_manager, prompt_resolver)
     catalogue = build.build_model_catalogue(loaded, storage, pool, wake, sources, model_manager)
     usecases = build.build_use_cases(
         loaded, storage, pool, pictures, jobs, events, moderation, model_manager, optimizer, catalogue,
         prompt_resolver, dispatcher.device_of,
     )  # fmt: skip
+    observers = (sampler.observe,) if only_submitted else (sampler.observe, fused_builds.observe)
+
+    def on_finished(job: "Job") -> None:
+        for observe in observers:
+            observe(job)
+        deliverer.wake()
+
+    dispatcher.on_finished = on_finished
     return Application(
         usecases=usecases,
         dispatcher=dispatcher,
         deliverer=deliverer,
         retention=_retention_job(loaded, storage),
         sampler=sampler,
+        fused_builds=fused_builds,
         storage=storage,
     )
 

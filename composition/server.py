@@ -81,6 +81,7 @@ async def _run_until_stopped(
         application.usecases.jobs.is_closing = True
         print("Stopping: running jobs may finish; press Ctrl-C again to stop immediately.", file=sys.stderr, flush=True)
         await application.usecases.model_manager.close()
+        await application.fused_builds.close()
         await application.dispatcher.close(drain_s)
         await dispatching
         await cancel_tasks(others)

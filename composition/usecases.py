@@ -37,6 +37,7 @@ from bot.usecases import (
     Thumbnails,
     UseCases,
 )
+from bot.usecases.fused_builds import FusedBuilds
 from bot.usecases.key_links import KeyLinks
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.refused_requests import RefusedRequests
@@ -247,6 +248,25 @@ def build_model_optimizer(
         builds=sources.builds,
         pool=pool,
         owner_config=sources.owner_config,
+        machine_spec=sources.machine_spec,
+        sample_image=sources.sample_image,
+    )
+
+
+def build_fused_builds(
+    loaded: LoadedConfig,
+    pool: Pool,
+    sources: ModelSources,
+    model_manager: ModelManager,
+    prompt_resolver: PromptResolver,
+) -> FusedBuilds:
+    """Builds with LoRAs, in the background."""
+    return FusedBuilds(
+        models=loaded.models,
+        manager=model_manager,
+        builds=sources.builds,
+        pool=pool,
+        prompt_resolver=prompt_resolver,
         machine_spec=sources.machine_spec,
         sample_image=sources.sample_image,
     )

@@ -152,7 +152,7 @@ class FakeBuilds:
         return [
             BuildState(
                 key="/".join(names), model=names[0], backend=names[1], precision=names[2], weights=names[3], size_mb=58,
-                report=report,
+                loras=names[4], report=report,
             )
             for names, report in self.stored.items()
         ]  # fmt: skip

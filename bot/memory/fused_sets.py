@@ -3,10 +3,7 @@
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
-LoraSet = tuple[tuple[str, float], ...]
-"""File and weight of each LoRA, sorted by file, as part of keys."""
 MIN_IMAGES = 20.0
 """Recent images with a set that make its build worth the minutes and the disk that it takes."""
 HALF_LIFE_S = 24 * 3600.0
@@ -15,11 +12,6 @@ MAX_BUILDS = 2
 """Of each model; each is as large as the denoiser, on the disk and in memory."""
 MIN_LEAD = 2.0
 """A set takes the place of another's build only if it is used this many times as much."""
-
-
-def describe_loras(loras: LoraSet) -> str:
-    """Names and weights, such as "ink:0.8, film:1.0"; empty: none."""
-    return ", ".join(f"{PurePath(path).stem}:{weight!r}" for path, weight in loras)
 
 
 @dataclass
@@ -35,7 +27,7 @@ class _Use:
 
 @dataclass
 class FusedSets:
-    """Of one model. Sets are named as `describe_loras` does. Times are seconds of any clock."""
+    """Of one model. Sets are named as `bot.ports.describe_loras` does. Times are seconds of any clock."""
 
     max_builds: int = MAX_BUILDS
     _uses: dict[str, _Use] = field(default_factory=dict)

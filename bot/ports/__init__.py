@@ -12,7 +12,16 @@ from bot.ports.administration import (
     SaveOutcome,
     StorageUse,
 )
-from bot.ports.builds import BuildProgress, BuildReport, BuildRequest, Builds, BuildState, RowSpeed
+from bot.ports.builds import (
+    BuildProgress,
+    BuildReport,
+    BuildRequest,
+    Builds,
+    BuildState,
+    LoraSet,
+    RowSpeed,
+    describe_loras,
+)
 from bot.ports.changes import UNMARKED, ChangeNotice, JobChange, JobChanges, PictureMarks
 from bot.ports.downloads import CivitaiFile, CivitaiRef, DownloadProgress, Downloads, HubFile, RepoListing, RepoRef
 from bot.ports.images import ImageProcessor, SanitizedImage
@@ -121,6 +130,7 @@ __all__ = [
     "LinkedAccount",
     "Links",
     "ListPage",
+    "LoraSet",
     "Maintenance",
     "Measurement",
     "MeasurementStore",
@@ -174,5 +184,6 @@ __all__ = [
     "UnloadResult",
     "UploadUsage",
     "Usage",
+    "describe_loras",
     "step_of",
 ]

@@ -3,10 +3,10 @@
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Protocol
 
 from bot.jobs import Media
-from bot.memory.fused_sets import LoraSet, describe_loras
 from bot.models import ModelSpec
 
 MIN_GAIN = 1.1
@@ -15,6 +15,14 @@ MIN_ROW_GAIN = 0.9
 """and with none of these numbers slower than this."""
 EXACT_LEVELS = 1
 """In float32, images may differ from torch's by this many of the 256 levels."""
+
+LoraSet = tuple[tuple[str, float], ...]
+"""File and weight of each LoRA, sorted by file, as part of keys."""
+
+
+def describe_loras(loras: LoraSet) -> str:
+    """Names and weights, such as "ink:0.8, film:1.0"; empty: none."""
+    return ", ".join(f"{PurePath(path).stem}:{weight!r}" for path, weight in loras)
 
 
 @dataclass(frozen=True, kw_only=True)

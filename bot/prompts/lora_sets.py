@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
-from bot.memory.fused_sets import LoraSet
+from bot.ports import LoraSet
 from bot.ports.pool import TaskAddon
 from bot.prompts.addon_names import fold_name
 from bot.prompts.grammar import find_lora_tags
+
 
 def lora_set(prompt: str, addons: Iterable[TaskAddon]) -> LoraSet:
     """The LoRAs of a prompt, of those that are installed; the weights of one that is named twice are added."""

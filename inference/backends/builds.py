@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import ModelUnavailable
-from bot.memory.fused_sets import LoraSet, describe_loras
 from bot.models import ModelSpec
-from bot.ports import BuildReport, BuildRequest, RowSpeed
+from bot.ports import BuildReport, BuildRequest, LoraSet, RowSpeed, describe_loras
 from bot.runtime.durable_files import fsync_path, write_atomically
 from bot.runtime.private_files import make_private_folder
 from bot.settings import find_data_dir

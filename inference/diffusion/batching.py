@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from bot.memory.fused_sets import LoraSet
+from bot.ports import LoraSet
 from inference.backends.compiled_module import CompiledModule
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.reference_attention import merge_references

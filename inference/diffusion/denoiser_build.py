@@ -13,6 +13,7 @@ import torch
 
 from bot.errors import EaselError, ModelRefused
 from bot.ports import BuildProgress, BuildReport, BuildRequest
+from bot.runtime.private_files import make_private_folder
 from inference.backends import builds
 from inference.backends.compiled_module import CompiledModule
 from inference.backends.export import export_module
@@ -66,6 +67,7 @@ def make_build(asked: MakeBuild, is_free: threading.Event, report: Report) -> Bu
     steps = build_trial.require_images(request)
     _require_options(request)
     report(BuildProgress("exporting"))
+    make_private_folder(folder)
     parts = builds.key_parts(request, folder)
     model = build_trial.as_torch(request)
     pipeline = load_pipeline(model, model_path(model), "cpu")
@@ -111,7 +113,7 @@ def _fuse_loras(module: Any) -> torch.nn.Module:
     fused: Any = copy.deepcopy(module)
     fused.fuse_lora()
     fused.unload_lora()
-    return fused  # type: ignore[no-any-return]
+    return fused
 
 
 def _export(request: BuildRequest, module: torch.nn.Module, unfinished: Path) -> None:

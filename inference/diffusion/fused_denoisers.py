@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from bot.memory.fused_sets import LoraSet
 from bot.models import ModelSpec
+from bot.ports import LoraSet
 from inference.backends.builds import find_build
 from inference.backends.compiled_module import CompiledModule
 from inference.diffusion.compiled_denoiser import FoundDenoiser, open_graph
@@ -47,6 +47,7 @@ class FusedDenoisers:
         self._clock = clock
         self._opened: OrderedDict[LoraSet, CompiledModule] = OrderedDict()
         """Least recently used first."""
+        self._stamps: dict[LoraSet, tuple[int, ...]] = {}
         self._checked_at: dict[LoraSet, float] = {}
 
     def get(self, loras: LoraSet) -> CompiledModule | None:
@@ -56,8 +57,10 @@ class FusedDenoisers:
     def prepare(self, loras: LoraSet, in_use: frozenset[LoraSet]) -> None:
         """Open the build of a set that an image is about to use, if there is one. `in_use`: stay open."""
         if loras in self._opened:
-            self._opened.move_to_end(loras)
-            return
+            if _stamp(loras) == self._stamps[loras]:
+                self._opened.move_to_end(loras)
+                return
+            self._close(loras)  # a file was replaced
         now = self._clock()
         if not loras or now - self._checked_at.get(loras, -RECHECK_S) < RECHECK_S:
             return
@@ -69,9 +72,13 @@ class FusedDenoisers:
             self._open(loras, build)
 
     def close(self) -> None:
-        for module in self._opened.values():
-            module.close()
-        self._opened.clear()
+        for loras in list(self._opened):
+            self._close(loras)
+
+    def _close(self, loras: LoraSet) -> None:
+        self._opened.pop(loras).close()
+        self._checked_at.pop(loras, None)
+        self._stamps.pop(loras, None)
 
     def _make_room(self, build: Path, in_use: frozenset[LoraSet]) -> bool:
         """Close those that are not in use until there is room for one more; False: there is none."""
@@ -80,15 +87,22 @@ class FusedDenoisers:
             unused = next((loras for loras in self._opened if loras not in in_use), None)
             if unused is None:
                 return False
-            self._opened.pop(unused).close()
+            self._close(unused)
         return True
 
     def _open(self, loras: LoraSet, build: Path) -> None:
+        stamp = _stamp(loras)
         try:
             graph = open_graph(self._found, build)
         except Exception as error:  # the libraries raise many types for a damaged file
             name, detail = self._model.name, str(error)[:500]
             child.log("warning", "A build with LoRAs cannot be opened: torch serves them", model=name, error=detail)
             return
+        self._stamps[loras] = stamp
         self._opened[loras] = self._base.with_graph(graph)
         child.log("info", "Images with a set of LoRAs run compiled", model=self._model.name)
+
+
+def _stamp(loras: LoraSet) -> tuple[int, ...]:
+    """When the files of a set were changed; -1: one is gone."""
+    return tuple(Path(path).stat().st_mtime_ns if Path(path).exists() else -1 for path, _ in loras)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import InvalidOption
-from bot.memory.fused_sets import LoraSet as LoraSet
 from bot.model_install.model_headers import read_tensor_shapes
+from bot.ports import LoraSet as LoraSet
 from bot.ports import Task
 from bot.prompts.grammar import prompt_at
 from bot.prompts.lora_sets import lora_set

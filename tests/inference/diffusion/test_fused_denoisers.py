@@ -1,5 +1,6 @@
 """LoRAs on a compiled denoiser: an often used set runs on a build of its own, others on torch, none is left out."""
 
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from bot.memory.fused_sets import LoraSet
-from bot.ports import BuildReport, BuildRequest, TaskAddon
+from bot.ports import BuildReport, BuildRequest, LoraSet, TaskAddon
 from inference.backends import builds
 from inference.backends.graph_inputs import graph_inputs_for
 from inference.diffusion import build_trial, compiled_denoiser, denoiser_build, fused_denoisers
@@ -232,13 +232,27 @@ def test_a_set_without_a_build_is_looked_for_again_after_a_while(opened):
     assert opened.looked_for == [named("none")] * 2
 
 
+def test_a_build_is_closed_when_a_file_of_its_set_was_replaced(opened, tmp_path):
+    path = tmp_path / "ink.safetensors"
+    path.write_bytes(b"one")
+    loras = ((str(path), 1.0),)
+    opened.denoisers.prepare(loras, frozenset())
+    first = opened.denoisers.get(loras)
+    os.utime(path, (1, 1))
+
+    opened.denoisers.prepare(loras, frozenset())
+
+    assert opened.denoisers.get(loras) is not first is not None
+    assert opened.looked_for == [loras] * 2
+
+
 def test_a_graph_with_loras_refuses_what_it_cannot_compute(folder):
     """Torch would compute it without them."""
     unet = StableDiffusionPipeline.from_pretrained(folder).unet
     rule = graph_inputs_for(unet)
     assert rule is not None
-    base = compiled_denoiser.CompiledModule(unet, rule, SimpleNamespace(), backend="openvino")  # type: ignore[arg-type]
+    base = compiled_denoiser.CompiledModule(unet, rule, SimpleNamespace(), backend="openvino")
     call = {"sample": torch.zeros(1, 4, 4, 4), "timestep": 1, "encoder_hidden_states": torch.zeros(1, 16, 16)}
 
     with pytest.raises(ValueError, match="LoRAs"):
-        base.with_graph(SimpleNamespace())(**call, attention_mask=torch.ones(1, 16))  # type: ignore[arg-type]
+        base.with_graph(SimpleNamespace())(**call, attention_mask=torch.ones(1, 16))

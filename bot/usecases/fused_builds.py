@@ -1,0 +1,160 @@
+"""Builds with LoRAs fused into them, made in the background for the sets that a compiled model's images use most.
+
+Nobody waits for them: until such a build is made, and if it cannot be, images with LoRAs run on torch. One is made at a
+time, in the process that makes all builds, which yields to people's jobs.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import structlog
+
+from bot.errors import EaselError, ModelRefused
+from bot.jobs import Job, JobState, Media
+from bot.memory.fit import MachineSpec
+from bot.memory.fused_sets import FusedSets
+from bot.models import ModelRegistry, ModelSpec
+from bot.ports import BuildReport, BuildRequest, Builds, BuildState, LoraSet, Pool, describe_loras
+from bot.prompts.grammar import find_lora_tags, prompt_at, task_prompts
+from bot.prompts.lora_sets import lora_set
+from bot.prompts.resolver import PromptResolver
+from bot.usecases.model_manager import ModelManager
+from bot.usecases.model_optimizing import TORCH, needed_mb
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(kw_only=True)
+class FusedBuilds:
+    models: ModelRegistry
+    manager: ModelManager
+    builds: Builds
+    pool: Pool
+    prompt_resolver: PromptResolver
+    machine_spec: Callable[[], Awaitable[MachineSpec]]
+    sample_image: Callable[[], Media]
+    clock: Callable[[], float] = time.monotonic
+
+    _sets: dict[str, FusedSets] = field(default_factory=dict)
+    """By model; since the start of the server."""
+    _named: dict[str, LoraSet] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _is_building: bool = False
+    _is_closing: bool = False
+
+    def observe(self, job: Job) -> None:
+        """Count the images of a job that has just ended, and start a build if one is worth it now."""
+        spec = self.models.get(job.model)
+        is_done = job.state in (JobState.RENDERED, JobState.DELIVERED) and "prompt" in job.options
+        if self._is_closing or spec is None or not is_done or not _runs_compiled(spec):
+            return
+        if any(find_lora_tags(prompt) for prompt in task_prompts(job.options)):
+            task = asyncio.create_task(self._count(job, spec), name="LoRAs of a job")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Stop a running build; nothing of it is kept."""
+        self._is_closing = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------ counting
+
+    async def _count(self, job: Job, spec: ModelSpec) -> None:
+        """The outermost frame of a background task."""
+        try:
+            addons = await self.prompt_resolver.addons_used(job.options, spec)
+            sets, now = self._sets.setdefault(spec.name, FusedSets()), self.clock()
+            for index in range(int(job.options.get("count", 1))):
+                loras = lora_set(prompt_at(job.options, index), addons)
+                if loras:
+                    self._named[describe_loras(loras)] = loras
+                    sets.record_image(describe_loras(loras), now)
+            if not self._is_building:
+                await self._build_next(spec, sets)
+        except EaselError as error:
+            log.debug("no build with LoRAs", action="fused_build_skipped", model=spec.name, code=error.code)
+        except Exception as error:
+            log.error("a build with LoRAs failed", action="fused_build_failed", model=spec.name, exc_info=error)
+
+    # ------------------------------------------------------------ building
+
+    async def _build_next(self, spec: ModelSpec, sets: FusedSets) -> None:
+        self._is_building = True
+        try:
+            states = await self._states_of(spec)
+            wanted = sets.next_build({state.loras for state in states}, self.clock())
+            if wanted is None or not await self._has_memory(spec):
+                return
+            request = BuildRequest(
+                model=spec,
+                backend=spec.backend,
+                precision=str(spec.capabilities["dtype"]),
+                weights="8bit" if spec.quantize == "8bit" else "none",
+                loras=self._named[wanted],
+                image=self.sample_image(),
+            )
+            await self._make(request, sets, wanted)
+            await self._remove_surplus(spec, sets)
+        finally:
+            self._is_building = False
+
+    async def _make(self, request: BuildRequest, sets: FusedSets, name: str) -> None:
+        """A build that fails, changes images or is no quicker than torch is not tried again."""
+        report = None
+        try:
+            async with aclosing(self.builds.make(request, is_paused=self._is_busy)) as events:
+                async for event in events:
+                    report = event if isinstance(event, BuildReport) else report
+        except ModelRefused as refused:
+            log.warning(
+                "no build with LoRAs", action="fused_build_refused", model=request.model.name, reason=refused.detail
+            )
+        if report is not None and report.is_better:
+            log.info("build with LoRAs made", action="fused_build_made", model=request.model.name, levels=report.levels)
+            return
+        sets.refuse(name)
+        if report is not None:
+            log.info(
+                "a build with LoRAs is not better than torch", action="fused_build_refused", model=request.model.name,
+                levels=report.levels, gain=round(report.gain, 2),
+            )  # fmt: skip
+            await self._remove([one for one in await self._states_of(request.model) if one.loras == name])
+
+    async def _states_of(self, spec: ModelSpec) -> list[BuildState]:
+        """The model's builds with LoRAs; those that fit nothing any more are deleted."""
+        states = await asyncio.to_thread(self.builds.list_states, list(self.models.all_specs))
+        own = [one for one in states if one.model == spec.name and one.loras]
+        await self._remove([one for one in own if one.problem])
+        return [one for one in own if not one.problem]
+
+    async def _remove_surplus(self, spec: ModelSpec, sets: FusedSets) -> None:
+        states = await self._states_of(spec)
+        surplus = sets.surplus({state.loras for state in states}, self.clock())
+        await self._remove([one for one in states if one.loras in surplus])
+
+    async def _remove(self, states: list[BuildState]) -> None:
+        for state in states:
+            freed = await asyncio.to_thread(self.builds.remove_build, state.key)
+            log.info("build with LoRAs deleted", action="fused_build_deleted", model=state.model, mb=freed // 2**20)
+
+    async def _has_memory(self, spec: ModelSpec) -> bool:
+        """Whether there is room to compile, without unloading anything, and nobody else compiles this model."""
+        running = self.manager.status(spec.name)
+        if running is not None and not running.is_finished:
+            return False
+        return (await self.machine_spec()).free_ram_mb >= needed_mb(spec)
+
+    def _is_busy(self) -> bool:
+        return any(status.running for status in self.pool.device_statuses())
+
+
+def _runs_compiled(spec: ModelSpec) -> bool:
+    """Whether a build computes its steps now."""
+    return spec.backend != TORCH and spec.capabilities.get("backend") == spec.backend
