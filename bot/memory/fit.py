@@ -7,6 +7,7 @@ from bot.memory import placement
 from bot.memory.compiled import with_compiled_denoiser
 from bot.memory.components import Component, ComponentRole, component_role
 from bot.memory.placement import SPARE_MB, MemoryBudget, ModelRequirements, PlacementPlan, Residency
+from bot.memory.residency import BFLOAT16_NOTE
 from bot.memory.weights import EIGHT_BIT, FORMATS, FOUR_BIT, FP8
 from bot.models import (
     IMAGE_TASKS,
@@ -103,11 +104,15 @@ def estimate_fit(spec: ModelSpec, machine: MachineSpec) -> FitEstimate:
     return FitEstimate(
         place=_placement_name(plan),
         seconds=_seconds(spec, plan),
-        notes=plan.notes if machine.accelerator else (),
+        notes=plan.notes if machine.accelerator else _cpu_notes(plan),
         is_group_offloaded=plan.is_group_offloaded,
         formats=frozenset(one.weights for one in plan.placements.values() if one.weights),
         disk_mb=disk_mb,
     )
+
+
+def _cpu_notes(plan: PlacementPlan) -> tuple[str, ...]:
+    return (BFLOAT16_NOTE,) if plan.format == "bfloat16" else ()
 
 
 def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequirements:
@@ -119,7 +124,8 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
     need_mb = spec.ram_mb or spec.memory_mb
     is_known = bool(spec.components_mb)
     half = ("bfloat16", max(0, need_mb - spec.activation_mb - spec.vae_decode_mb))
-    is_full = spec.dtype == "auto" or spec.backend != "torch"  # beside a build, the pipeline is in float32
+    is_open = spec.dtype == "auto" and (has_accelerator or spec.capabilities.get("dtype") != "bfloat16")
+    is_full = is_open or spec.backend != "torch"  # beside a build, the pipeline is in float32
     full = (("float32", 2 * size_mb),) if is_known and is_full else ()
     formats: tuple[tuple[str, int], ...] = (*full, half)
     if spec.quantize in FORMATS:

@@ -43,6 +43,7 @@ _FORMAT_NOTES = {
     FOUR_BIT: N_("Some of its weights are quantized to 4 bits, which changes pictures and answers a little."),
     FP8: N_("The weights of its denoiser are stored as 8-bit floats, which changes pictures a little."),
 }
+BFLOAT16_NOTE = N_("It computes in bfloat16.")
 TILING_NOTE = N_("Pictures are decoded in tiles, which takes a little longer.")
 
 

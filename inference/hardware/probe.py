@@ -22,8 +22,15 @@ def list_devices() -> list[dict[str, Any]]:
     if torch.backends.mps.is_available():
         memory_mb = torch.mps.recommended_max_memory() // 2**20 or _ram_mb()
         devices.insert(0, {"name": "mps", "kind": "mps", "title": "Apple GPU", "memory_mb": memory_mb})
-    devices.append({"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": _ram_mb()})
+    cpu = {"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": _ram_mb(), "bfloat16": has_bfloat16(torch)}
+    devices.append(cpu)
     return devices
+
+
+def has_bfloat16(torch: Any) -> bool:
+    """Whether the processor has instructions for bfloat16 (AVX-512 BF16 or AMX); others emulate it."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(getattr(torch, "cpu", None), name, lambda: False)() for name in names)
 
 
 def _describe_gpu(torch: Any, family: str, index: int) -> dict[str, Any]:

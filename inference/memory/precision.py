@@ -23,6 +23,7 @@ HALF_DTYPES = (torch.bfloat16, torch.float16)
 
 def dtype_for(model: ModelSpec, device: str) -> torch.dtype:
     """The configured dtype; "auto": half precision where the device supports it, full precision on CPU and Apple GPUs.
+    (On a CPU, `ModelCache` replaces "auto" by bfloat16 where a trial has found it quicker.)
 
     Raises: ModelUnavailable.
     """

@@ -26,6 +26,7 @@ from inference.engine.error_mapping import is_out_of_memory, to_task_error
 from inference.ipc import child, messages, sandbox
 from inference.safety.checker import SafetyChecker
 from inference.worker.admission import AdmissionQueue
+from inference.worker.format_trial import FormatTrials
 from inference.worker.model_cache import ModelCache, torch_memory_budget, used_memory_mb
 
 HEARTBEAT_S = 1.0
@@ -79,6 +80,7 @@ class WorkerLoop:
         self._admission = AdmissionQueue()
         self._waiting: deque[Task] = deque()
         self._running: dict[str, RunningTask] = {}
+        self._format_trials = FormatTrials(self._models, init.device, self._send_event)
         self._used_before_retry_s: dict[str, float] = {}
         """Device-seconds that tasks which start again have used before."""
 
@@ -187,6 +189,7 @@ class WorkerLoop:
         try:
             self._running[task.id].input_score = self._checker.check_inputs(task)
             self._models[task.model.name].add_task(task)
+            self._format_trials.start(task)
         except Exception as error:
             self._fail_tasks([task.id], error)
 
@@ -232,12 +235,19 @@ class WorkerLoop:
                 preview = event.preview if rules is None or rules.may_preview else None
                 self._send_event(task_id, Progress(step=event.step, steps=event.steps, preview=preview))
             case ImageReady():
+                self._format_trials.keep_image(task_id, event.image)
+                if self._format_trials.is_repeating(task_id):
+                    return
                 self._send_event(task_id, self._checker.score_output(running.task, event.image, running.input_score))
             case TaskDone():
                 for measurement in self._measurements_of(running):
                     self._send_event(task_id, measurement)
                     self._models.remember(measurement)
-                self._end_task(task_id, event.result)
+                result = self._format_trials.end_run(running.task, event.result, running.step_times_s)
+                if result is not None:
+                    self._end_task(task_id, result)
+                else:
+                    running.step_times_s.clear()
 
     def _send_event(self, task_id: str, event: Any) -> None:
         used_s = self._running[task_id].used_s
@@ -271,6 +281,12 @@ class WorkerLoop:
     # ------------------------------------------------------------ ending
 
     def _fail_tasks(self, tasks: list[str], error: Exception) -> None:
+        for task_id in [one for one in tasks if self._format_trials.is_repeating(one)]:
+            tasks = [one for one in tasks if one != task_id]
+            self._engine_for(task_id).cancel_task(task_id)
+            self._end_task(task_id, self._format_trials.end(self._running[task_id].task))
+        if not tasks:
+            return
         model = self._running[tasks[0]].task.model.name
         errors = {task_id: to_task_error(error, self._running[task_id].task) for task_id in tasks}
         for task_id in tasks:
@@ -293,6 +309,7 @@ class WorkerLoop:
 
     def _end_task(self, task_id: str, outcome: Any) -> None:
         used_s = self._running.pop(task_id).used_s
+        self._format_trials.forget(task_id)
         self._pipes.send(messages.TaskEnded(task_id=task_id, outcome=outcome, used_s=used_s))
 
     def _engine_for(self, task_id: str) -> Engine:

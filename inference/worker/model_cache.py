@@ -21,6 +21,7 @@ from inference.engine.base import TRIED, Engine
 from inference.engine.error_mapping import is_out_of_memory, to_load_error
 from inference.ipc import child, messages
 from inference.safety.checker import SafetyChecker
+from inference.worker.format_trial import FORMAT, choose_format, has_bfloat16_instructions, may_choose_format
 
 OTHER_MODELS = "others"
 """The first fallback level: models without running tasks are unloaded."""
@@ -30,11 +31,12 @@ NO_PLAN = PlacementPlan(model="", placements={})
 
 @dataclass(frozen=True)
 class CachedModel:
-    """A loaded model. `plan`: the estimate of its memory."""
+    """A loaded model. `plan`: the estimate of its memory; `dtype`: it was asked for, other than the spec's "auto"."""
 
     spec: ModelSpec
     engine: Engine
     plan: PlacementPlan
+    dtype: str = "auto"
 
 
 def unknown_budget() -> MemoryBudget | None:
@@ -70,6 +72,8 @@ class ModelCache:
         """Since the last report of a load."""
         self._tried: dict[Measurement, Measurement] = {}
         """The latest of each kind that trials have found in this process."""
+        self._forced_dtypes: dict[str, str] = {}
+        """By model: the format that a trial needs."""
         self.needs_restart = False
         """Memory ran out at the last fallback level."""
 
@@ -96,7 +100,9 @@ class ModelCache:
     def load_model(self, model: ModelSpec, *, busy: frozenset[str]) -> messages.PackedError | None:
         """Load the model, unless it is loaded already. Busy models stay. Returns the error if it cannot be loaded."""
         if model.name in self._cached:
-            if _has_same_spec(self._cached[model.name].spec, model) or model.name in busy:
+            cached = self._cached[model.name]
+            is_same = _has_same_spec(cached.spec, model) and cached.dtype == self._with_format(model).dtype
+            if is_same or model.name in busy:
                 self._cached.move_to_end(model.name)
                 return None
             self._unload_model(model.name)  # its settings have changed: another revision, for example
@@ -108,7 +114,8 @@ class ModelCache:
             checker = self._checker.load_for(model)
         except Exception as error:
             return self._report_failed(model, error)
-        self._cached[model.name] = CachedModel(model, engine, self._estimate_plan(model, list(self._cached.values())))
+        plan = self._estimate_plan(self._with_format(model), list(self._cached.values()))
+        self._cached[model.name] = CachedModel(model, engine, plan, self._with_format(model).dtype)
         for _ in range(self._reductions[model.name]):
             engine.reduce_memory()
         load_s = time.monotonic() - started - sum(one.seconds for one in self._measured)
@@ -128,13 +135,34 @@ class ModelCache:
 
     def _load_engine(self, model: ModelSpec) -> Engine:
         started = time.monotonic()
-        engine = self._build_engine(model)
+        engine = self._build_engine(self._with_format(model))
         if not (self._has_imported or self._checker.has_imported):
             self._measure("import", time.monotonic() - started)
         self._has_imported = True
         engine.load_model(self._init.device)
         engine.load_costs(self._measurements_of(model, str(engine.capabilities.get("dtype", ""))))
         return engine
+
+    def _with_format(self, model: ModelSpec) -> ModelSpec:
+        """The model in the number format that was measured to be the quickest here, where that is left open."""
+        if not may_choose_format(model, self._init.device):
+            return model
+        forced = self._forced_dtypes.get(model.name)
+        chosen = forced or choose_format(self.trial_measurements(model.name))
+        is_able = chosen == "bfloat16" and (forced or has_bfloat16_instructions())
+        return replace(model, dtype=chosen) if is_able else model
+
+    def load_in(self, model: ModelSpec, dtype: str) -> messages.PackedError | None:
+        """Load the model in this number format until `load_model` is called for it next; nothing else is busy."""
+        self._forced_dtypes[model.name] = dtype
+        try:
+            return self.load_model(model, busy=frozenset())
+        finally:
+            del self._forced_dtypes[model.name]
+
+    def trial_measurements(self, name: str) -> list[Measurement]:
+        """What trials have found for the model in any number format, the latest last."""
+        return [one for one in (*self._init.measurements, *self._tried.values()) if one.model == name]
 
     def _measure(self, what: str, seconds: float, model: str = "", dtype: str = "", backend: str = "torch") -> None:
         self._measured.append(
@@ -187,7 +215,7 @@ class ModelCache:
 
     def remember(self, measured: Measurement) -> None:
         """What a trial found counts for the model's next load, too."""
-        if measured.what in TRIED:
+        if measured.what in (*TRIED, FORMAT):
             self._tried[replace(measured, seconds=0.0)] = measured
 
     # ------------------------------------------------------------ when memory runs out

@@ -60,6 +60,13 @@ def check_hardware(devices: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
         )
     elif all(device.get("kind") == "cpu" for device in devices):
         yield Check("hardware", OK, "No GPU: the starter models are fast enough, large models are slow.")
+        yield Check("hardware", OK, _bfloat16_sentence(any(device.get("bfloat16") for device in devices)))
+
+
+def _bfloat16_sentence(has_instructions: bool) -> str:
+    if has_instructions:
+        return "The CPU has instructions for bfloat16: a model's test finds out whether that is quicker than float32."
+    return "The CPU has no instructions for bfloat16: models compute in float32."
 
 
 def probe_devices(composition: "CompositionRoot") -> list[Mapping[str, Any]]:

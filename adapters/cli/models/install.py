@@ -284,6 +284,8 @@ async def _report_smoke_tests(client: ModelClient, loaded: LoadedConfig, status:
             print_note(f"Test image generated in {test['seconds']:.1f} s: {path}")
         elif not test["has_picture"]:
             print_note(f"Test answer generated in {test['seconds']:.1f} s: {test['text']}")
+        for note in test["notes"]:
+            print_note(note)
     return str(path) if path else None
 
 

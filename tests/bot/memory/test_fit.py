@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bot.memory.fit import MachineSpec, estimate_fit, recommend_presets
+from bot.memory.fit import MachineSpec, estimate_fit, model_requirements, recommend_presets
+from bot.memory.residency import BFLOAT16_NOTE
 from composition.settings import shipped_models
 
 PRESETS = {name: spec for name, spec in shipped_models().items() if not spec.enabled}
@@ -108,3 +109,22 @@ def test_the_parts_of_a_preset_add_up_to_its_memory(name):
     total = sum(spec.components_mb.values()) + spec.activation_mb + spec.vae_decode_mb
     assert total == pytest.approx(spec.memory_mb, rel=0.06)
     assert sum(spec.components_mb.values()) < spec.ram_mb
+
+
+@pytest.mark.parametrize("name", ["sd15-lcm", "blip2-opt-2-7b"])
+def test_on_a_cpu_a_model_that_its_trial_found_quicker_in_bfloat16_needs_half_the_memory_and_says_so(name):
+    spec = PRESETS[name]
+    quick = replace(spec, capabilities={"dtype": "bfloat16"})
+    full, half = (model_requirements(one, has_accelerator=False).cpu_formats for one in (spec, quick))
+
+    assert [number_format for number_format, _ in full] == ["float32", "bfloat16"]
+    assert half == full[1:]
+    assert estimate_fit(spec, machine(0, 64)).notes == ()
+    assert estimate_fit(quick, machine(0, 64)).notes == (BFLOAT16_NOTE,)
+
+
+def test_a_gpus_format_says_nothing_about_the_cpu():
+    spec = PRESETS["blip2-opt-2-7b"]
+    quick = replace(spec, capabilities={"dtype": "bfloat16"})
+
+    assert model_requirements(quick, has_accelerator=True) == model_requirements(spec, has_accelerator=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from adapters.cli.doctor.data import find_database
+from adapters.cli.doctor.system import check_hardware
 from adapters.web import WebSettings
 from bot.errors import ConfigError
 from bot.models import ModelRegistry
@@ -335,3 +336,18 @@ def test_the_database_file_is_the_one_of_the_url(url, path, tmp_path):
     from pathlib import Path
 
     assert find_database(url, Path("/data")) == (Path(path) if path else None)
+
+
+@pytest.mark.parametrize(
+    ("devices", "sentence"),
+    [
+        ([{"name": "cpu", "kind": "cpu", "memory_mb": 1, "bfloat16": True}], "has instructions for bfloat16"),
+        ([{"name": "cpu", "kind": "cpu", "memory_mb": 1}], "models compute in float32"),
+        ([{"name": "cuda:0", "kind": "cuda", "memory_mb": 1, "bfloat16": True}], ""),
+    ],
+)
+def test_on_a_machine_without_a_gpu_doctor_says_whether_bfloat16_can_be_quicker(devices, sentence):
+    said = [check.sentence for check in check_hardware(devices)]
+
+    assert any(sentence in one for one in said)
+    assert any("bfloat16" in one for one in said) is bool(sentence)

@@ -1,0 +1,183 @@
+"""A model's trial on a CPU is repeated in bfloat16; where that is quicker, `dtype = "auto"` is bfloat16 from then on.
+
+Only processors that multiply bfloat16 numbers are asked, since others emulate it, many times slower. float32 stays
+unless much time is saved, because bfloat16 costs images some levels, which the trial reports. Demo models keep float32.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy
+
+from bot.error_texts import USES_BFLOAT16
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
+from bot.ports import Measurement, Task
+from inference.engine.base import Engine
+from inference.hardware.probe import has_bfloat16
+from inference.ipc import child
+from inference.ipc.messages import PackedError, RawImage, TaskResult
+
+FORMAT = "format"
+"""What is measured, as `Measurement.what`: a step in a trial; its `backend` is the number format."""
+FULL, HALF = "float32", "bfloat16"
+MIN_GAIN = 0.1
+"""bfloat16 must save at least this part of a step."""
+NEVER_S = 3600.0
+"""Recorded as the seconds of a step in bfloat16 that failed."""
+TASKS = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING})
+
+
+def has_bfloat16_instructions() -> bool:
+    """Whether this processor multiplies bfloat16 numbers. Imports torch."""
+    import torch
+
+    return has_bfloat16(torch)
+
+
+def may_choose_format(model: ModelSpec, device: str) -> bool:
+    """Whether its number format is chosen by measuring."""
+    is_plain = model.dtype == "auto" and model.backend == "torch" and model.quantize in ("auto", "none")
+    return device == "cpu" and is_plain and not model.demo and bool(TASKS & set(model.tasks))
+
+
+def choose_format(measurements: Iterable[Measurement]) -> str:
+    """By what trials of the model have measured, the latest last; empty: nothing."""
+    seconds = {one.backend: one.seconds for one in measurements if one.what == FORMAT}
+    if not {FULL, HALF} <= seconds.keys():
+        return ""
+    return HALF if seconds[HALF] <= (1 - MIN_GAIN) * seconds[FULL] else FULL
+
+
+@dataclass
+class TrialRun:
+    """What a trial's run made. `step_s`: the quickest step but the first, which warms up."""
+
+    images: dict[int, RawImage] = field(default_factory=dict)
+    result: TaskResult = field(default_factory=TaskResult)
+    step_s: float = 0.0
+
+    def end(self, result: TaskResult, step_times_s: Sequence[float]) -> None:
+        self.result, self.step_s = result, min(step_times_s[1:] or step_times_s, default=0.0)
+
+    def levels_from(self, other: "TrialRun") -> int:
+        """The largest difference of any value of the images, of 255."""
+        pairs = ((self.images[index], other.images[index]) for index in self.images.keys() & other.images.keys())
+        return max((_levels(one, two) for one, two in pairs), default=0)
+
+
+def _levels(one: RawImage, two: RawImage) -> int:
+    if len(one.pixels) != len(two.pixels):
+        return 255
+    values = (numpy.frombuffer(image.pixels, numpy.uint8).astype(numpy.int16) for image in (one, two))
+    return int(numpy.abs(next(values) - next(values)).max())
+
+
+@dataclass
+class FormatTrial:
+    """One task, in float32 and then in bfloat16. The parent gets the images of the first run."""
+
+    full: TrialRun = field(default_factory=TrialRun)
+    half: TrialRun | None = None
+
+    @property
+    def run(self) -> TrialRun:
+        """The one that is going on."""
+        return self.half or self.full
+
+    @property
+    def is_repeating(self) -> bool:
+        return self.half is not None
+
+    def result(self) -> TaskResult:
+        """Of the first run, with a note if bfloat16 will be used."""
+        if self.half is None or choose_format(self.measurements("", "")) != HALF:
+            return self.full.result
+        found = f"{self.full.step_s / self.half.step_s:.1f}x"
+        if self.full.images:
+            found += f", {self.half.levels_from(self.full)}/255"
+        return replace(self.full.result, notes=(*self.full.result.notes, USES_BFLOAT16.format(words=found)))
+
+    def measurements(self, device: str, model: str) -> list[Measurement]:
+        """None if a run had no steps. A second run that failed is never chosen."""
+        half_s = (self.half.step_s if self.half is not None else 0.0) or NEVER_S
+        seconds: Mapping[str, float] = {FULL: self.full.step_s, HALF: half_s} if self.full.step_s else {}
+        return [
+            Measurement(
+                device=device, model=model, dtype="", shape="", batch_size=1, what=FORMAT, seconds=one, backend=name
+            )
+            for name, one in seconds.items()
+        ]
+
+
+class FormatCache(Protocol):
+    """Of the model cache, what trials of formats need."""
+
+    def __getitem__(self, name: str) -> Engine: ...
+
+    def load_model(self, model: ModelSpec, *, busy: frozenset[str]) -> PackedError | None: ...
+
+    def load_in(self, model: ModelSpec, dtype: str) -> PackedError | None: ...
+
+    def trial_measurements(self, name: str) -> Sequence[Measurement]: ...
+
+    def remember(self, measured: Measurement) -> None: ...
+
+
+class FormatTrials:
+    """The trials that run. `report`: called with a task's id and a measurement."""
+
+    def __init__(self, models: FormatCache, device: str, report: Callable[[str, Measurement], None]) -> None:
+        self._models = models
+        self._device = device
+        self._report = report
+        self._trials: dict[str, FormatTrial] = {}
+
+    def start(self, task: Task) -> None:
+        """Watch the task if it is one that is to be repeated: a trial, not yet measured, in float32 on a CPU."""
+        name = task.model.name
+        is_open = task.is_trial and task.task in TASKS and may_choose_format(task.model, self._device)
+        if (
+            is_open
+            and self._models[name].capabilities.get("dtype") == FULL
+            and not choose_format(self._models.trial_measurements(name))
+            and has_bfloat16_instructions()
+        ):
+            self._trials[task.id] = FormatTrial()
+
+    def forget(self, task_id: str) -> None:
+        self._trials.pop(task_id, None)
+
+    def is_repeating(self, task_id: str) -> bool:
+        """Whether the task is in its second run, whose images and errors are not for the parent."""
+        return task_id in self._trials and self._trials[task_id].is_repeating
+
+    def keep_image(self, task_id: str, image: RawImage) -> None:
+        """Keep an image for the comparison."""
+        if task_id in self._trials:
+            self._trials[task_id].run.images[image.index] = image
+
+    def end_run(self, task: Task, result: TaskResult, step_times_s: Sequence[float]) -> TaskResult | None:
+        """A run has ended: the task's result, or None, if it has started once more, in bfloat16."""
+        trial = self._trials.get(task.id)
+        if trial is None:
+            return result
+        trial.run.end(result, step_times_s)
+        if not trial.is_repeating and trial.full.step_s:
+            trial.half = TrialRun()
+            try:
+                if self._models.load_in(task.model, HALF) is None:
+                    self._models[task.model.name].add_task(task)
+                    return None
+            except Exception as error:  # the first run has succeeded
+                child.log("info", "A model does not run in bfloat16", model=task.model.name, error=str(error)[:300])
+        return self.end(task)
+
+    def end(self, task: Task) -> TaskResult:
+        """The result of the first run. The model is then loaded in the format that was quicker."""
+        trial = self._trials.pop(task.id)
+        for measurement in trial.measurements(self._device, task.model.name):
+            self._report(task.id, measurement)
+            self._models.remember(measurement)
+        self._models.load_model(task.model, busy=frozenset())
+        return trial.result()
