@@ -1,6 +1,7 @@
 """Finds the quickest way to compute a denoiser's passes on this device, with a whole image for each: attention kernels,
 then compiled blocks. What changes the image by more than its limit, or fails, is not used."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
@@ -29,6 +30,8 @@ from inference.ipc import child
 
 MAX_STEPS = 4
 """Steps of each image: the first warms up, or compiles."""
+MAX_TRIAL_S = 180.0
+"""Nothing further is tried if its image would end later: slow models have their whole trial in a job's time."""
 MAX_LEVELS, MAX_LEVELS_HALF = 1, 4
 """How far a value of the image may be off, of 256 levels. In half precision, compiled blocks round fewer times than
 uncompiled ones: neither image is the exact one. Attention kernels get one level in each format."""
@@ -54,19 +57,29 @@ class TimedImage:
 Paint = Callable[[], TimedImage]
 
 
-def try_execution(execution: DenoiserExecution, paint: Paint) -> list[CostSample]:
+def try_execution(
+    execution: DenoiserExecution, paint: Paint, clock: Callable[[], float] = time.monotonic
+) -> list[CostSample]:
     """Leaves the quickest choices in use; returns what was measured. Raises: what painting on plain torch raises."""
     if len(execution.kernels) < 2 and not execution.can_try_compile:
         return []
     execution.kernel = execution.kernels[0]
     execution.stop_compiling()  # compiled blocks keep the kernel that they were compiled with
+    started_at = clock()
     try:
         plain = paint()
     except UntriableImage:
         execution.start_as_configured()
         return []
+    image_s = clock() - started_at
+
+    def has_time() -> bool:
+        return clock() - started_at + image_s <= MAX_TRIAL_S
+
     seconds = {execution.kernel.name: plain.pass_s}
     for kernel in execution.kernels[1:]:
+        if not has_time():
+            break
         execution.kernel = kernel
         image = _try_image(paint, kernel.name)
         is_good = image is not None and execution.kernel is kernel and image.levels_from(plain) <= MAX_LEVELS
@@ -74,7 +87,7 @@ def try_execution(execution: DenoiserExecution, paint: Paint) -> list[CostSample
     execution.kernel = execution.fastest_kernel(seconds)
     execution.start_as_configured()
     samples = [CostSample(what=ATTENTION, batch_size=1, seconds=one, backend=name) for name, one in seconds.items()]
-    if execution.can_try_compile:
+    if execution.can_try_compile and has_time():
         samples += _try_compiling(execution, paint, plain, seconds[execution.kernel.name])
     return samples
 

@@ -1,5 +1,7 @@
 """The trial of attention kernels and compiled blocks: the quickest that changes no image is used from then on."""
 
+import itertools
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,13 +56,13 @@ def tried(monkeypatch):
     kernels: list[AttentionKernel] = []
 
     def run(
-        ways: dict[str, Way], *, dtype: torch.dtype = torch.float32, **settings: Any
+        ways: dict[str, Way], *, dtype: torch.dtype = torch.float32, clock: Any = time.monotonic, **settings: Any
     ) -> tuple[DenoiserExecution, dict[tuple[str, str], float], Painter]:
         kernels[:] = [AttentionKernel(name) for name in ways if name != "compiled"]
         model = make_model("tiny", **({"compile": "auto" if "compiled" in ways else "off"} | settings))
         execution = DenoiserExecution(model, Denoiser().to(dtype), "cuda:0")
         painter = Painter(execution, ways)
-        samples = {(one.what, one.backend): one.seconds for one in try_execution(execution, painter)}
+        samples = {(one.what, one.backend): one.seconds for one in try_execution(execution, painter, clock)}
         return execution, samples, painter
 
     return run
@@ -122,6 +124,18 @@ def test_the_owners_choice_is_not_tried(tried):
     assert off.compiled is None
     assert painter.painted == ["native", "good"]
     assert {what for what, _ in samples} == {"attention"}
+
+
+@pytest.mark.parametrize(("image_s", "tried_ways"), [(1.0, 4), (60.0, 2), (100.0, 1), (500.0, 1)])
+def test_a_slow_models_trial_ends_in_time(tried, image_s, tried_ways):
+    clock = iter(itertools.count(0.0, image_s))  # each look at the clock is an image later
+    execution, samples, painter = tried(
+        {"native": Way(9.0), "one": Way(8.0), "two": Way(7.0), "compiled": Way(6.0)}, clock=lambda: next(clock)
+    )
+
+    assert len(painter.painted) == tried_ways
+    assert len(samples) == tried_ways + (tried_ways == 4)
+    assert execution.kernel.name in painter.painted
 
 
 def test_where_there_is_no_choice_nothing_is_painted():
