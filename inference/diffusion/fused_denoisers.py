@@ -4,6 +4,7 @@ The server makes their builds for the sets that are used most (bot/usecases/fuse
 an image asks for such a set and there is memory for one more denoiser. Every other set runs on torch, with its LoRAs.
 """
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -97,6 +98,7 @@ class FusedDenoisers:
         except Exception as error:  # the libraries raise many types for a damaged file
             name, detail = self._model.name, str(error)[:500]
             child.log("warning", "A build with LoRAs cannot be opened: torch serves them", model=name, error=detail)
+            self._checked_at[loras] = math.inf
             return
         self._stamps[loras] = stamp
         self._opened[loras] = self._base.with_graph(graph)

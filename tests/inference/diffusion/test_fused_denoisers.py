@@ -232,6 +232,16 @@ def test_a_set_without_a_build_is_looked_for_again_after_a_while(opened):
     assert opened.looked_for == [named("none")] * 2
 
 
+def test_a_build_that_cannot_be_opened_is_not_tried_again(opened, monkeypatch):
+    monkeypatch.setattr(fused_denoisers, "open_graph", lambda *_: 1 / 0)
+    for now in (0.0, 100.0):
+        opened.clock.now = now
+        opened.denoisers.prepare(named("a"), frozenset())
+
+    assert opened.looked_for == [named("a")]
+    assert opened.denoisers.get(named("a")) is None
+
+
 def test_a_build_is_closed_when_a_file_of_its_set_was_replaced(opened, tmp_path):
     path = tmp_path / "ink.safetensors"
     path.write_bytes(b"one")

@@ -1,8 +1,12 @@
 """How a child measures the time of a task."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from inference.worker.loop import RunningTask
+from inference.engine.base import CostSample
+from inference.ipc.messages import Init
+from inference.worker.loop import RunningTask, WorkerLoop
 from tests.inference.support import make_task
 
 
@@ -33,6 +37,24 @@ def test_overhead_is_measured_against_the_tasks_share_of_its_steps():
 
 def test_overhead_is_reported_per_image():
     assert make_running(0.5, 0.5, overhead_s=3.0, count=3).overhead_s == pytest.approx(1.0)
+
+
+def test_what_a_trial_has_tried_has_no_shape_and_does_not_stand_for_its_steps():
+    running = make_running(3.0, 0.5, 0.5)
+    running.shape = "8x8"
+    tried = CostSample(what="attention", batch_size=1, seconds=0.1, backend="native_flash")
+    models = SimpleNamespace(dtype_of=lambda _: "bfloat16")
+    loop = WorkerLoop.__new__(WorkerLoop)
+    loop._init, loop._models, loop._running = Init(device="cuda:0", engine_factory=""), models, {}
+    loop._engine_for = lambda _: SimpleNamespace(cost_samples=lambda _: [tried])
+
+    found = {one.what: one for one in loop._measurements_of(running)}
+
+    assert {what: (one.shape, one.backend) for what, one in found.items()} == {
+        "step": ("8x8", "torch"),
+        "job": ("8x8", "torch"),
+        "attention": ("", "native_flash"),
+    }
 
 
 def test_a_task_without_a_step_is_all_overhead():
