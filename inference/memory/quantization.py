@@ -1,6 +1,7 @@
 """Weights in fewer bits than the model's number format, with optional libraries.
 
 8 bits: torchao; each output channel has its own scale, and activations are not quantized, which works on every device.
+Models that answer in text have layers of their own on processors that multiply 8-bit numbers (`int8_layers.py`).
 4 bits: NF4 of bitsandbytes, for text encoders and language models. fp8: Diffusers' layerwise casting stores the weights
 of a denoiser as 8-bit floats and casts them for each call; cards that multiply such floats do, if the owner chose fp8.
 """
@@ -17,12 +18,15 @@ from torch import nn
 
 from bot.memory.placement import PlacementPlan
 from bot.memory.weights import EIGHT_BIT, FOUR_BIT, FP8
+from inference.memory.int8_layers import Int8Linear
 from inference.memory.planner import NOT_CAST, is_quantizable
 
 _NOISY_LOGGERS = ("torchao", "torch.utils._pytree", "bitsandbytes")
 """Loggers that at import report missing kernels which are not used here."""
 _STORAGE = torch.float8_e4m3fn
 _LARGEST = torch.finfo(_STORAGE).max
+_ITSELF = ""
+"""The name of a module that is a layer, which cannot be replaced in itself."""
 _NOT_CAST = (*NOT_CAST, "lora_")
 
 
@@ -47,7 +51,7 @@ def quantize_to_4bit(module: nn.Module) -> int:
     with _muted():
         from bitsandbytes.nn import Linear4bit, Params4bit
 
-        names = _quantizable_layers(module)
+        names = _quantizable_layers(module) - {_ITSELF}
         for name in names:
             layer = module.get_submodule(name)
             weight = layer.weight.data
@@ -91,15 +95,29 @@ def quantize_to_dynamic_fp8(module: nn.Module) -> int:
     return len(names)
 
 
+def quantize_to_int8(module: nn.Module) -> int:
+    """Replace its large layers by layers that multiply 8-bit numbers; returns their number."""
+    names = _quantizable_layers(module) - {_ITSELF}
+    for name in names:
+        module.set_submodule(name, Int8Linear(module.get_submodule(name)))
+    return len(names)
+
+
 def quantize_planned(
-    components: Mapping[str, nn.Module], plan: PlacementPlan, *, has_dynamic_fp8: bool = False
+    components: Mapping[str, nn.Module],
+    plan: PlacementPlan,
+    *,
+    has_dynamic_fp8: bool = False,
+    has_fast_int8: bool = False,
 ) -> None:
     """Give the components the formats of the plan. LoRAs must be fused into the weights before."""
     for name, placement in plan.placements.items():
         component = components.get(name)
         if component is None:
             continue
-        if placement.weights == EIGHT_BIT:
+        if placement.weights == EIGHT_BIT and has_fast_int8:
+            quantize_to_int8(component)
+        elif placement.weights == EIGHT_BIT:
             quantize_module(component)
         elif placement.weights == FOUR_BIT:
             quantize_to_4bit(component)
