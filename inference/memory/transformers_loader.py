@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
 from inference.checkpoints.resolve import require_safetensors
+from inference.memory.int8_layers import has_fast_int8
 from inference.memory.offload import ComponentOffloader
 from inference.memory.planner import MemoryPlan, choose_plan
 from inference.memory.precision import dtype_for, planned_dtype
@@ -66,7 +67,7 @@ def place_module(module: Any, plan: MemoryPlan, device: str) -> None:
     """Put its components where the plan says."""
     module.eval()
     components = dict(module.named_children())
-    quantize_planned(components, plan.plan)
+    quantize_planned(components, plan.plan, has_fast_int8=has_fast_int8(device))
     module.offloader = ComponentOffloader(module, components, plan, device)
 
 
