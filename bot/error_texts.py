@@ -13,7 +13,7 @@ from bot.options import clean_excerpt
 from bot.problem_texts.collection_problems import COLLECTION_PROBLEMS
 from bot.problem_texts.image_problems import IMAGE_PROBLEMS
 from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MANY_CODES, LinkRefused, TooManyCodes
-from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, MODEL_PROBLEMS
+from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, IN_BFLOAT16, MODEL_PROBLEMS
 from bot.problem_texts.people_problems import BLOCKED_PERSON, PEOPLE_PROBLEMS
 from bot.problem_texts.region_problems import REGION_PROBLEMS
 
@@ -360,9 +360,6 @@ NOT_SEEN = N_("Not in the picture, so it was left out: {words}")
 READ_AS = N_("The demo model only knows things on a ground, so it was told: {words}")
 ENLARGED_FIRST = N_("Enlarged first by: {words}")
 TAGS_LEFT_OUT = N_("These tags have no effect and were left out: {words}")
-USES_BFLOAT16 = N_(
-    "bfloat16 is quicker here than float32 and will be used (speed, largest difference of a pixel's value): {words}"
-)
 UNCHECKED = N_(
     "This picture was not checked for adult content: the safety checker isn't installed. "
     "(Admins: `easel models use NAME` installs it with any model.)"
@@ -374,17 +371,14 @@ _PLAIN_NOTES = frozenset(
     )
 )
 
-_NOTES_WITH_WORDS = (
-    *(UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN, READ_AS, ENLARGED_FIRST, USES_BFLOAT16),
-)
-
 
 def format_note(note: str, locale: str = "en") -> str:
     """An engine's note in the person's language."""
     translate = translator(locale)
     if note in _PLAIN_NOTES:
         return translate(note)
-    for template in _NOTES_WITH_WORDS:
+    known = (UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN, READ_AS, ENLARGED_FIRST, IN_BFLOAT16)
+    for template in known:
         start = template.removesuffix("{words}")
         if note.startswith(start):
             return translate(template).format(words=note.removeprefix(start))

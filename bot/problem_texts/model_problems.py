@@ -100,3 +100,8 @@ MODEL_PROBLEMS: Mapping[str, str] = {
         "folder installs it."
     ),
 }
+
+IN_BFLOAT16 = N_(
+    "bfloat16 is quicker here than float32 and will be used (speed, largest difference of a pixel's value): {words}"
+)
+"""A note of a model's trial."""

@@ -1,11 +1,11 @@
 """How many more tasks a device can run, and of which models. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from bot.models import ModelSpec
-from bot.ports import KEPT_FREE
+from bot.ports import KEPT_FREE, Offer
 from inference.settings import PoolSettings
 
 
@@ -57,3 +57,21 @@ class DeviceCapacity:
         memory_mb = model.memory_mb + sum(self.models[name].memory_mb for name in in_use if name in self.models)
         limit_mb = self.settings.loaded_models_mb
         return len(in_use) < self.settings.max_loaded_models and (not limit_mb or memory_mb <= limit_mb)
+
+    def to_offer(self, device: str, offered: Set[str], since_load_s: float) -> Offer | None:
+        """For these models; None: it can run no further task of them."""
+        names = frozenset(name for name in offered if self.slots_for(self.models[name]))
+        deferred = frozenset(name for name in offered if not self.can_load(self.models[name]))
+        if not names:
+            return None
+        return Offer(
+            device=device,
+            models=names,
+            loaded=names & self.loaded,
+            spare=names & self.spare_models,
+            full=frozenset(self.models) - names - deferred,
+            deferred=deferred,
+            free_slots=self.free_slots,
+            is_idle=not self.tasks.total(),
+            since_load_s=since_load_s,
+        )

@@ -82,21 +82,8 @@ class WorkerSupervisor:
     def offer(self, reserved: Iterable[str] = ()) -> Offer | None:
         """The further tasks it can run beside the running and reserved ones; None: no more."""
         capacity = self._capacity().with_reserved(reserved)
-        names = frozenset(model.name for model in self._models if capacity.slots_for(model))
-        if not self._is_ready() or not names:
-            return None
-        deferred = frozenset(model.name for model in self._models if not capacity.can_load(model))
-        return Offer(
-            device=self.name,
-            models=names,
-            loaded=names & capacity.loaded,
-            spare=capacity.spare_models,
-            full=frozenset(capacity.models) - names - deferred,
-            deferred=deferred,
-            free_slots=capacity.free_slots,
-            is_idle=not capacity.tasks.total(),
-            since_load_s=self._clock() - self._loaded_at,
-        )
+        names = {model.name for model in self._models}  # without those that were removed while they run
+        return capacity.to_offer(self.name, names, self._clock() - self._loaded_at) if self._is_ready() else None
 
     def can_run(self, task: Task) -> bool:
         capacity = self._capacity()

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy
 
-from bot.error_texts import USES_BFLOAT16
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Measurement, Task
+from bot.problem_texts.model_problems import IN_BFLOAT16
 from inference.engine.base import Engine
 from inference.hardware.probe import has_bfloat16
 from inference.ipc import child
@@ -96,7 +96,7 @@ class FormatTrial:
         found = f"{self.full.step_s / self.half.step_s:.1f}x"
         if self.full.images:
             found += f", {self.half.levels_from(self.full)}/255"
-        return replace(self.full.result, notes=(*self.full.result.notes, USES_BFLOAT16.format(words=found)))
+        return replace(self.full.result, notes=(*self.full.result.notes, IN_BFLOAT16.format(words=found)))
 
     def measurements(self, device: str, model: str) -> list[Measurement]:
         """None if a run had no steps. A second run that failed is never chosen."""

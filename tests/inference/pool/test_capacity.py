@@ -60,6 +60,14 @@ def test_nothing_is_spare_on_a_device_without_slots_to_spare(capacity):
     assert capacity.spare_models == frozenset()
 
 
+def test_a_model_that_was_removed_while_it_runs_is_not_offered():
+    offer = make_capacity("fox", slots={"fox": 8, "owl": 8}).to_offer("cpu", {"owl", "bat"}, 1.0)
+
+    assert offer is not None
+    assert (offer.models, offer.spare) == ({"owl", "bat"}, {"owl"})
+    assert make_capacity("fox", max_tasks=1).to_offer("cpu", {"owl"}, 1.0) is None
+
+
 def test_the_number_of_tasks_of_a_device_is_limited():
     assert free_slots(make_capacity("fox", "fox", max_tasks=3)) == {"fox": 1, "owl": 1, "bat": 1}
 

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bot.error_texts import USES_BFLOAT16, format_note
+from bot.error_texts import format_note
 from bot.models import IMAGE_TO_TEXT, IMAGE_UPSCALING, VISUAL_QUESTION_ANSWERING
 from bot.ports import Measurement
+from bot.problem_texts.model_problems import IN_BFLOAT16
 from inference.engine.base import ImageReady
 from inference.hardware.probe import has_bfloat16
 from inference.ipc import messages
@@ -110,7 +111,7 @@ def test_what_is_quicker_is_used_from_then_on_and_the_difference_is_reported(eng
     assert engine.loads == ["auto", "bfloat16"]
     assert [image.pixels[:3] for image in child.sent.events(messages.RawImage)] == [b"\x10\x10\x10"]
     [note] = ended.outcome.notes
-    assert note.startswith(USES_BFLOAT16.removesuffix("{words}"))
+    assert note.startswith(IN_BFLOAT16.removesuffix("{words}"))
     assert note.endswith(" 2.0x, 2/255")
     assert {one.dtype for one in child.sent.events(Measurement) if one.what == "step"} == {"float32", "bfloat16"}
     assert [one.backend for one in child.sent.events(Measurement) if one.what == "format"] == ["float32", "bfloat16"]
@@ -238,7 +239,7 @@ def test_a_run_without_steps_decides_nothing():
 
 
 def test_the_note_is_translated_like_others():
-    note = USES_BFLOAT16.format(words="1.8x, 3/255")
+    note = IN_BFLOAT16.format(words="1.8x, 3/255")
 
     assert format_note(note) == note
 
