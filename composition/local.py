@@ -90,6 +90,11 @@ class Composition:
 
         return library_version(backend)
 
+    def has_compiler(self) -> bool:
+        from inference.backends.compilers import has_compiler
+
+        return has_compiler()
+
     def probe_devices(self) -> Mapping[str, Any]:
         from inference.hardware.devices import probe_devices
 

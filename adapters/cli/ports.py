@@ -95,6 +95,9 @@ class CompositionRoot(Protocol):
     def library_version(self, backend: str) -> str:
         """Of a backend's library; empty: it is not installed."""
 
+    def has_compiler(self) -> bool:
+        """Whether a C++ compiler is installed, which torch.compile needs."""
+
     def probe_devices(self) -> Mapping[str, Any]:
         """Probe the devices in a short-lived child process.
 

@@ -6,8 +6,6 @@ weights and signature.
 """
 
 import os
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,6 +15,7 @@ import torch
 import torch._dynamo
 
 from inference.backends.builds import builds_dir
+from inference.backends.compilers import has_compiler
 
 COMPILER = "inductor"
 """Torch's name of what compiles the graphs."""
@@ -49,14 +48,6 @@ def compile_problem(module: Any, device: str) -> str:
     if kind == "cuda" and find_spec("triton") is None:
         return NO_TRITON
     return "" if has_compiler(cpp=kind == "cpu") else NO_COMPILER
-
-
-def has_compiler(*, cpp: bool) -> bool:
-    """Whether a compiler is installed for C++, or for C, which Triton calls."""
-    if sys.platform == "win32":
-        return shutil.which("cl") is not None
-    names = (os.environ.get("CXX", ""), "g++", "clang++") if cpp else (os.environ.get("CC", ""), "gcc", "clang")
-    return any(name and shutil.which(name) for name in names)
 
 
 def repeated_blocks(module: Any) -> list[torch.nn.Module]:

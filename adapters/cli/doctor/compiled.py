@@ -47,6 +47,9 @@ def describe_builds(composition: "CompositionRoot", loaded: "LoadedConfig") -> l
 
 def _check_model(composition: "CompositionRoot", spec: ModelSpec, states: Sequence[BuildState]) -> Iterator[Check]:
     """What to know about the builds of one model; nothing if it has none and needs none."""
+    if spec.compile == "on" and not composition.has_compiler():
+        sentence = f"{spec.name} runs uncompiled, because torch.compile needs a C++ compiler: install g++ or clang"
+        yield Check("models", WARN, f'{sentence}, or set `compile` in its table to "off".')
     command = f"`{program_name()} models optimize {spec.name}"
     if spec.backend != TORCH:
         yield _check_backend(composition, spec, states, command)

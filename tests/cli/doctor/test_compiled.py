@@ -85,6 +85,14 @@ def test_builds_count_and_those_of_lost_models_are_named(results, data_dir):
     assert (WARN, f"gone is not configured any more: delete {data_dir / 'builds' / BUILD.key}.") in found
 
 
+@pytest.mark.parametrize(("setting", "has_compiler", "lines"), [("on", False, 1), ("on", True, 0), ("auto", False, 0)])
+def test_a_missing_compiler_is_named_where_the_owner_wants_it(results, monkeypatch, setting, has_compiler, lines):
+    monkeypatch.setattr(WithBuilds, "has_compiler", lambda _: has_compiler)
+    found = results(replace(PLAIN, compile=setting))
+
+    assert [(mark, "install g++" in sentence) for mark, sentence in found] == [(WARN, True)] * lines
+
+
 def test_a_model_without_builds_on_torch_has_no_line(results):
     assert results(PLAIN) == []
 

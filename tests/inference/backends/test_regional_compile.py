@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import Flux2Transformer2DModel, UNet2DConditionModel, ZImageTransformer2DModel
 
-from inference.backends import regional_compile
+from inference.backends import compilers, regional_compile
 from inference.backends.regional_compile import (
     NO_BLOCKS,
     NO_COMPILER,
@@ -122,7 +122,7 @@ def test_a_failure_of_the_compiler_is_told_from_one_of_the_call(monkeypatch):
 def test_what_it_needs_on_a_device(monkeypatch, device, tools, packages, problem):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(regional_compile.shutil, "which", lambda name: name if name in tools else None)
+    monkeypatch.setattr(compilers.shutil, "which", lambda name: name if name in tools else None)
     monkeypatch.setattr(regional_compile, "find_spec", lambda name: name if name in packages else None)
 
     assert compile_problem(Stack(), device) == problem
@@ -131,7 +131,7 @@ def test_what_it_needs_on_a_device(monkeypatch, device, tools, packages, problem
 
 def test_a_compiler_of_the_owners_counts(monkeypatch):
     monkeypatch.setenv("CXX", "my-c++")
-    monkeypatch.setattr(regional_compile.shutil, "which", lambda name: name if name == "my-c++" else None)
+    monkeypatch.setattr(compilers.shutil, "which", lambda name: name if name == "my-c++" else None)
 
     assert compile_problem(Stack(), "cpu") == ""
 
