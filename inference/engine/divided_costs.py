@@ -13,7 +13,10 @@ from inference.engine.cost_model import RETRY_AFTER_PASSES, TOLERANCE, PassCostM
 PASS = "pass"
 """`Measurement.what` of a pass by all threads; those of other divisions begin with it."""
 HOPELESS = 1.5
-"""A division that takes this many times as long is not tried at larger sizes."""
+"""A division that takes this many times as long is given up after its first measurement: on a busy machine, threads
+that wait for one another can take ten times as long."""
+MAX_DELAY = 5.0
+"""What was slow is measured again after at most this many times `RETRY_AFTER_PASSES`."""
 PART_COUNTS = (2, 4, 8, 16)
 
 
@@ -93,7 +96,7 @@ class DividedPassCosts:
 
     def _quickest(self, possible: Iterable[PassDivision], limit: int, unit: int) -> PassDivision:
         """Of the measured ones; with fewer parts where that takes about as long."""
-        known = [one for one in possible if self._models[one].is_known()]
+        known = [one for one in possible if self._models[one].predict_seconds(unit) is not None]
         if not known:
             return WHOLE
         size = max(self._models[one].best_size(limit, one.parts * unit) for one in known)
@@ -105,15 +108,16 @@ class DividedPassCosts:
         """Once it may be quicker at this size; then again from time to time, the more rarely the slower it was."""
         best_s = self._models[best].predict_seconds(size)
         has_use = best.parts == 1 if division.parts == 1 else division.parts <= 2 * best.parts
-        if best_s is None or not self._models[best].is_known(size) or not (has_use or division == WHOLE):
+        if best_s is None or not (has_use or division == WHOLE):
             return False
         seconds = self._models[division].predict_seconds(size)
         if seconds is None:
             return True
-        if not self._models[division].is_known(size):
-            return seconds <= HOPELESS * best_s
+        is_hopeless = seconds > HOPELESS * best_s
+        if not is_hopeless and not self._models[division].is_known(size):
+            return True
         age = self._pass_count - self._measured_at[division]
-        if age < RETRY_AFTER_PASSES * max(1.0, seconds / best_s):
+        if age < RETRY_AFTER_PASSES * min(MAX_DELAY, max(1.0, seconds / best_s)):
             return False
         self._models[division] = PassCostModel()
         return True

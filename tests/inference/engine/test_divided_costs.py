@@ -109,3 +109,11 @@ def test_the_cost_of_one_image_is_not_that_of_divided_passes():
 
     assert costs.predict_seconds(2, unit=2) == pytest.approx(1.0)
     assert costs.predict_seconds(4, unit=2) == pytest.approx(1.0)
+
+
+def test_a_division_that_is_many_times_as_slow_is_given_up_after_two_passes():
+    costs = DividedPassCosts(threads=2)
+    true = OTHERS_COMPUTE | {WHOLE: seconds_by(3.0, 0.4)}
+    choices = [choice.division for choice in feed(costs, true, 100)]
+
+    assert choices.count(WHOLE) == 2
