@@ -171,7 +171,7 @@ def _new_installation(spec: ModelSpec, request: BuildRequest, report: BuildRepor
 def _make_request(spec: ModelSpec, backend: str, weights: str, precision: str) -> BuildRequest:
     """Raises: InvalidOption."""
     precision = _LONG_NAMES.get(precision, precision) or format_of(spec)
-    weights = weights or ("8bit" if spec.quantize == "8bit" else "none")
+    weights = weights.removeprefix("auto") or ("8bit" if spec.quantize == "8bit" else "none")
     for option, value, allowed in (
         ("backend", backend, BACKENDS),
         ("weights", weights, WEIGHTS),

@@ -14,6 +14,7 @@ from bot.runtime.lock import DataLock
 from bot.usecases import Request
 from composition.application import open_application
 from composition.settings import load_settings
+from inference.backends.builds import start_build
 from storage import open_storage
 from tests.application_fixture import make_config, open_test_application
 from tests.storage.factories import accept, make_origin
@@ -21,16 +22,18 @@ from tests.web.fake_pool import TestPool
 
 
 @pytest.mark.process
-async def test_at_startup_jobs_of_a_removed_model_fail(tmp_path):
+async def test_at_startup_jobs_of_a_removed_model_fail_and_half_made_builds_are_deleted(tmp_path):
     loaded = load_settings(environ={"EASEL_DATA_DIR": str(tmp_path)})
     loaded = replace(loaded, models=ModelRegistry({}))
     async with open_storage(loaded.settings["storage"], tmp_path) as storage:
         ann = await storage.people.identify_account("web", "ann", "Ann")
         [job] = await accept(storage, ann)
+    start_build(tmp_path / "builds")
 
     with DataLock(tmp_path) as lock:
         async with open_application(loaded, secret=lock.secret, engines="tests.inference.engines:build") as application:
             assert (await application.storage.jobs.get_job(job.id, ann.id)).state is JobState.FAILED
+    assert list((tmp_path / "builds").iterdir()) == []
 
 
 TOKENS = {"discord": "DISCORD_TOKEN", "telegram": "TELEGRAM_BOT_TOKEN"}

@@ -23,6 +23,12 @@ class OptimizeRequest:
     as_json: bool = False
 
     @property
+    def options(self) -> str:
+        """As they are typed, but for the name."""
+        given = {"backend": self.backend, "weights": self.weights, "precision": self.precision}
+        return "".join(f" --{name} {value}" for name, value in given.items() if value not in ("", "openvino"))
+
+    @property
     def body(self) -> Body:
         names = ("backend", "weights", "precision", "switch")
         return {name: getattr(self, name) for name in names}
@@ -49,7 +55,7 @@ async def optimize_model(
         question = f"Run {status['title']} on {built['backend']} from now on?"
         if may_switch and confirm is not None and confirm(question):
             status = await _optimize(client, replace(request, switch=True))
-        print_line(_describe_result(status, was_asked=confirm is not None))
+        print_line(_describe_result(status, request, was_asked=confirm is not None))
     return 0
 
 
@@ -92,7 +98,7 @@ def describe_levels(report: Body) -> str:
     )
 
 
-def _describe_result(status: Body, *, was_asked: bool) -> str:
+def _describe_result(status: Body, request: OptimizeRequest, *, was_asked: bool) -> str:
     built, title, name = status["optimization"], status["title"], status["name"]
     report, backend = built["report"], built["backend"]
     if built["is_applied"]:
@@ -100,7 +106,7 @@ def _describe_result(status: Body, *, was_asked: bool) -> str:
         return f"{title} runs on {backend}, {report['gain']:.1f} times as fast as on torch. {back}"
     if not report["is_better"]:
         return f"{title} stays on torch: {backend} is not better on this machine ({report['gain']:.1f} times as fast)."
-    hint = "" if was_asked else f" `{program_name()} models optimize {name} --yes` switches to it."
+    hint = "" if was_asked else f" `{program_name()} models optimize {name}{request.options} --yes` switches to it."
     return f"{title} stays on torch; {backend} is {report['gain']:.1f} times as fast here.{hint}"
 
 

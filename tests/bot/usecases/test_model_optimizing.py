@@ -134,6 +134,14 @@ async def test_a_build_that_is_not_better_is_not_used(env, report):
     assert env.builds.stored == {}
 
 
+async def test_weights_are_the_models_unless_asked_for(env):
+    env.models.add_model(replace(FOX, quantize="8bit"))
+    await finished(env, weights="auto")
+    await finished(env, weights="none")
+
+    assert [request.weights for request in env.builds.made] == ["8bit", "none"]
+
+
 async def test_other_formats_promise_no_levels(env):
     env.builds.report = replace(FASTER, levels=7)
 

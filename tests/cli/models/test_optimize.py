@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from adapters.cli.client import http_models
-from adapters.cli.models import install
+from adapters.cli.models import install, optimize
 from bot.errors import ModelRefused
+from composition.settings import ROOT
 from tests import model_manager_fixture as fixture
 from tests.cli.app_fixture import serving
 
@@ -71,6 +72,33 @@ def test_a_person_at_the_terminal_is_asked(call, data_dir, builds, monkeypatch, 
     assert asked == ["Run paint on openvino from now on?"]
     assert ('dtype = "bfloat16"' in settings(data_dir)) is answer
     assert ("stays on torch" in result.out) is not answer
+
+
+DOCUMENTED = replace(
+    fixture.FASTER,
+    backend_mb=180,
+    speeds=tuple(
+        fixture.RowSpeed(*one)
+        for one in ((1, 0.065, 0.056), (2, 0.061, 0.0308), (4, 0.084, 0.0683), (8, 0.212, 0.1927))
+    ),
+)
+
+
+def test_the_documented_output_is_what_it_prints(call, builds, monkeypatch):
+    monkeypatch.setattr(optimize, "program_name", lambda: "easel")
+    builds.report = DOCUMENTED
+    result = call("models", "optimize", "paint")
+
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    printed = [line for line in result.err.splitlines() if line.startswith(("Memory", "Largest"))]
+    for line in (*result.out.splitlines(), *printed):
+        assert line.replace("paint", "starter-image") in page
+
+
+def test_the_hint_repeats_the_options(call, builds):
+    out = call("models", "optimize", "paint", "--backend", "onnx", "--precision", "bfloat16").out
+
+    assert "models optimize paint --backend onnx --precision bfloat16 --yes` switches to it." in out
 
 
 def test_a_slower_build_asks_nothing(call, data_dir, builds, monkeypatch):

@@ -2,7 +2,11 @@
 
 import asyncio
 import os
+import subprocess
+import sys
+import time
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from bot.errors import ModelRefused
@@ -91,6 +95,31 @@ async def test_cancelling_ends_the_process_and_leaves_nothing(client, monkeypatc
         await running
 
     seconds_until_exit(started[0].pid)
+    assert folders(client) == []
+
+
+KILLED_PARENT = """
+import asyncio, sys
+from pathlib import Path
+from inference.backends.builder_client import BuilderClient
+from tests.inference.backends.test_builder_client import collect
+client = BuilderClient(Path(sys.argv[1]), module="tests.inference.backends.stand_in_builder")
+asyncio.run(collect(client, "hangs"))
+"""
+
+
+def test_the_process_ends_with_a_killed_server_and_what_it_left_is_deleted_at_the_next_start(client):
+    server = subprocess.Popen([sys.executable, "-c", KILLED_PARENT, str(client.folder)])
+    while not client.folder.exists() or not list(client.folder.glob("*/graph.xml")):
+        time.sleep(0.02)
+    children = [child.pid for child in psutil.Process(server.pid).children()]
+    server.kill()
+    server.wait()
+
+    assert children
+    for pid in children:
+        seconds_until_exit(pid)
+    assert client.remove_unfinished() == 1
     assert folders(client) == []
 
 
