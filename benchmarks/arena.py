@@ -5,8 +5,8 @@ threads that work on the same pass wait for each other at every layer, and a sma
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,19 +59,20 @@ class Arena:
 async def open_arena(shape: ModelShape, peer_list: Sequence[Peer], threads: int) -> AsyncIterator[Arena]:
     """All contenders running and warmed up by a stream like those measured, from which ours learns its costs."""
     async with AsyncExitStack() as stack:
-        starting = [stack.enter_async_context(ours.start_pool(shape, threads))]
-        starting += [stack.enter_async_context(peers.start_peer(peer, shape, threads)) for peer in peer_list]
+        sides: list[AbstractAsyncContextManager[Contender]] = [ours.start_pool(shape, threads)]
+        sides += [peers.start_peer(peer, shape, threads) for peer in peer_list]
+        starting = (stack.enter_async_context(side) for side in sides)
         started = await asyncio.gather(*starting, return_exceptions=True)  # so those that did start are stopped
         for contender in started:
             if isinstance(contender, BaseException):
                 raise contender
-        contenders = {one.name: one for one in started if not isinstance(one, BaseException)}
+        contenders: dict[str, Contender] = {one.name: one for one in started if not isinstance(one, BaseException)}
         for contender in contenders.values():
             await run_stream(contender, workload.all_different(_WARM_UP, 0, shape.size))
         yield Arena(shape, contenders, threads)
 
 
-Measure = Callable[[Arena, bool], Awaitable[dict[str, Any]]]
+Measure = Callable[[Arena, bool], Coroutine[Any, Any, dict[str, Any]]]
 """A benchmark over the contenders of an arena; True: quick, once and with fewer requests."""
 
 
