@@ -114,11 +114,15 @@ def test_seamless_and_plain_images_compile_the_same_blocks(folder):
     assert compiled._execution.compile_count > 0
 
 
-def test_passes_that_compile_teach_no_costs(folder):
-    engine = engine_of(folder, compile="on")
-    loop, typical = engine._step_loop, []
-    charge = loop._charge
-    loop._charge = lambda *args, is_typical: (typical.append(is_typical), charge(*args, is_typical=is_typical))
+def test_passes_that_compile_teach_no_costs(folder, monkeypatch):
+    engine, typical = engine_of(folder, compile="on"), []
+    charge = engine._step_loop._charge
+
+    def record(*args: Any, is_typical: bool) -> None:
+        typical.append(is_typical)
+        charge(*args, is_typical=is_typical)
+
+    monkeypatch.setattr(engine._step_loop, "_charge", record)
 
     paint(engine, make_task(options=OPTIONS | {"steps": 4}))
 
@@ -168,7 +172,7 @@ def test_blocks_that_something_else_computes_or_moves_are_not_compiled(blocker):
 
 
 def test_a_denoiser_that_is_moved_later_is_compiled_no_longer():
-    execution = make_execution("on")
+    execution: Any = make_execution("on")
     assert execution.compiled is not None
 
     execution.block_compiling(STREAMED)

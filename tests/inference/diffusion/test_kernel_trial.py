@@ -37,7 +37,8 @@ class Painter:
     """Paints by a table: by kernel, and "compiled"."""
 
     def __init__(self, execution: DenoiserExecution, ways: dict[str, Way]) -> None:
-        self.execution, self.ways, self.painted = execution, ways, []
+        self.execution, self.ways = execution, ways
+        self.painted: list[str] = []
 
     def __call__(self) -> TimedImage:
         name = "compiled" if self.execution.compiled is not None else self.execution.kernel.name

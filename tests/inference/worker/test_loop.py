@@ -1,6 +1,7 @@
 """How a child measures the time of a task."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -44,8 +45,8 @@ def test_what_a_trial_has_tried_has_no_shape_and_does_not_stand_for_its_steps():
     running.shape = "8x8"
     tried = CostSample(what="attention", batch_size=1, seconds=0.1, backend="native_flash")
     models = SimpleNamespace(dtype_of=lambda _: "bfloat16")
-    loop = WorkerLoop.__new__(WorkerLoop)
-    loop._init, loop._models, loop._running = Init(device="cuda:0", engine_factory=""), models, {}
+    loop: Any = WorkerLoop.__new__(WorkerLoop)
+    loop._init, loop._models = Init(device="cuda:0", engine_factory=""), models
     loop._engine_for = lambda _: SimpleNamespace(cost_samples=lambda _: [tried])
 
     found = {one.what: one for one in loop._measurements_of(running)}
