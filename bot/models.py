@@ -239,7 +239,7 @@ class ModelSpec(ModelSettings):
     @property
     def is_local(self) -> bool:
         """It is a folder or file on this machine, not `org/name` on a hub."""
-        return not REPO.fullmatch(self.repo)
+        return not REPO.fullmatch(self.repo) or self.repo.endswith(GGUF_SUFFIX)
 
     @property
     def is_gguf(self) -> bool:

@@ -53,6 +53,7 @@ class FakeHub:
         self.inspected: list[Any] = []
         self.free, self.licence, self.kind = 100 * 2**30, "apache-2.0", "StableDiffusionPipeline"
         self.missing = True
+        self.prequantized = ""
         self.civitai_file = CivitaiFile(
             title="Ink v2", page="https://civitai.test/models/1", file="Ink_v2.safetensors", url="", size=7,
             sha256="a" * 64, trigger_words=("ink drawing",),
@@ -66,8 +67,9 @@ class FakeHub:
             raise self.errors["inspect_repo"]
         file = HubFile(path="model.safetensors", size=100 * MB, is_cached=not self.missing)
         return RepoListing(
-            ref=ref, commit=COMMIT, files=(file,), licence=self.licence, class_name=self.kind, free_bytes=self.free
-        )
+            ref=ref, commit=COMMIT, files=(file,), licence=self.licence, class_name=self.kind, free_bytes=self.free,
+            prequantized=self.prequantized,
+        )  # fmt: skip
 
     async def download(self, listing):
         for done in (40 * MB, 100 * MB):

@@ -122,7 +122,8 @@ async def get_test_image(name: str, context: ContextDep) -> Response:
 async def add_model(request: Request, context: ContextDep) -> dict[str, Any]:
     """Add a hub repository (`org/name`), a link to Civitai, or a folder or file on the server's machine."""
     body = await read_json(request, AddModelBody)
-    added = await context.usecases.catalogue.add_model(body.source, name=body.name, file=body.file)
+    said = body.model_dump(exclude={"source"})
+    added = await context.usecases.catalogue.add_model(body.source, **said)
     if isinstance(added, ModelSpec):
         return {"model": spec_body(added)}
     return {"addition": addon_body(added)}

@@ -1,7 +1,7 @@
 """Schemas of the REST bodies, as shown by OpenAPI. Unknown fields are refused."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
@@ -58,6 +58,13 @@ class PictureBody(_StrictBody):
 
 class ExportBody(_StrictBody):
     jobs: list[str] | None = Field(None, description="Null, without pictures: all jobs", max_length=MAX_EXPORTED)
+    pictures: list[PictureBody] = Field(default_factory=list, max_length=MAX_EXPORTED)
+
+
+class EraseBody(_StrictBody):
+    jobs: list[str] = Field(
+        default_factory=list, description="Jobs with all of their pictures", max_length=MAX_EXPORTED
+    )
     pictures: list[PictureBody] = Field(default_factory=list, max_length=MAX_EXPORTED)
 
 
@@ -365,6 +372,8 @@ class AddModelBody(BaseModel):
     source: str
     name: str = ""
     file: str = ""
+    base_model: str = ""
+    weights: Literal["auto", "none", "8bit", "4bit", "fp8"] = "auto"
 
 
 class ProblemInfo(BaseModel):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from bot.memory.weights import EIGHT_BIT, FOUR_BIT, FP8, has_bitsandbytes, has_gguf, has_torchao, supports_fp8
 from bot.models import IMAGE_TASKS, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelSpec
 
+KERNEL_REPO, KERNEL_VERSION = "rootonchair/nunchaku-lite-kernels", 2
+"""Where Diffusers 0.42 takes SVDQuant's kernels from."""
 GGUF, SVDQUANT = "gguf", "svdquant"
 """Formats in which a denoiser's files are quantized already."""
 _TEXT_TASKS = frozenset((IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING))

@@ -10,6 +10,7 @@ from bot.commands import COMMANDS, Command
 from bot.errors import EaselError, EngineError, ModelRefused, StorageFull, UserError
 from bot.jobs import ImageRef, Media
 from bot.memory.fit import format_gib
+from bot.memory.format_check import KERNEL_REPO, format_problem, installed_support
 from bot.models import (
     IMAGE_TO_IMAGE,
     REPO,
@@ -35,12 +36,27 @@ SMOKE_TEST_SEED = 7
 
 
 def required_repos(spec: ModelSpec) -> list[RepoRef]:
-    """The hub repos that a model needs: its own, those of its LoRAs and that of its detector."""
-    own = [RepoRef(repo=spec.repo, revision=spec.revision, variant=spec.variant, file=spec.file)]
+    """The hub repos that a model needs: its own, that of a `.gguf` file's other components, those of its LoRAs, that of
+    its detector, and the kernels that its owner allowed."""
+    own = [] if spec.is_local else [_own_repo(spec)]
+    if spec.is_gguf and REPO.fullmatch(spec.base_model) and not spec.base_model.startswith("models/"):
+        own.append(RepoRef(repo=spec.base_model, without_denoiser=True))
+    if spec.allow_hub_kernels:
+        own.append(RepoRef(repo=KERNEL_REPO, is_kernel=True))
     own += dict.fromkeys(ref for kind in spec.controls if (ref := _control_repo(spec, kind)) is not None)
     detector = [spec.detector] if REPO.fullmatch(spec.detector) and not spec.detector.startswith("models/") else []
     loras = [RepoRef(repo=repo, file=file) for repo, file in map(split_repo_file, spec.loras) if REPO.fullmatch(repo)]
     return [*own, *loras, *(RepoRef(repo=repo) for repo in detector)]
+
+
+def refuse_lacking_format(spec: ModelSpec, own_repo: RepoListing) -> None:
+    """Before anything is downloaded. Raises: ModelRefused: its number format cannot run here."""
+    if problem := format_problem(spec, installed_support(), own_repo.prequantized, own_repo.precision):
+        raise ModelRefused(spec.display_name, "weights", detail=problem)
+
+
+def _own_repo(spec: ModelSpec) -> RepoRef:
+    return RepoRef(repo=spec.repo, revision=spec.revision, variant=spec.variant, file=spec.file)
 
 
 def _control_repo(spec: ModelSpec, kind: str) -> RepoRef | None:

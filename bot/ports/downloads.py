@@ -9,12 +9,18 @@ from typing import Protocol
 @dataclass(frozen=True, kw_only=True)
 class RepoRef:
     """A repo `org/name` with the `revision` (a commit or branch; "": the default branch), `variant` and `file` to use,
-    as in `ModelSettings`."""
+    as in `ModelSettings`.
+
+    `without_denoiser`: the weights of its denoiser are not needed. `is_kernel`: it is compiled code, which the owner
+    allowed, and not a model.
+    """
 
     repo: str
     revision: str = ""
     variant: str = ""
     file: str = ""
+    without_denoiser: bool = False
+    is_kernel: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,8 @@ class RepoListing:
         rejected_files: weights that are skipped because of their format; there are safetensors instead.
         class_name: named by the model's index or config, such as "StableDiffusionPipeline", or identified from a
             single-file model; empty if unknown.
+        prequantized: "svdquant" if its denoiser's files are; `precision`: "int4" or "nvfp4".
+        base_model: of a `.gguf` file: the repo with its other components; empty if unknown.
         variant: of the weights found; may differ from the requested one.
         cache: the folder that the files are stored in; it has `free_bytes` of free space.
     """
@@ -49,6 +57,9 @@ class RepoListing:
     is_gated: bool = False
     rejected_files: tuple[str, ...] = ()
     class_name: str = ""
+    base_model: str = ""
+    prequantized: str = ""
+    precision: str = ""
     variant: str = ""
     cache: str = ""
     free_bytes: int = 0

@@ -48,14 +48,15 @@ class CheckpointInfo:
     """The result of identifying a folder or file.
 
     Attributes:
-        kind: "diffusers", "blip2", "single-file", "gguf", "map", "segmenter", "upscaler", "control", "lora", "inversion",
-            "classifier" or "unknown".
+        kind: "diffusers", "blip2", "single-file", "gguf", "map", "segmenter", "upscaler", "control", "lora",
+            "inversion", "classifier" or "unknown".
         class_name: from its index or config.
         family: "sd15", "sd21", "sdxl", ...; empty if unknown.
         tasks: the Hub's tags of the tasks that it supports.
         size_mb: size of its weights, MiB.
         defaults: suitable values for keys of `ModelSettings`.
         reason: why it is "unknown", in a few words; why a LoRA cannot be used, as the end of "it ...".
+        prequantized: "gguf" or "svdquant", if its denoiser's files are quantized; else "".
         spellings: names of a textual inversion inside its file.
     """
 
@@ -67,6 +68,7 @@ class CheckpointInfo:
     size_mb: int = 0
     defaults: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    prequantized: str = ""
     spellings: tuple[str, ...] = ()
 
 

@@ -32,7 +32,13 @@ DOWNLOAD_PROBLEMS: Mapping[str, str] = {
     "damaged": N_("{detail} of {repo} was corrupt twice and has been discarded: run this again later."),
     "offline": N_("HF_HUB_OFFLINE is set, and {repo} is not in the cache: unset it to download."),
     "no_weights": N_("{repo} has no safetensors weights, only {detail}, which can run code and are refused."),
-    "no_file": N_("{repo} has no safetensors file {detail}: check the name on its page."),
+    "no_file": N_("{repo} has no safetensors or GGUF file {detail} that can be read: check the name on its page."),
+    "no_kernels": N_("{repo} has no kernels for this machine's torch and GPU: use a .gguf file or the plain model."),
+    "no_kernels_library": N_(
+        "{repo} needs the package kernels: `.venv/bin/uv pip install -e '.[kernels]'` in Easel's folder installs it."
+    ),
+    "unknown_gguf": N_("{repo} cannot be used: it is a {detail}, which Easel cannot run yet."),
+    "which_gguf": N_("{repo} has several .gguf files; choose one with --file: {detail}."),
     "which_file": N_("{repo} has several files; choose one with --file: {detail}."),
     "twice": N_("{repo} is already being downloaded."),
     "no_model": N_("{repo} is not a supported model: it has neither model_index.json nor config.json."),
@@ -69,7 +75,8 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "taken": N_("There is already a model called {model}: choose another name, or remove that one first."),
     "damaged": N_("{model} is not a model that can be loaded: {detail}."),
     "no_file": N_(
-        "{model} was not found: give a hub repo (org/name), a link to Civitai, a folder, or a .safetensors file."
+        "{model} was not found: give a hub repo (org/name), a link to Civitai, a folder, or a .safetensors or .gguf "
+        "file."
     ),
     "pickle": N_("{model} does not hold plain weights, so it was not read: get the model as a .safetensors file."),
     "pickle_size": N_("{model} is larger than {detail} MiB: get the model as a .safetensors file."),
@@ -94,6 +101,10 @@ MODEL_PROBLEMS: Mapping[str, str] = {
         "{model} is a control ({detail}), which fits no model here: add a model of its family first."
     ),
     "addon": N_("{model} cannot be used: it {detail}."),
+    "weights": N_("{model} cannot be used so: {detail}."),
+    "base_model": N_(
+        "{model} has only a denoiser: add it with --base-model and the repo or folder of the whole model that it is of."
+    ),
     "build": N_("{model} stays on torch: {detail}."),
     "no_backend": N_(
         "{model} stays on torch: {detail} is not installed. `.venv/bin/uv pip install -e '.[{detail}]'` in Easel's "

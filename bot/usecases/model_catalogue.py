@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import EaselError, ModelRefused
+from bot.memory.format_check import format_problem, installed_support
 from bot.model_install.addon_files import PEFT_WEIGHTS, default_name
 from bot.model_install.installer import download_repo, required_repos
 from bot.model_install.owner_config import write_config
-from bot.models import REPO, ModelRegistry, ModelSpec
+from bot.models import GGUF_SUFFIX, REPO, ModelRegistry, ModelSpec
 from bot.ports import (
     CheckpointInfo,
     CivitaiRef,
@@ -62,10 +63,14 @@ class ModelCatalogue:
         """The installed LoRAs and textual inversions."""
         return self.files.list_addons()
 
-    async def add_model(self, source: str, *, name: str = "", file: str = "") -> ModelSpec | PromptAddon:
+    async def add_model(
+        self, source: str, *, name: str = "", file: str = "", base_model: str = "", weights: str = "auto"
+    ) -> ModelSpec | PromptAddon:
         """Add a preset for `org/name`, a folder or a single-file model; copy a LoRA or textual inversion.
 
-        `file`: the file to use of a repo. A model on the Hub is only inspected, one at Civitai is downloaded.
+        `file`: the file to use of a repo. `base_model`: the repo or folder of a `.gguf` file's other components.
+        `weights`: the model's number format, as `ModelSettings.quantize`. A model on the Hub is only inspected, one at
+        Civitai is downloaded.
 
         Raises: ModelRefused, DownloadFailed, StorageFull.
         """
@@ -82,6 +87,7 @@ class ModelCatalogue:
                 raise control_refusal(str(path), info, self.registry)
             if info.kind in ADDON_KINDS:
                 return await self._store_addon(path, info, name or default_name(path))
+            info = _with_settings(info, base_model, weights)
             return self._add_preset(await self._free_name(name or path.stem), info, str(path))
         if (ref := self.downloads.civitai_ref(source)) is not None:
             return await self._add_from_civitai(replace(ref, file=file), name)
@@ -96,7 +102,9 @@ class ModelCatalogue:
             await self._free_addon_name(requested)
             return await self._download_addon(listing, requested)
         known = {"licence": listing.licence, "download_mb": round(listing.total_bytes / 2**20), "file": file}
-        info = replace(info, defaults={**info.defaults, **known})
+        known |= {"base_model": listing.base_model}
+        info = replace(info, defaults={**info.defaults, **known}, prequantized=listing.prequantized)
+        info = _with_settings(info, base_model, weights)
         return self._add_preset(await self._free_name(requested), info, source)
 
     async def _add_converted(self, path: Path, requested: str) -> ModelSpec:
@@ -158,11 +166,12 @@ class ModelCatalogue:
             **({"variant": info.variant} if info.variant else {}),
             "enabled": False,
         }
-        write_config(lambda: self.owner_config.enable_model(name, table, ()))
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
         }
         spec = ModelSpec(name=name, **values)
+        _refuse_impossible(spec, info.prequantized)
+        write_config(lambda: self.owner_config.enable_model(name, table, ()))
         self.registry.add_preset(spec)
         return spec
 
@@ -264,6 +273,21 @@ class ModelCatalogue:
         return sum([await self.downloads.delete_repo(repo) for repo in sorted(repos - needed)])
 
 
+def _with_settings(info: CheckpointInfo, base_model: str, weights: str) -> CheckpointInfo:
+    """With what the owner said beside the source."""
+    said = {"base_model": base_model, "quantize": "" if weights == "auto" else weights}
+    return replace(info, defaults={**info.defaults, **{key: value for key, value in said.items() if value}})
+
+
+def _refuse_impossible(spec: ModelSpec, prequantized: str) -> None:
+    """Raises: ModelRefused: it lacks its other components, or a library; `models use` asks for kernels."""
+    if spec.is_gguf and not spec.base_model:
+        raise ModelRefused(spec.name, "base_model")
+    support = replace(installed_support(), kernels=True)
+    if problem := format_problem(replace(spec, allow_hub_kernels=True), support, prequantized):
+        raise ModelRefused(spec.name, "weights", detail=problem)
+
+
 def _model_name(requested: str) -> str:
     """Of a name without any ASCII letter or digit a short hash, which is the same each time; empty without letters."""
     name = re.sub(r"[^a-z0-9]+", "-", requested.casefold())[:MAX_NAME].strip("-")
@@ -285,6 +309,6 @@ def _readable_path(source: str) -> Path | None:
     if os.path.isdir(path):
         is_readable = os.access(path, os.R_OK | os.X_OK)
     else:
-        is_known = path.endswith(".safetensors") or path.lower().endswith(UPSCALER_PICKLES)
+        is_known = path.endswith((".safetensors", GGUF_SUFFIX)) or path.lower().endswith(UPSCALER_PICKLES)
         is_readable = is_known and os.path.exists(path) and os.access(path, os.R_OK)
     return Path(path).resolve() if is_readable else None

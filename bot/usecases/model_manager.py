@@ -18,7 +18,7 @@ from bot import error_texts
 from bot.errors import EaselError, ModelRefused
 from bot.jobs import Media
 from bot.memory.fit import FitEstimate, MachineSpec, estimate_fit
-from bot.model_install.installer import Installer, SmokeTest, failure_reason, required_repos
+from bot.model_install.installer import Installer, SmokeTest, failure_reason, refuse_lacking_format, required_repos
 from bot.model_install.owner_config import write_config
 from bot.models import InstallProgress, ModelRegistry, ModelSpec
 from bot.ports import (
@@ -138,9 +138,11 @@ class ModelManager:
         """Inspects the repos of a model on a hub. Raises: ModelRefused, DownloadFailed."""
         spec = self.models.require(name)
         fit = estimate_fit(spec, await self.machine_spec())
-        if spec.is_local:
+        repos = self._required_repos(spec)
+        if not repos:
             return InstallTerms(spec=spec, fit=fit)
-        listings = [await self.downloads.inspect_repo(ref) for ref in self._required_repos(spec)]
+        listings = [await self.downloads.inspect_repo(ref) for ref in repos]
+        refuse_lacking_format(spec, listings[0])
         return InstallTerms(
             spec=spec,
             listings=tuple(listings),
@@ -151,7 +153,7 @@ class ModelManager:
         )
 
     def _required_repos(self, spec: ModelSpec) -> list[RepoRef]:
-        return [*required_repos(spec), *(() if spec.demo else self.extra_repos)]
+        return [*required_repos(spec), *(() if spec.demo or spec.is_local else self.extra_repos)]
 
     def status(self, name: str) -> Installation | None:
         """The model's latest installation since startup."""
@@ -300,7 +302,7 @@ class ModelManager:
     def _pin_commit(self, spec: ModelSpec, listings: Sequence[RepoListing]) -> ModelSpec:
         """Enable the model at the downloaded commit, which protects it from later changes on the hub."""
         own_repo = next(iter(listings), None)
-        if own_repo is None:
+        if own_repo is None or spec.is_local:
             return replace(spec, enabled=True)
         return replace(spec, enabled=True, revision=own_repo.commit, variant=own_repo.variant)
 

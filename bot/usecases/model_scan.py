@@ -14,6 +14,7 @@ from pathlib import Path
 from bot import error_texts
 from bot.errors import ModelRefused, UserError
 from bot.model_install.addon_files import default_name
+from bot.models import GGUF_SUFFIX
 from bot.usecases.model_catalogue import UPSCALER_PICKLES, ModelCatalogue, as_utf8
 
 MAX_FILES, MAX_FOLDERS = 5000, 20_000
@@ -87,7 +88,7 @@ async def _adopt(catalogue: ModelCatalogue, weights: "_Weights", known: dict[Pat
     try:
         kind, name, family = await _adopt_under_free_name(catalogue, weights)
     except UserError as refused:
-        is_odd = isinstance(refused, ModelRefused) and refused.problem == "kind"
+        is_odd = isinstance(refused, ModelRefused) and refused.problem == "kind" and weights.path.suffix != GGUF_SUFFIX
         reason = (is_odd and _role_of(weights.relative)) or error_texts.explain(refused)
         return ScannedFile(path=relative, outcome=SKIPPED, reason=reason)
     except OSError as error:
@@ -176,11 +177,11 @@ def _reason_not_to_read(weights: _Weights) -> str:
     if as_utf8(str(weights.path)) != str(weights.path):
         return "Its path is not in UTF-8: rename it."
     suffix = weights.path.suffix
-    return _format_reason(suffix) if weights.is_file and suffix != _SAFETENSORS else ""
+    return _format_reason(suffix) if weights.is_file and suffix not in (_SAFETENSORS, GGUF_SUFFIX) else ""
 
 
 def _format_reason(suffix: str) -> str:
-    if suffix in (".gguf", ".onnx"):
+    if suffix == ".onnx":
         return f"Easel does not load {suffix} files."
     if suffix.casefold() in (".sft", _SAFETENSORS):
         return "Easel reads safetensors by the ending .safetensors: rename the file."

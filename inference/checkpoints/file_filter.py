@@ -8,12 +8,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bot.errors import DownloadFailed
+from bot.memory.components import ComponentRole, component_role
 from bot.model_install.addon_files import PEFT_CONFIG, PEFT_WEIGHTS
+from bot.models import GGUF_SUFFIX
 from bot.ports import RepoRef
 
 WEIGHTS_SUFFIX = ".safetensors"
 REFUSED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".msgpack", ".onnx", ".gguf")
-"""Formats that are never loaded; several of them can run code."""
+"""Formats that are not loaded unless one file is asked for by name, a `.gguf`; several of the others can run code."""
 INDEX, CONFIG = "model_index.json", "config.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 ENCODER_FOLDER = "image_encoder"
@@ -49,7 +51,7 @@ def select_files(ref: RepoRef, paths: Iterable[str], index: Mapping[str, Any] | 
     safe = sorted(path for path in paths if is_safe_path(path))
     refused = tuple(path for path in safe if path.endswith(REFUSED_SUFFIXES))
     if ref.file:
-        if ref.file not in safe or not ref.file.endswith(WEIGHTS_SUFFIX):
+        if ref.file not in safe or not ref.file.endswith((WEIGHTS_SUFFIX, GGUF_SUFFIX)):
             raise DownloadFailed(ref.repo, "no_file", detail=ref.file)
         return FileSelection((ref.file, *_image_encoder_files(ref.file, safe)))
     if index is not None:
@@ -59,7 +61,9 @@ def select_files(ref: RepoRef, paths: Iterable[str], index: Mapping[str, Any] | 
     else:
         weights = _single_file(ref, safe, refused)
         selected, variant = [*weights, *(_image_encoder_files(weights[0], safe) if weights else ())], ""
-    if not any(path.endswith(WEIGHTS_SUFFIX) for path in selected):
+    if not ref.without_denoiser and not any(path.endswith(WEIGHTS_SUFFIX) for path in selected):
+        if quantized := [path for path in safe if path.endswith(GGUF_SUFFIX)]:
+            raise DownloadFailed(ref.repo, "which_gguf", detail=", ".join(quantized[:6]))
         formats = ", ".join(sorted({PurePosixPath(path).suffix for path in refused})) or "no weights at all"
         raise DownloadFailed(ref.repo, "no_weights", detail=formats)
     return FileSelection(tuple(selected), variant, refused)
@@ -68,12 +72,17 @@ def select_files(ref: RepoRef, paths: Iterable[str], index: Mapping[str, Any] | 
 def _pipeline_files(ref: RepoRef, safe: list[str], index: Mapping[str, Any]) -> tuple[list[str], str]:
     """Diffusers' layout: the index, and the configs and weights of each component that it names."""
     by_component = {name: [path for path in safe if path.startswith(f"{name}/")] for name in component_names(index)}
-    found = [{variant_of(path) for path in paths if path.endswith(WEIGHTS_SUFFIX)} for paths in by_component.values()]
+    skipped = [name for name in by_component if ref.without_denoiser and component_role(name) is ComponentRole.DENOISER]
+    found = [
+        {variant_of(path) for path in paths if path.endswith(WEIGHTS_SUFFIX)}
+        for name, paths in by_component.items()
+        if name not in skipped
+    ]
     variant = choose_variant(found, ref.variant)
     selected = [INDEX]
-    for paths in by_component.values():
+    for name, paths in by_component.items():
         selected += [path for path in paths if _is_config(path)]
-        selected += _select_weights(paths, variant or "")[0]
+        selected += [] if name in skipped else _select_weights(paths, variant or "")[0]
     return sorted(set(selected)), variant or ""
 
 

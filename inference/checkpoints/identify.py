@@ -10,10 +10,13 @@ from types import MappingProxyType
 from typing import Any
 
 from bot.errors import ModelRefused
+from bot.memory.format_check import GGUF
 from bot.model_install.addon_files import PEFT_CONFIG, read_adapter_config
+from bot.model_install.gguf_header import GgufHeader, read_gguf_header
 from bot.model_install.model_headers import DamagedModelFile, WeightsHeader, read_header, read_json_object
 from bot.models import (
     DEPTH_ESTIMATION,
+    GGUF_SUFFIX,
     IMAGE_SEGMENTATION,
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
@@ -25,7 +28,7 @@ from bot.models import (
     ZERO_SHOT_IMAGE_CLASSIFICATION,
 )
 from bot.ports import CheckpointInfo
-from inference.checkpoints import control_layout, lora_layout, upscaler_layout
+from inference.checkpoints import control_layout, gguf_layout, lora_layout, upscaler_layout
 from inference.checkpoints.file_filter import (
     CONFIG,
     INDEX,
@@ -34,6 +37,7 @@ from inference.checkpoints.file_filter import (
     component_names,
     variant_of,
 )
+from inference.checkpoints.prequantized import read_prequantized
 
 _CODE_SUFFIXES = (".py", ".pyc", ".so")
 _IMAGE_TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
@@ -133,7 +137,7 @@ def identify_class(class_name: str) -> CheckpointInfo:
 
 
 def identify_path(path: Path) -> CheckpointInfo:
-    """Identify a folder in Diffusers' or Transformers' layout, or one `.safetensors` file.
+    """Identify a folder in Diffusers' or Transformers' layout, or one `.safetensors` or `.gguf` file.
 
     Raises: ModelRefused: it is damaged, could run code, or contains no safetensors.
     """
@@ -157,6 +161,7 @@ def _identify_folder(folder: Path) -> CheckpointInfo:
     if info.kind == "control":
         info = identify_shapes({name: shape for path in weights for name, shape in _read_header(path).shapes.items()})
     size = sum(path.stat().st_size for path in weights)
+    info = replace(info, prequantized=read_prequantized(folder).method)
     return _with_size(info, size, _find_variant(folder, weights, index))
 
 
@@ -202,13 +207,32 @@ def _refusal(path: Path, error: Exception) -> ModelRefused:
 
 
 def _identify_file(path: Path) -> CheckpointInfo:
+    if path.suffix == GGUF_SUFFIX:
+        return _with_size(identify_gguf(_read_gguf_header(path), path.name), path.stat().st_size)
     if path.suffix != ".safetensors":
-        raise ModelRefused(path.name, "damaged", detail="only .safetensors files can be loaded")
+        raise ModelRefused(path.name, "damaged", detail="only .safetensors and .gguf files can be loaded")
     header = _read_header(path)
     info = identify_shapes(header.shapes, header.metadata)
     if info.kind == "lora" and info.family in lora_layout.TRANSFORMER_FAMILIES and _is_scaled_by_peft(path):
         info = replace(info, reason=f"has its scale in {PEFT_CONFIG}, which Easel reads for Stable Diffusion only")
     return _with_size(info, path.stat().st_size)
+
+
+def _read_gguf_header(path: Path) -> GgufHeader:
+    """Raises: ModelRefused."""
+    try:
+        return read_gguf_header(path)
+    except (OSError, DamagedModelFile) as error:
+        raise _refusal(path, error) from error
+
+
+def identify_gguf(header: GgufHeader, name: str) -> CheckpointInfo:
+    """Identify a `.gguf` file of this name by its header; its other components come from `base_model`."""
+    layout = gguf_layout.read_gguf_layout(header.shapes, header.metadata, name)
+    if layout.problem:
+        return CheckpointInfo(kind="unknown", reason=layout.problem)
+    info = identify_class(layout.pipeline_class)
+    return replace(info, kind="gguf", prequantized=GGUF, defaults={**info.defaults, "base_model": layout.base_model})
 
 
 def _is_scaled_by_peft(path: Path) -> bool:

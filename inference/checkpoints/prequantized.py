@@ -11,8 +11,6 @@ from bot.model_install.model_headers import DamagedModelFile, read_json_object
 
 SVDQUANT_METHOD = "nunchaku_lite"
 """Source: `diffusers.quantizers.quantization_config.QuantizationMethod`."""
-KERNEL_REPO, KERNEL_REVISION = "rootonchair/nunchaku-lite-kernels", "v2"
-"""Where Diffusers 0.42 takes SVDQuant's kernels from."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ Only safetensors are ever loaded, never pickles and never code that comes with a
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from bot.errors import ModelUnavailable
-from bot.models import ControlSource, ModelSpec, split_repo_file
+from bot.models import GGUF_SUFFIX, ControlSource, ModelSpec, split_repo_file
 from bot.settings import hub_cache_dir
 from inference.checkpoints.file_filter import LORA_FILE
 from inference.ipc.environment import ROOT
@@ -22,11 +23,28 @@ def model_path(model: ModelSpec) -> Path:
     Raises: ModelUnavailable.
     """
     folder = (ROOT / Path(model.repo).expanduser()).resolve()
-    if folder.is_dir() or (folder.suffix == ".safetensors" and folder.is_file()):
+    if folder.is_dir() or (folder.suffix in (".safetensors", GGUF_SUFFIX) and folder.is_file()):
         return folder
     if model.is_local or model.repo.startswith("models/"):
         raise ModelUnavailable(model.name, f"{folder} does not exist")
     return cached_repo_path(model.repo, model.revision, model.name) / model.file
+
+
+def base_model_path(model: ModelSpec) -> Path:
+    """Of a `.gguf` file: the folder with its other components. Raises: ModelUnavailable."""
+    if not model.base_model:
+        raise ModelUnavailable(
+            model.name, "its table lacks base_model: the repo or folder with the text encoder and the VAE"
+        )
+    folder = model_path(replace(model, repo=model.base_model, revision="", file=""))
+    if not folder.is_dir():
+        raise ModelUnavailable(model.name, f"base_model must be a repo or a folder, {folder.name} is a file")
+    return folder
+
+
+def components_path(model: ModelSpec) -> Path:
+    """The folder or file with the components that are not in a `.gguf` file. Raises: ModelUnavailable."""
+    return base_model_path(model) if model.is_gguf else model_path(model)
 
 
 def cached_repo_path(repo: str, revision: str = "", model: str = "") -> Path:
@@ -75,6 +93,8 @@ def control_path(source: ControlSource, model: str) -> Path:
 
 def require_safetensors(model: ModelSpec, folder: Path) -> None:
     """Raises: ModelUnavailable, when there are no safetensors."""
+    if folder.suffix == GGUF_SUFFIX and folder.is_file():
+        folder = base_model_path(model)
     if not any(folder.rglob("*.safetensors")):
         others = sorted({path.suffix for path in folder.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt", ".pth")})
         refused = f", only {', '.join(others)}, which are refused" if others else ""

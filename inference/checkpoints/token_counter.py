@@ -18,7 +18,7 @@ from bot.model_install.model_headers import DamagedModelFile, read_json_object
 from bot.models import ModelSpec
 from bot.ports import TokenCount
 from bot.prompts.grammar import parse_chunks, plain_text
-from inference.checkpoints.resolve import model_path
+from inference.checkpoints.resolve import components_path
 
 log = structlog.get_logger()
 
@@ -80,12 +80,13 @@ class TokenizerFiles:
             return dict.fromkeys(texts)
 
     def _tokenizer_of(self, model: ModelSpec) -> _Tokenizer | None:
-        key = (model.name, model.repo, model.revision, model.file, str(model.capabilities.get("family", "")))
+        family = str(model.capabilities.get("family", ""))
+        key = (model.name, model.repo, model.revision, model.file, model.base_model, family)
         if key in self._loaded:
             self._loaded.move_to_end(key)
             return self._loaded[key]
         try:
-            tokenizer = _load(model_path(model), str(model.capabilities.get("family") or ""))
+            tokenizer = _load(components_path(model), str(model.capabilities.get("family") or ""))
         except (ModelUnavailable, DamagedModelFile, OSError):
             return None  # it may be installed later
         self._loaded[key] = tokenizer

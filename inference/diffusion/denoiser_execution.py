@@ -26,6 +26,7 @@ from inference.engine.base import TRIED
 from inference.engine.error_mapping import is_out_of_memory
 from inference.ipc import child
 from inference.memory.offload import offloader_of
+from inference.memory.quantization import dtype_of
 
 ATTENTION, COMPILE = TRIED
 """What is measured, as `Measurement.what`; its `backend` is the name of the kernel, or one of the next two."""
@@ -67,7 +68,7 @@ class DenoiserExecution:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self._denoiser.parameters()).dtype
+        return dtype_of(self._denoiser)
 
     @property
     def capabilities(self) -> Mapping[str, Any]:

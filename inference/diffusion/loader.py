@@ -2,20 +2,26 @@
 
 import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from diffusers import AutoencoderTiny, DiffusionPipeline, pipelines
+from diffusers.utils import constants as diffusers_constants
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
+from bot.memory.format_check import SVDQUANT
 from bot.memory.weights import FP8
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from inference.checkpoints.file_filter import unused_components
-from inference.checkpoints.resolve import lora_path, model_path, require_safetensors
+from inference.checkpoints.prequantized import read_prequantized
+from inference.checkpoints.resolve import base_model_path, lora_path, model_path, require_safetensors
+from inference.diffusion.gguf_file import base_variant, load_gguf_denoiser
 from inference.diffusion.lora import load_lora
 from inference.diffusion.pipeline_variants import text_to_image_class
 from inference.diffusion.processors import load_processors
@@ -40,7 +46,7 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     dtype = dtype_for(model, device)
     choice = choose_plan(model, folder, dtype, device)
     dtype = planned_dtype(choice.plan, dtype)
-    pipeline = load_single_file(model, folder, dtype) if folder.is_file() else _load_folder(model, folder, dtype)
+    pipeline = _load(model, folder, dtype)
     for lora in model.loras:
         _fuse_lora(pipeline, model, lora)
     _set_up_scheduler(pipeline, model)
@@ -65,7 +71,27 @@ def load_denoiser(model: ModelSpec, folder: Path, device: str, name: str, kind: 
     )
 
 
-def _load_folder(model: ModelSpec, folder: Path, dtype: Any) -> Any:
+def _load(model: ModelSpec, path: Path, dtype: Any) -> Any:
+    """The pipeline of a folder, of a single file, or of a `.gguf` file and its base model, in main memory."""
+    if model.is_gguf:
+        return _load_gguf(model, path, dtype)
+    if path.is_file():
+        return load_single_file(model, path, dtype)
+    if read_prequantized(path).method == SVDQUANT:
+        diffusers_constants.DIFFUSERS_TRUST_REMOTE_KERNELS = model.allow_hub_kernels
+    return _load_folder(model, path, dtype)
+
+
+def _load_gguf(model: ModelSpec, path: Path, dtype: Any) -> Any:
+    base = base_model_path(model)
+    index = _read_model_index(model, base)
+    denoiser = load_gguf_denoiser(model, path, base, index, dtype)
+    variant = base_variant(base, index, *denoiser)
+    return _load_folder(replace(model, variant=variant), base, dtype, denoiser)
+
+
+def _load_folder(model: ModelSpec, folder: Path, dtype: Any, given: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """`given`: components that are loaded already."""
     require_safetensors(model, folder)
     index = _read_model_index(model, folder)
     kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else text_to_image_class(index["_class_name"])
@@ -78,6 +104,7 @@ def _load_folder(model: ModelSpec, folder: Path, dtype: Any) -> Any:
         **_omit_missing_checker(index, folder),
         **dict.fromkeys(unused_components(index)),
         **load_processors(index, folder),
+        **given,
     )
     if IMAGE_TEXT_TO_IMAGE in model.tasks and not {"prompt", "image"} <= call_parameters(pipeline):
         raise ModelUnavailable(model.name, f"{index['_class_name']} does not edit images by instruction")

@@ -26,7 +26,7 @@ from inference.checkpoints.lora_layout import (
     read_layout,
 )
 from inference.diffusion.unet_names import original_to_diffusers
-from inference.memory.quantization import compute_dtype
+from inference.memory.quantization import compute_dtype, read_weight
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -127,12 +127,12 @@ def _key_of(component: str, module: str) -> str:
 def _factors(parts: Tensors, layer: torch.nn.Module, config: Mapping[str, Any], name: str) -> Factors:
     """Raises: UnsupportedLora: the shapes do not fit the layer, or the numbers are not finite."""
     parts = {parameter: tensor.float() for parameter, tensor in parts.items()}
-    weight: torch.Tensor = layer.weight
+    weight = _shaped_weight(layer)
     try:
         down, up = _scaled_factors(parts, layer, config, name)
         if parts.keys() & {"dora_scale", "magnitude"}:
             change = (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
-            down, up = _identity_factors(_decompose_weight(_plain_weight(weight), change, parts))
+            down, up = _identity_factors(_decompose_weight(_plain_weight(layer), change, parts))
         up = up.reshape(weight.shape[0], -1, *[1] * (weight.ndim - 2))
         bias = _like(layer, parts["diff_b"].reshape(weight.shape[0])) if "diff_b" in parts else None
         factors = Factors(_like(layer, down.reshape(-1, *weight.shape[1:])), _like(layer, up), bias)
@@ -153,7 +153,7 @@ def _scaled_factors(
     parts: Tensors, layer: torch.nn.Module, config: Mapping[str, Any], name: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Factors of the change, times alpha / rank."""
-    weight: torch.Tensor = layer.weight
+    weight = _shaped_weight(layer)
     match algorithm_of(parts):
         case "lora":
             down, up = _lora(parts, weight)
@@ -170,7 +170,7 @@ def _scaled_factors(
         case "ia3":
             is_input = bool(parts["on_input"].item())
             factor = parts["weight"].reshape((1, -1) if is_input else (-1, 1))
-            return _identity_factors(_plain_weight(weight) * (factor if weight.ndim == 2 else factor[:, :, None, None]))
+            return _identity_factors(_plain_weight(layer) * (factor if weight.ndim == 2 else factor[:, :, None, None]))
     return torch.zeros(1, weight[0].numel()), torch.zeros(weight.shape[0], 1)  # only the bias changes
 
 
@@ -249,14 +249,19 @@ def _identity_factors(change: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     return flat, torch.eye(rows)
 
 
-def _plain_weight(weight: torch.Tensor) -> torch.Tensor:
+def _shaped_weight(layer: torch.nn.Module) -> torch.Tensor:
+    """Its weight, or a tensor without values of the same shape where the weight is packed."""
+    weight: torch.Tensor = layer.weight
+    if isinstance(layer, torch.nn.Linear) and tuple(weight.shape) != (layer.out_features, layer.in_features):
+        return torch.empty((layer.out_features, layer.in_features), device="meta")
+    return weight
+
+
+def _plain_weight(layer: torch.nn.Module) -> torch.Tensor:
     """In float32 on the CPU. Raises: UnsupportedLora: an offloaded weight that is not in memory."""
-    if weight.is_meta:
+    if layer.weight.is_meta:
         raise UnsupportedLora("it needs the model's weights, which are streamed from the disk")
-    value = weight.detach()
-    if type(value) not in (torch.Tensor, torch.nn.Parameter):  # torchao's 8-bit weights
-        value = value.dequantize()
-    return value.float().cpu()
+    return read_weight(layer).float().cpu()
 
 
 # ---------------------------------------------------------------- configuration in the file

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import (
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -20,10 +26,15 @@ from huggingface_hub.errors import (
 )
 
 from bot.errors import DownloadFailed, StorageFull
-from bot.model_install.model_headers import read_shape
+from bot.memory.components import ComponentRole, component_role
+from bot.model_install.model_headers import DamagedModelFile, read_shape
+from bot.models import GGUF_SUFFIX
 from bot.ports import HubFile, RepoListing, RepoRef
 from bot.settings import hub_cache_dir, hub_repo_dir, nearest_existing_dir
 from inference.checkpoints import file_filter, identify
+from inference.checkpoints.prequantized import Prequantized, parse_quantization
+from inference.hub.kernel_download import inspect_kernels
+from inference.hub.remote_gguf import read_remote_header
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -88,6 +99,12 @@ def status_code_of(error: HfHubHTTPError) -> int:
     return response.status_code if response is not None else 0
 
 
+def auth_headers(token: str, location: str) -> dict[str, str]:
+    """The token is sent to the hub only, not to the storage it redirects to."""
+    is_hub = urlsplit(location).netloc == urlsplit(endpoint()).netloc
+    return {"Authorization": f"Bearer {token}"} if token and is_hub else {}
+
+
 def free_bytes() -> int:
     return shutil.disk_usage(nearest_existing_dir(hub_cache_dir())).free
 
@@ -101,6 +118,9 @@ def disk_full(need: int = 0) -> StorageFull:
 
 def inspect_repo(ref: RepoRef, token: str) -> RepoListing:
     """Raises: DownloadFailed."""
+    if ref.is_kernel:
+        with translate_errors(ref.repo, has_token=bool(token)):
+            return inspect_kernels(ref, free_bytes())
     if constants.HF_HUB_OFFLINE:
         return _inspect_cache(ref)
     from huggingface_hub import HfApi  # more than half of the library's import; downloads do without it
@@ -116,10 +136,11 @@ def inspect_repo(ref: RepoRef, token: str) -> RepoListing:
         config = _fetch_json(ref.repo, file_filter.CONFIG, commit, token)
     selection = file_filter.select_files(ref, siblings, index)
     files = tuple(_to_hub_file(ref.repo, commit, siblings[path]) for path in selection.paths)
-    class_name = file_filter.class_name_of(index, config)
+    class_name, base_model = file_filter.class_name_of(index, config), ""
+    prequantized = _read_prequantized(ref, selection, commit, token) if index is not None else Prequantized()
     if ref.file:
         with translate_errors(ref.repo, has_token=bool(token)):
-            class_name = _class_name_of_file(api, ref, commit, token)
+            class_name, base_model = _identify_file(api, ref, commit, token)
     card = getattr(info, "card_data", None)
     return RepoListing(
         ref=ref,
@@ -129,21 +150,49 @@ def inspect_repo(ref: RepoRef, token: str) -> RepoListing:
         is_gated=bool(getattr(info, "gated", False)),
         rejected_files=selection.rejected,
         class_name=class_name,
+        base_model=base_model,
+        prequantized=prequantized.method,
+        precision=prequantized.precision,
         variant=selection.variant,
         cache=str(hub_cache_dir()),
         free_bytes=free_bytes(),
     )
 
 
-def _class_name_of_file(api: "HfApi", ref: RepoRef, commit: str, token: str) -> str:
-    """The pipeline class of a complete model in one file, by its header; empty for anything else."""
+def _read_prequantized(ref: RepoRef, selection: file_filter.FileSelection, commit: str, token: str) -> Prequantized:
+    """How its denoiser's files are quantized, as its config says."""
+    configs = [
+        path
+        for path in selection.paths
+        if path.endswith("/config.json") and component_role(path) is ComponentRole.DENOISER
+    ]
+    return parse_quantization(_fetch_json(ref.repo, configs[0], commit, token)) if configs else Prequantized()
+
+
+def _identify_file(api: "HfApi", ref: RepoRef, commit: str, token: str) -> tuple[str, str]:
+    """The pipeline class of a complete model in one file, by its header, empty for anything else; for a `.gguf` file
+    also the repo with its other components."""
+    if ref.file.endswith(GGUF_SUFFIX):
+        return _identify_gguf(ref, commit, token)
     try:
         header = api.parse_safetensors_file_metadata(ref.repo, ref.file, revision=commit, token=token or False)
         shapes = {name: read_shape({"shape": tensor.shape}) for name, tensor in header.tensors.items()}
     except (SafetensorsParsingError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         # The library does not check what the header contains.
         raise DownloadFailed(ref.repo, "no_file", detail=ref.file) from None
-    return identify.identify_shapes(shapes).class_name
+    return identify.identify_shapes(shapes).class_name, ""
+
+
+def _identify_gguf(ref: RepoRef, commit: str, token: str) -> tuple[str, str]:
+    found = get_hf_file_metadata(hf_hub_url(ref.repo, ref.file, revision=commit), token=token or False)
+    try:
+        header = read_remote_header(found.location, auth_headers(token, found.location), int(found.size or 0))
+    except DamagedModelFile:
+        raise DownloadFailed(ref.repo, "no_file", detail=ref.file) from None
+    info = identify.identify_gguf(header, ref.file)
+    if not info.class_name:
+        raise DownloadFailed(ref.repo, "unknown_gguf", detail=info.reason)
+    return info.class_name, str(info.defaults["base_model"])
 
 
 def _to_hub_file(repo: str, commit: str, sibling: object) -> HubFile:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -21,10 +20,11 @@ from huggingface_hub.errors import HfHubHTTPError
 from bot.errors import DownloadFailed
 from bot.ports import DownloadProgress, HubFile, RepoListing
 from bot.settings import hub_repo_dir
+from inference.hub.kernel_download import download_kernels
 from inference.hub.listing import (
     DISK_FULL_ERRNOS,
+    auth_headers,
     disk_full,
-    endpoint,
     free_bytes,
     is_network_error,
     repo_url,
@@ -73,6 +73,10 @@ def download(
     listing: RepoListing, token: str, retry_policy: RetryPolicy, report: Callable[[DownloadProgress], None]
 ) -> None:
     """Raises: DownloadFailed, StorageFull."""
+    if listing.ref.is_kernel:
+        with translate_errors(listing.ref.repo, has_token=bool(token)):
+            download_kernels(listing, report)
+        return
     missing = listing.missing_bytes
     if missing and missing + RESERVE_BYTES > free_bytes() + _partial_bytes(listing):
         raise disk_full(missing + RESERVE_BYTES)
@@ -110,7 +114,7 @@ def _download_file(
         part = blob.with_name(f"{blob.name}.part")
         size = file.size or int(metadata.size or 0)
         if not blob.is_file() or blob.stat().st_size != size:
-            headers = _auth_headers(token, metadata.location)
+            headers = auth_headers(token, metadata.location)
             ResumableFile(repo, metadata.location, part, size, retry_policy, meter, headers).download()
             if not _is_intact(part, replace(file, size=size), str(metadata.etag), meter):
                 part.unlink(missing_ok=True)
@@ -144,12 +148,6 @@ def _is_transient(error: Exception) -> bool:
         status = status_code_of(error)
         return status == 429 or status >= 500
     return is_network_error(error)
-
-
-def _auth_headers(token: str, location: str) -> dict[str, str]:
-    """The token is sent to the hub only, not to the storage it redirects to."""
-    is_hub = urlsplit(location).netloc == urlsplit(endpoint()).netloc
-    return {"Authorization": f"Bearer {token}"} if token and is_hub else {}
 
 
 @dataclass

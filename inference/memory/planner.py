@@ -18,14 +18,18 @@ from bot.memory.components import Component, ComponentRole, component_role
 from bot.memory.fit import format_gib
 from bot.memory.placement import MemoryBudget, ModelRequirements, PlacementPlan
 from bot.memory.weights import FORMATS, FOUR_BIT_BYTES, has_bitsandbytes, has_torchao
-from bot.model_install.model_headers import DamagedModelFile, read_tensor_shapes
+from bot.model_install.gguf_header import UNQUANTIZED
+from bot.model_install.model_headers import DamagedModelFile, read_header, read_tensor_shapes
 from bot.models import IMAGE_TASKS, ModelSpec
 from inference.checkpoints.file_filter import unused_components, variant_of
-from inference.checkpoints.resolve import control_path
+from inference.checkpoints.gguf_layout import open_gguf
+from inference.checkpoints.resolve import base_model_path, control_path
 from inference.memory.formats import format_problem
 
 _MB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
+_INTEGERS = ("I", "U", "BOOL")
+"""Beginnings of number formats in which weights stay: those of denoisers that are quantized in their files."""
 _FULL_WIDTH = 4
 """Bytes per number in float32."""
 MIN_LAYER_WEIGHTS = 2**14
@@ -138,7 +142,7 @@ def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator:
     """By the files on the disk, in the number formats the model can be loaded in."""
     weights = count_weights(model, folder)
     width = _bytes_per_weight(dtype)
-    is_upcast = _is_vae_upcast(folder)
+    is_upcast = _is_vae_upcast(base_model_path(model) if model.is_gguf else folder)
     widths = {"vae": max(width, _FULL_WIDTH)} if is_upcast else {}
     parts = tuple(_component(name, counts, width, widths.get(name, width)) for name, counts in weights.items())
     controls = _count_largest_control(model)
@@ -221,6 +225,8 @@ class WeightCounts:
 
 def count_weights(model: ModelSpec, folder: Path) -> dict[str, WeightCounts]:
     """By component: a folder of a pipeline, or, in a single file, the prefix of the tensors' names."""
+    if model.is_gguf:
+        return _count_gguf(model, folder)
     is_pipeline = (folder / "model_index.json").exists()
     counts: dict[str, WeightCounts] = {}
     files = [folder] if folder.is_file() else folder.glob("*/*.safetensors" if is_pipeline else "*.safetensors")
@@ -228,13 +234,30 @@ def count_weights(model: ModelSpec, folder: Path) -> dict[str, WeightCounts]:
     for file in _variant_files(model, files):
         if file.parent.name in unused:
             continue
-        for name, shape in read_tensor_shapes(file).items():
+        header = read_header(file)
+        for name, shape in header.shapes.items():
             component = counts.setdefault(file.parent.name if is_pipeline else _component_of(name), WeightCounts())
             weights = math.prod(shape)
+            if header.formats[name].startswith(_INTEGERS):
+                start, end = header.extents[name]
+                component.fixed_bytes += end - start
+                continue
             component.total += weights
             component.quantizable += weights if is_quantizable(name, shape) else 0
             component.castable += weights if is_castable(name, shape) else 0
     return counts
+
+
+def _count_gguf(model: ModelSpec, path: Path) -> dict[str, WeightCounts]:
+    """The denoiser's weights have the size that they have in the file; the other components are the base model's."""
+    base = base_model_path(model)
+    others = count_weights(replace(model, repo=str(base), file=""), base)
+    header, layout = open_gguf(model.name, path)
+    fixed = {name: size for name, size in header.sizes.items() if header.formats[name] not in UNQUANTIZED}
+    total = sum(math.prod(shape) for name, shape in header.shapes.items() if name not in fixed)
+    denoisers = [name for name in others if component_role(name) is ComponentRole.DENOISER]
+    counts = {name: counts for name, counts in others.items() if name not in denoisers}
+    return {layout.component: WeightCounts(total=total, fixed_bytes=sum(fixed.values())), **counts}
 
 
 def _unused_components(folder: Path) -> tuple[str, ...]:

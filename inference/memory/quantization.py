@@ -6,9 +6,8 @@ Models that answer in text have layers of their own on processors that multiply 
 of a denoiser as 8-bit floats and casts them for each call; cards that multiply such floats do, if the owner chose fp8.
 """
 
-import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +17,10 @@ from torch import nn
 
 from bot.memory.placement import PlacementPlan
 from bot.memory.weights import EIGHT_BIT, FOUR_BIT, FP8
+from inference.engine.library_logs import mute_libraries
 from inference.memory.int8_layers import Int8Linear
 from inference.memory.planner import NOT_CAST, is_quantizable
 
-_NOISY_LOGGERS = ("torchao", "torch.utils._pytree", "bitsandbytes")
-"""Loggers that at import report missing kernels which are not used here."""
 _STORAGE = torch.float8_e4m3fn
 _LARGEST = torch.finfo(_STORAGE).max
 _ITSELF = ""
@@ -133,6 +131,22 @@ def compute_dtype(layer: nn.Module) -> torch.dtype:
     return dtype
 
 
+def read_weight(layer: nn.Module) -> torch.Tensor:
+    """The values of a layer's weight, in whatever format it is stored."""
+    weight: torch.Tensor = layer.weight.detach()
+    if type(weight) in (torch.Tensor, nn.Parameter):
+        return weight
+    if hasattr(weight, "quant_state"):
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    if hasattr(weight, "quant_type"):
+        from diffusers.quantizers.gguf.utils import dequantize_gguf_tensor
+
+        return dequantize_gguf_tensor(weight)
+    return weight.dequantize()
+
+
 def stores_fp8(module: nn.Module) -> bool:
     """Whether its weights are cast for each call, so that it must not make two calls at the same time."""
     return any(parameter.dtype == _STORAGE for parameter in module.parameters())
@@ -160,10 +174,9 @@ def dtype_of(module: nn.Module) -> torch.dtype:
 
 
 @contextmanager
-def _muted(names: Iterable[str] = _NOISY_LOGGERS) -> Iterator[None]:
+def _muted() -> Iterator[None]:
     """Without the warnings that the libraries give when they are imported."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
+        mute_libraries()
         yield

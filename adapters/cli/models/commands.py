@@ -1,12 +1,24 @@
 """The arguments of `models use`, `optimize`, `download`, `cancel`, `add`, `scan`, `remove` and `unload`."""
 
 import os
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from adapters.cli.options import CONFIG, DATA_DIR, JSON
 from adapters.cli.session import Session, run_until_done
+
+
+class WeightFormat(StrEnum):
+    """Values of `quantize`."""
+
+    AUTO = "auto"
+    NONE = "none"
+    EIGHT_BIT = "8bit"
+    FOUR_BIT = "4bit"
+    FP8 = "fp8"
+
 
 NAME = Annotated[str, typer.Argument(metavar="NAME", help="Model or preset, as shown by `models list`")]
 ACCEPT_LICENCE = Annotated[
@@ -127,6 +139,13 @@ def _add_add(models: typer.Typer, session: Session) -> None:
             str,
             typer.Option("--file", metavar="FILE", help="Single weights file to use from the Hub repository"),
         ] = "",
+        base_model: Annotated[
+            str,
+            typer.Option("--base-model", metavar="REPO", help="Repository or folder of a .gguf file's other parts"),
+        ] = "",
+        weights: Annotated[
+            WeightFormat, typer.Option("--weights", help="Number format of its weights", case_sensitive=False)
+        ] = WeightFormat.AUTO,
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
@@ -136,7 +155,14 @@ def _add_add(models: typer.Typer, session: Session) -> None:
         loaded = session.load_config(config, data_dir)
         install.require_utf8(source)
         path = os.path.expanduser(source)
-        body = {"source": os.path.abspath(path) if os.path.exists(path) else source, "name": name, "file": file}
+        base = os.path.expanduser(base_model)
+        body = {
+            "source": os.path.abspath(path) if os.path.exists(path) else source,
+            "name": name,
+            "file": file,
+            "base_model": os.path.abspath(base) if os.path.exists(base) else base_model,
+            "weights": weights.value,
+        }
         return run_until_done(install.add_model(session.composition, loaded, body, as_json=as_json))
 
 

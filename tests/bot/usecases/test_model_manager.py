@@ -13,6 +13,7 @@ from bot import error_texts
 from bot.errors import DownloadFailed, EngineError, ModelRefused, StorageFull
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
+from bot.memory.format_check import KERNEL_REPO
 from bot.model_install.installer import required_repos
 from bot.model_install.owner_config import ModelConfigFile
 from bot.models import (
@@ -472,6 +473,71 @@ async def test_one_file_of_a_repo_may_be_the_whole_model(env, catalogue):
     assert (await finished(env, "owl")).error == ""
     assert {wanted.file for wanted in env.hub.inspected} == {"owl.safetensors"}
     assert settings_of(env, "owl").file == "owl.safetensors"
+
+
+async def test_a_gguf_file_is_added_with_its_base_model(env, catalogue, tmp_path, monkeypatch):
+    monkeypatch.setattr("bot.memory.format_check.has_gguf", lambda: True)
+    path = tmp_path / "Quant.gguf"
+    path.write_bytes(b"x")
+    env.files.kind = CheckpointInfo(
+        kind="gguf", tasks=(TEXT_TO_IMAGE,), prequantized="gguf", defaults={"base_model": "org/whole"}
+    )
+
+    spec = await catalogue.add_model(str(path))
+    named = await catalogue.add_model(str(path), name="named", base_model="org/tuned")
+    assert (spec.base_model, named.base_model, spec.is_local) == ("org/whole", "org/tuned", True)
+    assert settings_of(env, "named").base_model == "org/tuned"
+    assert (await finished(env, "quant")).error == ""
+
+    assert [(ref.repo, ref.without_denoiser) for ref in env.hub.inspected] == [("org/whole", True)]
+    assert env.hub.downloaded == ["org/whole"]
+    assert settings_of(env, "quant").revision == ""
+
+
+@pytest.mark.parametrize(
+    ("defaults", "how", "library", "problem", "words"),
+    [
+        ({}, {}, True, "base_model", ""),
+        ({"base_model": "org/whole"}, {}, False, "weights", "extra `gguf`"),
+        ({"base_model": "org/whole"}, {"weights": "fp8"}, True, "weights", "cannot change a denoiser"),
+    ],
+)
+async def test_a_gguf_file_that_cannot_be_used_is_refused_when_it_is_added(
+    env, catalogue, tmp_path, monkeypatch, defaults, how, library, problem, words
+):
+    monkeypatch.setattr("bot.memory.format_check.has_gguf", lambda: library)
+    path = tmp_path / "quant.gguf"
+    path.write_bytes(b"x")
+    env.files.kind = CheckpointInfo(kind="gguf", tasks=(TEXT_TO_IMAGE,), prequantized="gguf", defaults=defaults)
+
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add_model(str(path), **how)
+
+    assert refused.value.problem == problem
+    assert words in refused.value.detail
+    assert env.models.find("quant") is None
+
+
+async def test_weights_in_4_bits_need_a_denoiser_that_has_them(env, catalogue):
+    env.files.kind = CheckpointInfo(kind="diffusers", tasks=(TEXT_TO_IMAGE,))
+
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add_model("org/owl", weights="4bit")
+    assert "add a .gguf file" in refused.value.detail
+    assert (await catalogue.add_model("org/owl", weights="fp8")).quantize == "fp8"
+
+
+async def test_svdquant_is_added_and_installed_only_once_its_kernels_are_allowed(env, catalogue):
+    env.hub.prequantized = "svdquant"
+    env.files.kind = CheckpointInfo(kind="diffusers", tasks=(TEXT_TO_IMAGE,))
+    spec = await catalogue.add_model("org/owl")
+
+    with pytest.raises(ModelRefused) as refused:
+        await env.manager.use_model("owl", licence_accepted=True)
+    assert "allow_hub_kernels = true" in refused.value.detail
+    assert env.hub.downloaded == []
+    allowed = required_repos(replace(spec, allow_hub_kernels=True))
+    assert [ref.repo for ref in allowed if ref.is_kernel] == [KERNEL_REPO]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from bot.models import ModelRegistry
 from bot.usecases import ModelCatalogue, model_scan
 from bot.usecases.model_scan import scan_folder
 from inference.checkpoints.library import ModelLibrary
+from tests.inference.gguf_files import header_bytes
 from tests.model_manager_fixture import CIVITAI, FakeHub
 
 UNUSED: Any = None
@@ -23,6 +24,8 @@ UNET = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
 LORA = {f"{UNET}.lora_down.weight": (1, 768), f"{UNET}.lora_up.weight": (2, 1)}
 OFT = {f"{UNET}.oft_blocks": (1, 2, 2)}
 INVERSION = {"emb_params": (1, 768)}
+GGUF = {"layers.0.adaLN_modulation.0.weight": (128, 32)}
+LLAMA = {"blk.0.attn_q.weight": (32, 32)}
 VAE = {"decoder.conv_in.weight": (1, 1)}
 DENOISER = {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (80, 768)}
 WHOLE = {**DENOISER, "cond_stage_model.x": (1,), "first_stage_model.x": (1,)}
@@ -30,11 +33,15 @@ WHOLE = {**DENOISER, "cond_stage_model.x": (1,), "first_stage_model.x": (1,)}
 
 def save(path: Path, tensors) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".gguf":
+        path.write_bytes(header_bytes(tensors).ljust(2**20, b"\0"))
+        return
     save_file({name: numpy.zeros(shape, numpy.float16) for name, shape in tensors.items()}, path)
 
 
 @pytest.fixture
-def catalogue(tmp_path):
+def catalogue(tmp_path, monkeypatch):
+    monkeypatch.setattr("bot.memory.format_check.has_gguf", lambda: True)
     data_dir = tmp_path / "data"
     data_dir.mkdir()
 
@@ -64,6 +71,8 @@ COMFYUI = {
     "models/unet/base.safetensors": (DENOISER, ("skipped", "without its text encoder and VAE")),
     "models/diffusion_models/base2.safetensors": (DENOISER, ("skipped", "without its text encoder and VAE")),
     "models/controlnet/canny.safetensors": (VAE, ("skipped", "ControlNet")),
+    "models/unet/z.gguf": (GGUF, ("adopted", "model", "z")),
+    "models/unet/llama.gguf": (LLAMA, ("skipped", "GGUF file of no known architecture")),
     "models/checkpoints/strange.safetensors": (VAE, ("skipped", "unknown family")),
 }
 A1111 = {

@@ -20,6 +20,7 @@ from inference.hub.client import HubClient, network_environment
 from inference.ipc import messages
 from inference.ipc.environment import clean_environment
 from tests.hub.server import Fault, serve_hub
+from tests.inference.gguf_files import header_bytes
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -200,10 +201,70 @@ def test_no_remaining_time_is_reported_before_the_rate_is_known(monkeypatch):
 
 
 async def test_the_largest_file_comes_first(hub, downloads):
+    index = b'{"_class_name": "StableDiffusionPipeline", "unet": ["a", "b"], "vae": ["a", "b"]}'
+    hub.add("org/fox", {**PIPELINE, "model_index.json": index, "vae/config.json": b'{"a": 1}'})
     await download_repo(downloads)
 
     requested = [one.path.rpartition("/")[2] for one in hub.requests if one.method == "GET" and "/resolve/" in one.path]
-    assert requested.index("diffusion_pytorch_model.safetensors") < requested.index("config.json")
+    assert requested.index("diffusion_pytorch_model.safetensors") < len(requested) - 1
+
+
+# ---------------------------------------------------------------- quantized denoisers
+
+
+GGUF_FILES = {
+    "z-Q4_K.gguf": header_bytes({"layers.0.adaLN_modulation.0.weight": [128, 32]}),
+    "llama.gguf": header_bytes({"blk.0.attn_q.weight": [32, 32]}, "llama"),
+    "damaged.gguf": b"GGUF",
+}
+
+
+async def test_a_gguf_file_is_recognised_by_its_first_bytes_and_downloaded_alone(hub, downloads):
+    hub.add("org/quants", GGUF_FILES)
+
+    listing, _ = await download_repo(downloads, RepoRef(repo="org/quants", file="z-Q4_K.gguf"))
+
+    assert (listing.class_name, listing.base_model) == ("ZImagePipeline", "Tongyi-MAI/Z-Image-Turbo")
+    assert [file.path for file in listing.files] == ["z-Q4_K.gguf"]
+    assert (snapshot(listing) / "z-Q4_K.gguf").read_bytes() == GGUF_FILES["z-Q4_K.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("file", "problem", "words"),
+    [
+        ("", "which_gguf", "llama.gguf"),
+        ("llama.gguf", "unknown_gguf", "architecture llama"),
+        ("damaged.gguf", "no_file", "damaged.gguf"),
+    ],
+)
+async def test_gguf_files_that_cannot_be_used_are_not_downloaded(hub, downloads, file, problem, words):
+    hub.add("org/quants", GGUF_FILES)
+
+    refused = await problem_of(downloads.inspect_repo(RepoRef(repo="org/quants", file=file)))
+
+    assert refused.problem == problem
+    assert words in refused.detail
+
+
+async def test_of_a_base_model_the_denoisers_weights_are_not_downloaded(downloads):
+    listing = await downloads.inspect_repo(RepoRef(repo="org/fox", without_denoiser=True))
+
+    assert [file.path for file in listing.files] == ["model_index.json", "unet/config.json"]
+
+
+async def test_a_repo_in_svdquant_is_recognised_by_its_config(hub, downloads):
+    config = b'{"quantization_config": {"quant_method": "nunchaku_lite", "svdq_w4a4": {"precision": "nvfp4"}}}'
+    hub.add("org/fox", {**PIPELINE, "unet/config.json": config})
+
+    listing = await downloads.inspect_repo(FOX)
+
+    assert (listing.prequantized, listing.precision) == ("svdquant", "nvfp4")
+
+
+async def test_kernels_need_their_library(downloads):
+    refused = await problem_of(downloads.inspect_repo(RepoRef(repo="org/kernels", is_kernel=True)))
+
+    assert refused.problem == "no_kernels_library"
 
 
 # ---------------------------------------------------------------- access
