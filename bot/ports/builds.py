@@ -28,7 +28,8 @@ def describe_loras(loras: LoraSet) -> str:
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
     """What to compile. `model`: as torch serves it. `precision`: "float32", "bfloat16" or "float16"; `weights`: "none"
-    keeps float32. `loras`: fused into it. `image`: an input for the trial of models that need one."""
+    keeps float32. `loras`: fused into it. `image`: an input for the trial of models that need one. `device`: where torch
+    computes in the trial, as it does for people."""
 
     model: ModelSpec
     backend: str
@@ -36,6 +37,7 @@ class BuildRequest:
     weights: str = "none"
     loras: LoraSet = ()
     image: Media | None = None
+    device: str = "cpu"
 
     @property
     def names(self) -> tuple[str, str, str, str, str]:
@@ -99,7 +101,7 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class BuildProgress:
-    """`stage`: "exporting", "compiling" or "trying"; `done` of `total` parts of it, if it has parts."""
+    """`stage`: "waiting", "exporting", "compiling" or "trying"; `done` of `total` parts of it, if it has parts."""
 
     stage: str
     done: int = 0
@@ -126,7 +128,7 @@ class BuildState:
 
 
 class Builds(Protocol):
-    """Where builds are made and kept. One is made at a time."""
+    """Where builds are made and kept. One is made at a time; others wait."""
 
     def find(self, request: BuildRequest) -> BuildReport | None:
         """The report of the build that fits the model, the library and the processor as they are now. Blocking.

@@ -88,7 +88,7 @@ class ModelOptimizer:
         """Raises: ModelRefused."""
         optimization = installation.optimization
         assert optimization is not None
-        request = replace(optimization.request, image=self.sample_image())
+        request = replace(optimization.request, image=self.sample_image(), device=self._device())
         async with aclosing(self.builds.make(request, is_paused=self._is_busy)) as events:
             async for event in events:
                 match event:
@@ -113,13 +113,19 @@ class ModelOptimizer:
             detail = f"OpenVINO computes on the processor, and models run on {', '.join(devices)} here"
             raise ModelRefused(spec.display_name, "build", detail=detail)
 
+    def _device(self) -> str:
+        return next((status.device for status in self.pool.device_statuses()), "cpu")
+
     def _is_busy(self) -> bool:
         return any(status.running for status in self.pool.device_statuses())
 
     async def _require_memory(self, spec: ModelSpec) -> None:
-        """Unload idle models if that makes room. Raises: ModelRefused: the machine has not enough memory."""
+        """Unload idle models: on the processor, only if that is needed to make room.
+
+        Raises: ModelRefused: the machine has not enough memory.
+        """
         need_mb = needed_mb(spec)
-        if (await self.machine_spec()).free_ram_mb >= need_mb:
+        if self._device() == "cpu" and (await self.machine_spec()).free_ram_mb >= need_mb:
             return
         await self.pool.unload_idle_models()
         free_mb = (await self.machine_spec()).free_ram_mb

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bot.errors import EaselError, ModelRefused, ModelUnavailable
@@ -25,6 +26,7 @@ class BuilderClient:
     folder: Path
     threads: int = 0
     module: str = "inference.diffusion.denoiser_builder"
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def remove_unfinished(self) -> int:
         """What builds have left that were killed with the whole program."""
@@ -38,6 +40,15 @@ class BuilderClient:
 
     async def make(
         self, request: BuildRequest, *, is_paused: Callable[[], bool]
+    ) -> AsyncGenerator[BuildProgress | BuildReport, None]:
+        if self._turn.locked():
+            yield BuildProgress("waiting")
+        async with self._turn, aclosing(self._make(request, is_paused)) as events:
+            async for event in events:
+                yield event
+
+    async def _make(
+        self, request: BuildRequest, is_paused: Callable[[], bool]
     ) -> AsyncGenerator[BuildProgress | BuildReport, None]:
         name = request.model.name
         try:

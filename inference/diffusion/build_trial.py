@@ -112,6 +112,8 @@ class BuildTrial:
             self.is_free.wait()
             started = time.perf_counter()
             module(**arguments)
+            if self.request.device.startswith("cuda"):
+                torch.cuda.synchronize()
             seconds = time.perf_counter() - started
             if self.is_free.is_set():
                 return seconds

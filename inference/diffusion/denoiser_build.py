@@ -76,6 +76,8 @@ def make_build(asked: MakeBuild, is_free: threading.Event, report: Report) -> Bu
     unfinished = builds.start_build(folder)
     try:
         _export(request, _fuse_loras(module) if request.loras else module, unfinished)
+        if request.device != "cpu":
+            pipeline.to(request.device)
         trial = BuildTrial(request, pipeline, name, is_free, report)
         measured = _try_build(request, trial, module, unfinished, steps)
         builds.finish_build(unfinished, request, parts, measured)
@@ -140,7 +142,7 @@ def _try_build(
     try:
         torch_images = trial.make_images(module)
         images = trial.make_images(compiled)
-        served = module.to(dtype_for(request.model, "cpu"))
+        served = module.to(dtype_for(request.model, request.device))
         speeds = trial.measure_speeds(served, compiled)
         return BuildReport(
             backend=request.backend,

@@ -208,6 +208,14 @@ async def test_idle_models_make_room_and_too_little_memory_is_said(env):
     assert (await refusal(env)).detail == "compiling it needs about 8.2 GiB of memory, 2.9 GiB are free"
 
 
+async def test_on_a_graphics_card_torch_is_tried_there_with_its_memory_free(env):
+    env.pool.device = "cuda:0"
+    await finished(env, backend="onnx")
+
+    assert env.pool.unloaded == 1
+    assert env.builds.made[0].device == "cuda:0"
+
+
 async def test_a_build_waits_while_jobs_run(env):
     await finished(env)
     assert not env.builds.is_paused()

@@ -123,6 +123,19 @@ def test_the_process_ends_with_a_killed_server_and_what_it_left_is_deleted_at_th
     assert folders(client) == []
 
 
+async def test_builds_are_made_one_after_another(client):
+    """The second would compete for memory, and be measured beside the first."""
+    first = client.make(request_for(client), is_paused=lambda: False)
+    assert await anext(first) == BuildProgress("exporting")
+    second = asyncio.create_task(collect(client))
+    await asyncio.sleep(0.05)
+    assert not second.done()
+    await first.aclose()
+
+    assert (await second)[0] == BuildProgress("waiting")
+    assert len(folders(client)) == 1
+
+
 async def test_it_waits_while_jobs_run(client):
     events = await collect(client, "paused", is_paused=lambda: True)
 
