@@ -5,11 +5,13 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
+from bot.safety import SafetySettings
 from tests.web.api_client import ask, imagine, job_of, make, upload, wait_for
 from tests.web.conftest import open_client
 from tests.web.page.conftest import find_violations, measure_layout_shift
 
 pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
+BLUR = re.compile("blur")
 
 
 def button(page: Page, name: str):
@@ -263,3 +265,30 @@ async def test_on_a_phone_one_swipes_and_pinches(server, client, phone):
     await phone.page.get_by_role("button", name="Back").click()
     await expect(phone.page.locator(".overlay")).to_have_count(0)
     assert phone.errors == []
+
+
+async def test_a_spoiler_is_blurred_wherever_it_is_seen(server, client, tab):
+    server.usecases.moderation.settings = SafetySettings(local_policy="spoiler")
+    job = await make(client, imagine("a nude statue", count=2))
+    photo = job["result"]["media"][0]["id"]
+    await make(client, {"command": "ask", "options": {"question": "what is it?"}, "images": [photo]})
+    page = tab.page
+    await tab.open(server.url, "/")
+    await expect(page.locator(".answers-thread img")).to_have_css("filter", BLUR)
+    await page.goto(f"{server.url}/gallery")
+    await expect(page.locator(".gallery-photo")).to_have_css("filter", BLUR)
+
+    await page.goto(f"{server.url}/p/{job['id']}/1")
+    seen = page.locator(".viewer-strip img")
+    await expect(seen).to_have_count(2)
+    for number in range(2):
+        await expect(seen.nth(number)).to_have_css("filter", BLUR)
+    await page.keyboard.press("c")
+    for number in range(2):
+        await expect(page.locator(".viewer-pair img").nth(number)).to_have_css("filter", BLUR)
+    await page.keyboard.press("Escape")
+    await button(page, "Show this picture").click()
+
+    await expect(seen.first).to_have_css("filter", "none")
+    await expect(seen.last).to_have_css("filter", BLUR)
+    assert tab.errors == []

@@ -11,7 +11,7 @@ import { mode } from "../create/draft.js";
 import { startWithPhoto } from "../create/photos.js";
 import { progressText } from "../create/progress.js";
 import { focusPrompt, setPrompt } from "../create/prompt-field.js";
-import { cancelJob } from "../create/tiles.js";
+import { cancelJob, isBlurred } from "../create/tiles.js";
 import { tryAgain } from "./failure.js";
 
 function askFollowUp(mediaId) {
@@ -51,7 +51,7 @@ const entryView = (id) => SignalView(() => {
 /** Questions and answers about one picture, oldest first. @param {{mediaId: string, ids: string[]}} thread */
 export const threadView = ({ mediaId, ids }) => html`
   <article class="card answers-thread" aria-label=${t("Questions about a picture")}>
-    <img src=${mediaUrl(mediaId, 512)} alt=${t("The picture")} loading="lazy" decoding="async">
+    ${SignalView(() => html`<img class=${isBlurred({ id: mediaId }) ? "tile-blurred" : ""} src=${mediaUrl(mediaId, 512)} alt=${t("The picture")} loading="lazy" decoding="async">`)}
     <div class="answers-entries">
       ${repeat(ids, (id) => id, entryView)}
       <button type="button" class="chip" @click=${() => askFollowUp(mediaId)}>${t("Ask about it")}</button>

@@ -22,6 +22,8 @@ export const storeError = signal(null);
 /** Signals of jobs by id. The map is replaced when jobs come or go; a job's signal when the job changes. */
 /** @type {import("./libraries.d.ts").Signal<Map<string, import("./libraries.d.ts").Signal<any>>>} */
 export const jobs = signal(new Map());
+/** Ids of known pictures that stay blurred until they are revealed. */
+export const spoilers = new Set();
 /** Whether the person's unfinished jobs were loaded once. */
 export const hasJobs = signal(false);
 /** Limits of uploads: `maxMb`, `maxFileMb` of HEIC, which only the server tells from others, and the sentence for larger files. */
@@ -48,6 +50,7 @@ export function putJobs(...changed) {
   batch(() => {
     const added = changed.filter((job) => !jobs.peek().has(job.id));
     for (const job of changed) {
+      for (const media of job.result?.media ?? []) if (media?.spoiler) spoilers.add(media.id);
       const known = jobs.peek().get(job.id);
       if (known && isFinished(known.peek()) && !isFinished(job)) continue; // an answer from before its end
       if (known) known.value = isFinished(job) ? job : { ...job, preview: known.peek().preview };

@@ -5,7 +5,7 @@ import { storeJob } from "../core/events.js";
 import { icon } from "../core/icons.js";
 import { lazyPart } from "../core/parts.js";
 import { html, nothing, signal, SignalView } from "../core/render.js";
-import { isFinished, jobSignal } from "../core/store.js";
+import { isFinished, jobSignal, spoilers } from "../core/store.js";
 import { t } from "../core/text.js";
 import { pictureLink, thumbnail, tileFrame } from "../core/tile.js";
 import { nameOf } from "../core/titles.js";
@@ -21,6 +21,8 @@ const SIZES = "auto, (max-width: 48rem) 50vw, 18rem";
 const failures = lazyPart("answers", () => import("../answers/failure.js"));
 /** Ids of blurred pictures that were revealed. */
 const revealed = signal(new Set());
+/** @param {{id: string} | undefined} media */
+export const isBlurred = (media) => Boolean(media) && spoilers.has(media.id) && !revealed.value.has(media.id);
 
 /** Width by height. The picture's own, else what was asked for. */
 function ratioOf(job, media) {
@@ -58,14 +60,13 @@ export const tileView = (id, number, tabIndex) => SignalView(() => {
 
 function pictureView(job, media, number, tabIndex) {
   const preview = number === 1 ? lastPreview(job) : null;
-  const isBlurred = media?.spoiler && !revealed.value.has(media.id);
   const name = nameOf(job, number);
   return html`
     ${preview ? html`<img class="create-preview" src=${preview} alt="">` : nothing}
-    ${media && !isBlurred ? html`
+    ${media && !isBlurred(media) ? html`
       ${pictureLink(`${job.id}/${number}`, tabIndex() === 0, thumbnail(media.id, { sizes: SIZES, alt: name, kind: "create-picture", onLoad: fadeIn }))}
       ${actionsView(job, media, number, tabIndex)}` : nothing}
-    ${isBlurred ? html`
+    ${isBlurred(media) ? html`
       ${thumbnail(media.id, { sizes: SIZES, alt: "", kind: "create-picture create-shown tile-blurred" })}
       <button type="button" class="create-reveal" data-tile tabindex=${tabIndex()} @click=${() => (revealed.value = new Set([...revealed.peek(), media.id]))}>${t("Show this picture")}</button>` : nothing}
     ${media ? nothing : runningView(job, name)}`;

@@ -3,24 +3,25 @@
 import { icon } from "../core/icons.js";
 import { html, nothing, SignalView } from "../core/render.js";
 import { sentenceView } from "../core/sentence.js";
-import { jobSignal } from "../core/store.js";
+import { jobSignal, spoilers } from "../core/store.js";
 import { t } from "../core/text.js";
 import { pictureLink, thumbnail, tileFrame } from "../core/tile.js";
 import { labelOfCommand, nameOf, shorten, promptOf } from "../core/titles.js";
 import { selected } from "./selection.js";
 
+const blurOf = ({ id }) => (spoilers.has(id) ? "tile-blurred" : "");
 const sizesOf = (width) => `${Math.round(width)}px`;
 
 function pictureView(job, number, width) {
   const media = job.result?.media[number - 1];
   if (!media) return nothing;
-  return thumbnail(media.id, { sizes: sizesOf(width), alt: nameOf(job, number), kind: media.spoiler ? "tile-blurred" : "" });
+  return thumbnail(media.id, { sizes: sizesOf(width), alt: nameOf(job, number), kind: blurOf(media) });
 }
 
 function answerView(job, width) {
   const photo = job.images[0];
   return html`
-    ${photo ? thumbnail(photo.id, { sizes: sizesOf(width * 0.4), alt: "", kind: "gallery-photo" }) : nothing}
+    ${photo ? thumbnail(photo.id, { sizes: sizesOf(width * 0.4), alt: "", kind: `gallery-photo ${blurOf(photo)}` }) : nothing}
     <span class="gallery-words"><b>${shorten(job.options.question || labelOfCommand(job.command), 80)}</b> ${shorten(job.result.text ?? "", 240)}</span>`;
 }
 

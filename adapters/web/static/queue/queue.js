@@ -8,7 +8,7 @@ import { icon } from "../core/icons.js";
 import { html, nothing, repeat, signal, SignalView } from "../core/render.js";
 import { sentenceView } from "../core/sentence.js";
 import { loadingView, stateView } from "../core/states.js";
-import { hasJobs, isAdmin, jobSignal } from "../core/store.js";
+import { hasJobs, isAdmin, jobSignal, spoilers } from "../core/store.js";
 import { formatSeconds, t, tn } from "../core/text.js";
 import { labelOfCommand, shorten, promptOf } from "../core/titles.js";
 import { cancelJobs, shownJobs } from "./cancelling.js";
@@ -93,7 +93,7 @@ const countText = ({ options }) => (options.count > 1 ? tn(options.count, "{n} p
 function pictureView(job) {
   if (job.preview) return html`<img src=${job.preview} alt="" width="96" height="96">`;
   const [input] = job.images ?? [];
-  return input ? html`<img class="queue-input" src=${mediaUrl(input.id, 256)} alt="" width="96" height="96">` : icon(job.state === "running" ? "create" : "queue");
+  return input && !spoilers.has(input.id) ? html`<img class="queue-input" src=${mediaUrl(input.id, 256)} alt="" width="96" height="96">` : icon(job.state === "running" ? "create" : "queue");
 }
 
 function barView(job) {

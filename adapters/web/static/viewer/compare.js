@@ -4,6 +4,7 @@ import { mediaUrl } from "../core/api.js";
 import { html, nothing, signal } from "../core/render.js";
 import { jobs } from "../core/store.js";
 import { t } from "../core/text.js";
+import { isBlurred } from "./shown.js";
 
 /** The id of the picture on the left, or null: nothing is compared. */
 export const compared = signal(null);
@@ -28,6 +29,8 @@ export function toggleCompare(job, number) {
   return candidates.length > 0;
 }
 
+const blurOf = (id) => (isBlurred(id) ? "viewer-blurred" : "");
+
 /** Arrow keys move the slider instead of changing the picture. */
 const keepKeys = (event) => /^Arrow|^(Home|End)$/.test(event.key) && event.stopPropagation();
 
@@ -37,8 +40,8 @@ export function compareView(job, number, media, alt) {
   return html`
     <div class="viewer-compare">
       <div class="viewer-pair" .style=${`aspect-ratio: ${media.width} / ${media.height}; --viewer-ratio: ${media.width / media.height}; --viewer-share: ${share.value}%`}>
-        <img src=${mediaUrl(media.id, 1024)} alt=${alt} draggable="false">
-        <img class="viewer-left" src=${mediaUrl(compared.value, 1024)} alt=${candidates.find(([id]) => id === compared.value)?.[1] ?? ""} draggable="false">
+        <img class=${blurOf(media.id)} src=${mediaUrl(media.id, 1024)} alt=${alt} draggable="false">
+        <img class="viewer-left ${blurOf(compared.value)}" src=${mediaUrl(compared.value, 1024)} alt=${candidates.find(([id]) => id === compared.value)?.[1] ?? ""} draggable="false">
         <span class="viewer-divider" aria-hidden="true"></span>
         <input type="range" min="0" max="100" step="1" .value=${String(share.value)} aria-label=${t("Comparison slider")} @keydown=${keepKeys} @input=${(event) => (share.value = Number(event.target.value))}>
       </div>

@@ -7,6 +7,7 @@ import { batch, html, nothing, repeat, signal } from "../core/render.js";
 import { isFinished, jobs, jobSignal, putJobs } from "../core/store.js";
 import { t } from "../core/text.js";
 import { nameOf, shorten, promptOf } from "../core/titles.js";
+import { isBlurred } from "./shown.js";
 
 const MAX_SHOWN = 100;
 
@@ -69,7 +70,7 @@ export function findPicture(mediaId, preferred = null) {
 }
 
 const thumbnailView = (mediaId, label, href) => {
-  const image = html`<img src=${mediaUrl(mediaId, 256)} alt=${label} loading="lazy" decoding="async" width="72" height="72">`;
+  const image = html`<img class=${isBlurred(mediaId) ? "tile-blurred" : ""} src=${mediaUrl(mediaId, 256)} alt=${label} loading="lazy" decoding="async" width="72" height="72">`;
   return html`<li>${href ? html`<a href=${href}>${image}</a>` : image}</li>`;
 };
 
@@ -112,7 +113,7 @@ export function stripView(job, number) {
   return html`
     <nav class="viewer-strip" aria-label=${t("Pictures of this request")}>
       ${repeat(media, (_one, index) => index, (one, index) => (one
-        ? html`<a class="thumb" href=${`/p/${job.id}/${index + 1}`} aria-current=${index + 1 === number ? "true" : nothing}><img src=${mediaUrl(one.id, 256)} alt=${t("Picture {n}", { n: index + 1 })} width="64" height="64" decoding="async"></a>`
+        ? html`<a class="thumb" href=${`/p/${job.id}/${index + 1}`} aria-current=${index + 1 === number ? "true" : nothing}><img class=${isBlurred(one.id) ? "tile-blurred" : ""} src=${mediaUrl(one.id, 256)} alt=${t("Picture {n}", { n: index + 1 })} width="64" height="64" decoding="async"></a>`
         : html`<span class="thumb" title=${t("Deleted")}>${icon("trash")}<span class="visually-hidden">${t("Picture {n} was deleted", { n: index + 1 })}</span></span>`))}
     </nav>`;
 }

@@ -1,13 +1,17 @@
 // The shown picture, and the ones before and after it.
 
 import { computed, signal } from "../core/render.js";
-import { jobs } from "../core/store.js";
+import { jobs, spoilers } from "../core/store.js";
 import { entries, hiddenKeys, isComplete, loadMore, readEntries, total } from "../gallery/listing.js";
 
 const NEAR_END = 5;
 
 /** `{job, number}` of the address. */
 export const shown = signal({ job: "", number: 0 });
+/** Ids of blurred pictures that were revealed. */
+export const revealed = signal(new Set());
+/** @param {string} id */
+export const isBlurred = (id) => spoilers.has(id) && !revealed.value.has(id);
 /** Why the job could not be fetched, or null. */
 export const problem = signal(null);
 

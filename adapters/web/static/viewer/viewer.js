@@ -14,11 +14,10 @@ import { compared, compareView } from "./compare.js";
 import { close, compare, actionsView, download, edit, erase, favourite, show, vary } from "./picture-actions.js";
 import { factsView, wordsView } from "./facts.js";
 import { ancestryView, findPicture, followRelated, stopRelated, stripView } from "./related.js";
-import { isCounted, isOpenEnded, loadAhead, next, position, previous, problem, sequence, shown, shownEntry, shownJob, shownKey, shownMedia } from "./shown.js";
+import { isBlurred, isCounted, isOpenEnded, loadAhead, next, position, previous, problem, revealed, sequence, shown, shownEntry, shownJob, shownKey, shownMedia } from "./shown.js";
 import { isZoomed, preload, resetZoom, stageView, zoomIn, zoomOut } from "./stage.js";
 import { clearThread, threadView } from "./thread.js";
 
-const revealed = signal(new Set());
 let stops = null;
 
 const step = (entry) => () => {
@@ -126,22 +125,22 @@ const swipe = (direction) => {
   else close();
 };
 
-function pictureStage(job, media, name) {
-  const isBlurred = Boolean(media.spoiler) && !revealed.value.has(media.id);
-  const extra = isBlurred ? html`<button type="button" class="viewer-reveal" @click=${() => (revealed.value = new Set([...revealed.peek(), media.id]))}>${t("Show this picture")}</button>` : nothing;
-  return stageView({ key: shownKey.value, media, alt: media.alt || name, isBlurred, extra, swipe });
+function pictureStage(media, name) {
+  const isCovered = isBlurred(media.id);
+  const extra = isCovered ? html`<button type="button" class="viewer-reveal" @click=${() => (revealed.value = new Set([...revealed.peek(), media.id]))}>${t("Show this picture")}</button>` : nothing;
+  return stageView({ key: shownKey.value, media, alt: media.alt || name, isBlurred: isCovered, extra, swipe });
 }
 
 function stageOf(job) {
   const { number } = shown.value;
   const [media, name] = [shownMedia.value, nameOf(job, number)];
   if (media && compared.value) return html`<div class="viewer-stage">${compareView(job, number, media, name)}</div>`;
-  if (media) return pictureStage(job, media, name);
+  if (media) return pictureStage(media, name);
   if (!isFinished(job)) return unfinishedView(job);
   if (!job.result) return failedView(job);
   if (job.result.media.length) return deletedView(job);
   const photo = job.images[0];
-  return photo ? stageView({ key: shownKey.value, media: { id: photo.id }, alt: t("Picture the question is about"), isBlurred: false, swipe }) : html`<div class="viewer-stage"></div>`;
+  return photo ? pictureStage(photo, t("Picture the question is about")) : html`<div class="viewer-stage"></div>`;
 }
 
 const arrowView = (entry, name, label, side) => html`
