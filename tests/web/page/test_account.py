@@ -46,7 +46,11 @@ async def test_a_code_for_a_chat_links_once_it_is_written_there(server, tab, bob
     assert shown[0].startswith("/link code:")
     assert await find_violations(tab.page) == []
     await dialog.get_by_role("button", name="I have sent it").click()
-    await expect(tab.page.locator(".toast").last).to_contain_text("Nothing is linked yet.")
+    message = dialog.locator(".toast")
+    await expect(message).to_contain_text("Nothing is linked yet.")
+    await message.get_by_role("button", name="Close this message").click()
+    await expect(message).to_have_count(0)
+    assert await find_violations(tab.page) == []
     ann = await server.usecases.people.identify_account("discord", "1", "Ann")
     await server.usecases.links.link(ann, "discord:1", shown[1].removeprefix("/link "))
 

@@ -5,6 +5,9 @@ import { icon } from "./icons.js";
 import { session } from "./store.js";
 import { t } from "./text.js";
 
+/** Moves messages into the topmost dialog, outside of which everything is inert. */
+const placeMessages = () => ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.getElementById("app")).append(document.getElementById("messages"));
+
 /**
  * Opens a dialog; resolves with what `close` was given, or null when it was dismissed.
  * @template T
@@ -33,6 +36,7 @@ export function openDialog({ title, view, kind = "" }) {
       <div class="dialog-body">${view(close)}</div>`);
     dialog.addEventListener("click", (event) => event.target === dialog && close());
     dialog.addEventListener("close", () => {
+      placeMessages();
       if (isAside) return;
       stopFollowing();
       stop();
@@ -44,6 +48,7 @@ export function openDialog({ title, view, kind = "" }) {
       isAside = session.value !== "ready";
       if (isAside) dialog.close();
       else if (!dialog.open) dialog.showModal();
+      placeMessages();
     });
   });
 }

@@ -36,9 +36,11 @@ export function shellView() {
         ${SignalView(overlayView)}
       </div>`}
     ${isCovered ? signInPart?.signInView() : nothing}
-    ${SignalView(bannerView)}
-    ${SignalView(toastsView)}
-    <p class="visually-hidden" role="status" aria-live="polite">${SignalView(() => announcement.value)}</p>`;
+    <div id="messages">
+      ${SignalView(bannerView)}
+      ${SignalView(toastsView)}
+      <p class="visually-hidden" role="status" aria-live="polite">${SignalView(() => announcement.value)}</p>
+    </div>`;
 }
 
 function railView() {
