@@ -3,15 +3,19 @@
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 
 from adapters.web.auth import CallerDep
+from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep
-from adapters.web.parameters import require_number
+from adapters.web.parameters import body_of, require_number
 from adapters.web.routes_jobs import require_job_id
-from adapters.web.schemas import BatchInfo, ProblemInfo
+from adapters.web.schemas import MAX_EXPORTED, BatchInfo, EraseBody, ProblemInfo
 from adapters.web.views import job_json
 from bot.errors import NotFound
+
+_MAX_ERASED_VALUES = 5 * MAX_EXPORTED
+"""Of a body with as many jobs, and as many pictures, which are three values each."""
 
 _BATCH_ID = re.compile(r"[a-z2-7]{1,64}")
 
@@ -49,6 +53,16 @@ async def delete_picture(job_id: str, n: Number, context: ContextDep, caller: Ca
     await context.usecases.pictures.delete_picture(
         caller.person, require_job_id(job_id), require_number(n), retracts=True
     )
+
+
+@router.post("/erase", status_code=204, openapi_extra=body_of("EraseBody"))
+async def erase_pictures(request: Request, context: ContextDep, caller: CallerDep) -> None:
+    """Delete these jobs and these single pictures, as with one request for each: also if the client leaves meanwhile.
+    What is gone already is left out."""
+    body = await read_json(request, EraseBody, max_values=_MAX_ERASED_VALUES)
+    jobs = [require_job_id(job) for job in body.jobs]
+    pictures = [(require_job_id(picture.job), picture.n) for picture in body.pictures]
+    await context.usecases.pictures.erase_all(caller.person, jobs, pictures)
 
 
 @router.get("/batches/{batch_id}", response_model=BatchInfo)

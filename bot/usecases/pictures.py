@@ -1,5 +1,7 @@
 """A person's single pictures: favourites, and deleting one of several. Also their batches, which are several jobs."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bot.errors import JobNotFound, NotCancellable, NotFound, NotYours
@@ -47,6 +49,15 @@ class PictureUseCases:
         self.jobs.on_changed(before)
         self.jobs.forget_maps()
         return before
+
+    async def erase_all(self, person: Person, job_ids: Iterable[str], pictures: Iterable[tuple[str, int]]) -> None:
+        """Erase these jobs and single pictures with their chat messages; what is gone or not theirs is left out."""
+        for job_id in dict.fromkeys(job_ids):
+            with suppress(JobNotFound):
+                await self.erase_job(person, job_id)
+        for job_id, number in dict.fromkeys(pictures):
+            with suppress(JobNotFound, NotFound):
+                await self.delete_picture(person, job_id, number, retracts=True)
 
     async def _require_own(self, person: Person, job_id: str) -> None:
         """Raises: JobNotFound, NotYours."""

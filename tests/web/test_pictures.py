@@ -69,6 +69,26 @@ async def test_a_deleted_picture_keeps_its_place_and_the_job_goes_with_the_last(
     problem(await client.get(first["url"]), 404, "not_found")
 
 
+async def test_jobs_and_single_pictures_are_erased_together_and_only_ones_own(easel):
+    ann, ben = await easel.create_key("ann"), await easel.create_key("ben")
+    await easel.serve()
+    async with open_client(easel) as client:
+        as_person(client, ben)
+        theirs = await make(client, imagine(count=2))
+        as_person(client, ann)
+        whole, part = [await make(client, imagine(count=2)) for _ in range(2)]
+        body = {"jobs": [whole["id"], theirs["id"]], "pictures": [{"job": one["id"], "n": 1} for one in (part, theirs)]}
+
+        answers = [(await client.post("/api/v1/erase", json=body)).status_code for _ in range(2)]
+
+        assert answers == [204, 204]
+        assert (await client.get(f"/api/v1/jobs/{whole['id']}")).status_code == 404
+        assert [one is None for one in await pictures_of(client, part)] == [True, False]
+        problem(await client.post("/api/v1/erase", json={"jobs": [whole["id"]] * 1001}), 422, "invalid_option")
+        as_person(client, ben)
+        assert all(await pictures_of(client, theirs))
+
+
 async def test_a_number_that_no_picture_has_is_not_found(client):
     job = await make(client, imagine())
 

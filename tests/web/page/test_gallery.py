@@ -10,6 +10,13 @@ from tests.web.api_client import ask, imagine, job_of, make, upload, wait_for
 from tests.web.page.conftest import find_violations, measure_layout_shift
 
 pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
+NOTE_SENT = """() => {
+  const send = window.fetch;
+  window.fetch = (url, options) => {
+    if (options?.keepalive) localStorage.sent = `${localStorage.sent ?? ""}${url} `;
+    return send(url, options);
+  };
+}"""
 
 TITLES = ("a red fox", "a blue whale", "a green frog", "a red boat")
 
@@ -154,18 +161,28 @@ async def test_favourite_and_delete_with_undo_by_one_key_each(server, client, ta
     assert tab.errors == []
 
 
-async def test_a_deletion_is_sent_when_the_page_is_closed(server, client, tab):
-    [job] = await make_some(client, ["a red fox"])
+async def test_deletions_are_sent_in_one_request_when_the_page_is_closed(server, client, tab):
+    jobs = await make_some(client, ["a red fox", "a blue whale"])
+    several = await make(client, imagine("a green frog", count=2))
     await tab.open(server.url, "/gallery")
-    await link(tab.page, "a red fox").focus()
+    await tab.page.evaluate(NOTE_SENT)
+    await link(tab.page, "a green frog, picture 1 of 2").hover()
+    await tab.page.keyboard.press("Control+a")
+    await tab.page.get_by_role("button", name="Select a green frog, picture 2 of 2").click()
     await tab.page.keyboard.press("Delete")
-    await expect(link(tab.page, "a red fox")).to_have_count(0)
+    await expect(tab.page.locator(".gallery-tile")).to_have_count(1)
 
     await tab.page.goto("about:blank")
 
+    path = f"/api/v1/jobs/{several['id']}"
     async with asyncio.timeout(5):
-        while (await client.get(f"/api/v1/jobs/{job['id']}")).status_code != 404:  # noqa: ASYNC110 - the server is polled
+        while None not in (left := (await client.get(path)).json()["result"]["media"]):  # noqa: ASYNC110 - it is polled
             await asyncio.sleep(0.02)
+    assert left[1]
+    assert (await client.get("/api/v1/jobs")).json()["total"] == 1
+    assert (await client.get(f"/api/v1/jobs/{jobs[0]['id']}")).status_code == 404
+    await tab.page.goto(f"{server.url}/queue")
+    assert await tab.page.evaluate("localStorage.sent") == "/api/v1/erase "
 
 
 async def test_one_picture_of_four_is_deleted_alone(server, client, tab):

@@ -1,13 +1,13 @@
 // Actions on pictures in the grid and the viewer: favourite, delete with undo, download.
 
-import { put, remove, request } from "../core/api.js";
+import { post, put, remove, request } from "../core/api.js";
 import { batch } from "../core/render.js";
-import { dropJobs, jobs, jobSignal } from "../core/store.js";
+import { dropJobs, jobSignal } from "../core/store.js";
 import { announce, showToast, showUndo } from "../core/toast.js";
 import { t, tn } from "../core/text.js";
 import { hiddenKeys } from "./listing.js";
 
-const MAX_EXPORTED = 1000;
+const MAX_TOGETHER = 1000;
 const CONCURRENT = 4;
 
 /** @typedef {{key: string, job: string, number: number, kind: string}} Picture */
@@ -57,13 +57,15 @@ function hide(pictures, isHidden) {
   hiddenKeys.value = keys;
 }
 
-/** Deletes whole jobs where no picture would be left, otherwise single pictures. */
+/** Whole jobs where no picture would be left, otherwise single pictures. */
 function planDeletion(pictures) {
-  const byJob = Map.groupBy(pictures, (one) => one.job);
-  return [...byJob].flatMap(([id, chosen]) => {
+  const plan = { jobs: [], single: [] };
+  for (const [id, chosen] of Map.groupBy(pictures, (one) => one.job)) {
     const left = jobSignal(id)?.peek().result?.media.filter(Boolean).length ?? 0;
-    return chosen.length >= left ? [{ path: `/jobs/${id}?erase=true`, job: id, pictures: chosen }] : chosen.map((one) => ({ path: pathOf(one), job: null, pictures: [one] }));
-  });
+    if (chosen.length >= left) plan.jobs.push(id);
+    else plan.single.push(...chosen);
+  }
+  return plan;
 }
 
 /**
@@ -81,20 +83,23 @@ export function deletePictures(pictures, { onUndo = () => {} } = {}) {
   showUndo(tn(pictures.length, "Deleted.", "{n} deleted."), { undo, commit: ({ keepalive }) => commitDeletion(pictures, keepalive) });
 }
 
-async function commitDeletion(pictures, keepalive) {
-  const erase = async ({ path, job, pictures: gone }) => {
-    await remove(path, { keepalive }).catch((error) => {
-      if (error.code !== "not_found") throw error;
+/** In few requests: browsers send about 250 after a page was closed, and 64 KiB. */
+const commitDeletion = (pictures, keepalive) => Promise.all(
+  Array.from({ length: Math.ceil(pictures.length / MAX_TOGETHER) }, (_none, at) => eraseTogether(pictures.slice(at * MAX_TOGETHER, (at + 1) * MAX_TOGETHER), keepalive)),
+);
+
+async function eraseTogether(pictures, keepalive) {
+  const { jobs, single } = planDeletion(pictures);
+  try {
+    await post("/erase", { jobs, pictures: single.map(({ job, number }) => ({ job, n: number })) }, { keepalive });
+    batch(() => {
+      dropJobs(...jobs);
+      single.forEach(removeMedia);
     });
-    if (job && jobs.peek().has(job)) dropJobs(job);
-    else if (!job) removeMedia(gone[0]);
-  };
-  const plan = planDeletion(pictures);
-  if (keepalive) return void plan.forEach((one) => void erase(one));
-  const errors = await runAll(plan, erase);
-  if (!errors.length) return;
-  hide(errors.flatMap(({ item }) => item.pictures), false);
-  showToast(errors[0].error.message, { kind: "error" });
+  } catch (error) {
+    hide(pictures, false);
+    showToast(error.message, { kind: "error" });
+  }
 }
 
 function removeMedia({ job, number }) {
@@ -114,7 +119,7 @@ function save(blob, name) {
 export async function downloadZip(pictures) {
   const chosen = pictures.filter(isPicture);
   if (!chosen.length) return void showToast(t("Answers cannot be downloaded. Select pictures instead."));
-  if (chosen.length > MAX_EXPORTED) return void showToast(t("A zip can hold {n} pictures. Select fewer.", { n: MAX_EXPORTED }), { kind: "error" });
+  if (chosen.length > MAX_TOGETHER) return void showToast(t("A zip can hold {n} pictures. Select fewer.", { n: MAX_TOGETHER }), { kind: "error" });
   const toast = showToast(tn(chosen.length, "Preparing the zip…", "Preparing the zip of {n} pictures…"), { timeoutMs: 60_000 });
   try {
     const body = { jobs: [], pictures: chosen.map(({ job, number }) => ({ job, n: number })) };
