@@ -611,3 +611,28 @@ async def test_on_a_phone_the_composer_stays_above_the_tabs(server, client, phon
     await expect(phone.page.get_by_role("dialog", name="More options")).to_be_in_viewport()
     assert await find_violations(phone.page) == []
     assert phone.errors == []
+
+
+async def test_a_picture_that_one_does_not_have_leaves_the_draft(server, tab):
+    await tab.open(server.url, f"/?image={'0' * 64}&mode=ask")
+
+    await expect(tab.page.locator(".create-note")).to_contain_text("A picture was removed: it was deleted")
+    await expect(tab.page.locator(".attach-photo")).to_have_count(0)
+    assert await find_violations(tab.page) == []
+    await tab.page.reload()
+    await expect(tab.page.locator("#prompt")).to_be_visible()
+    await expect(tab.page.locator(".attach-photo")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["/gallery", "/models"])
+async def test_photos_dropped_on_other_views_are_added_in_create(server, tab, path):
+    await tab.open(server.url, path)
+    async with tab.page.expect_response(re.compile("/dropping.js")):
+        await tab.page.evaluate(DROP, ["dragenter", "image/png", 1])
+    await tab.page.wait_for_load_state("networkidle")
+
+    await tab.page.evaluate(DROP, ["drop", "image/png", 1])
+
+    await expect(tab.page.locator(".attach-photo img")).to_have_count(1)
+    await expect(tab.page).to_have_url(f"{server.url}/")
+    assert tab.errors == []

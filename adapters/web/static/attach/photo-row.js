@@ -1,6 +1,6 @@
 // The photos of the draft, each with its role.
 
-import { mediaUrl } from "../core/api.js";
+import { mediaUrl, request } from "../core/api.js";
 import { computed, html, nothing, repeat } from "../core/render.js";
 import { icon } from "../core/icons.js";
 import { commands } from "../core/store.js";
@@ -58,12 +58,20 @@ export function roleFields(photo, number) {
       </select>` : nothing}`;
 }
 
+/** A picture that does not exist, or belongs to someone else, leaves the draft. @param {object} photo */
+async function removeMissing(photo) {
+  const problem = await request(`/media/${photo.id}?w=256`).catch((error) => error);
+  if (problem.code !== "not_found") return;
+  removePhoto(photo);
+  photoNote.value = t("A picture was removed: it was deleted, belongs to someone else, or the link is incomplete.");
+}
+
 function photoView(photo, index) {
   const isUsed = usedPhotos.value.includes(photo);
   const number = index + 1;
   return html`
     <li class="attach-photo ${isUsed ? "" : "attach-photo-unused"}">
-      <img src=${mediaUrl(photo.id, 256)} alt=${photo.name || t("Picture {n}", { n: number })} width="56" height="56">
+      <img src=${mediaUrl(photo.id, 256)} alt=${photo.name || t("Picture {n}", { n: number })} width="56" height="56" @error=${() => removeMissing(photo)}>
       <div class="attach-photo-facts">
         ${roleFields(photo, number)}
         ${isUsed && photo.role === "init" && mode.value !== "ask" ? html`<a class="button chip" href=${`/edit/${photo.id}`}>${icon("brush")}${t("Paint a mask")}</a>` : nothing}

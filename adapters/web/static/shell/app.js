@@ -50,6 +50,7 @@ async function start() {
     { keys: "Alt+2", label: t("Gallery"), inFields: true, run: () => navigate("/gallery") },
     { keys: "Alt+3", label: t("Queue"), inFields: true, run: () => navigate("/queue") },
   ]);
+  for (const name of ["dragenter", "keydown"]) addEventListener(name, () => import("../dropping/dropping.js").catch(() => null), { once: true });
   let isRouted = false;
   runOnSignals(() => {
     if (session.value !== "ready" || isRouted) return;
