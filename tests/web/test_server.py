@@ -275,7 +275,7 @@ async def test_the_pages_use_no_external_resources_and_no_inline_script(shared_c
     page = (await shared_client.get(path)).text
 
     assert "https://" not in page
-    assert "http://" not in page.replace("http://127.0.0.1:8000/", "")
+    assert "http://" not in page.replace(str(shared_client.base_url), "")
     assert "<script>" not in page
     assert " style=" not in page
     assert " onclick=" not in page

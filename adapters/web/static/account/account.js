@@ -197,7 +197,7 @@ async function confirmLink(code, sides) {
 
 function quotaView({ limit, used, reserved, resets_at: reset }) {
   const spent = used + reserved;
-  const text = limit === null ? tn(Math.round(spent), "{n} device-second used today (no limit)", "{n} device-seconds used today (no limit)") : t("{used} of {limit} device-seconds used · resets {time}", { used: rounded(spent), limit: rounded(limit), time: formatTime(reset) });
+  const text = limit === null ? t("No daily limit") : t("{used} of {limit} device-seconds used · resets {time}", { used: rounded(spent), limit: rounded(limit), time: formatTime(reset) });
   return html`
     <section class="account-part" aria-labelledby="account-quota">
       <h3 id="account-quota">${t("Quota")}</h3>

@@ -80,7 +80,7 @@ function personView(person) {
 
 function usageView({ name, used, limit, own_limit: own }) {
   const spent = formatDeviceSeconds(used);
-  if (limit === null) return html`<p class="hint">${t("{used} device-seconds today (no limit)", { used: spent })}</p>`;
+  if (limit === null) return html`<p class="hint">${t("No daily limit")}</p>`;
   return html`
     <div class="admin-usage">
       <meter min="0" max="1" low=${NEARLY_USED} high=${NEARLY_USED} optimum="0" .value=${limit ? Math.min(1, used / limit) : 1} aria-label=${t("Quota used by {name} today", { name })}></meter>

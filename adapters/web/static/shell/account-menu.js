@@ -6,7 +6,7 @@ import { icon } from "../core/icons.js";
 import { loadStyle } from "../core/router.js";
 import { shortcutGroups } from "../core/shortcuts.js";
 import { hasKey, person, quota, signOut } from "../core/store.js";
-import { t, tn } from "../core/text.js";
+import { t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { theme } from "./theme.js";
 
@@ -15,7 +15,7 @@ const rounded = (value) => (value < 10 ? Math.round(value * 10) / 10 : Math.roun
 /** Today's quota as a sentence. */
 export function quotaText({ limit, used, reserved }) {
   const spent = used + reserved;
-  if (limit === null) return tn(rounded(spent), "{n} device-second used today", "{n} device-seconds used today");
+  if (limit === null) return t("No daily limit");
   return t("{left} of {limit} device-seconds left today", { left: rounded(Math.max(0, limit - spent)), limit: rounded(limit) });
 }
 
