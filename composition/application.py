@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bot.usecases.fused_builds import FusedBuilds
     from composition.usecases import ModelSources
     from inference.images.service import ImageService
+    from inference.pool.early_worker import EarlyWorker
     from inference.pool.pool import DevicePool
     from inference.settings import PoolSettings
     from storage import Storage
@@ -59,11 +60,15 @@ async def open_application(
     from inference.backends.builds import FOLDER as BUILDS
     from inference.backends.builds import remove_unfinished
     from inference.images.service import ImageService, ImageSettings
-    from storage import open_storage
 
     settings = loaded.settings
     remove_unfinished(loaded.data_dir / BUILDS)
     async with AsyncExitStack() as stack:
+        early = await _start_worker(loaded, engines, only_submitted=only_submitted)
+        if early is not None:
+            stack.push_async_callback(early.close)
+        from storage import open_storage  # takes longer than to start a process
+
         storage = await stack.enter_async_context(open_storage(settings["storage"], loaded.data_dir))
         if not only_submitted:
             ModelConfigFile(loaded.data_dir, shipped_models).restore_pending(loaded.models)
@@ -80,11 +85,31 @@ async def open_application(
         warm_up = settings["pool"].warm_up and not only_submitted
         pool_settings = replace(settings["pool"], warm_up=warm_up)  # a single command loads just what it needs
         measured = await storage.measurements.load_measurements()
-        pool = await stack.enter_async_context(await _device_pool(loaded, pool_settings, pictures, engines, measured))
+        pool = await stack.enter_async_context(
+            await _device_pool(loaded, pool_settings, pictures, engines, measured, early)
+        )
         rates = Rates(measured, lambda: next((one.device for one in pool.device_statuses()), ""))
         yield wire_application(
             loaded, storage, pool, pictures, rates, platforms, secret=secret, only_submitted=only_submitted
         )
+
+
+async def _start_worker(loaded: LoadedConfig, engines: str, *, only_submitted: bool) -> "EarlyWorker | None":
+    """The worker of a machine without a graphics card: importing its libraries takes longer than starting the server.
+
+    It imports the engine of the model that is loaded first, or only torch where a single command decides which.
+    """
+    from inference.engine.base import engine_module
+    from inference.pool.early_worker import EarlyWorker, is_cpu_only
+
+    models = loaded.models.installed()
+    if engines != ENGINES or not models or not is_cpu_only(loaded.settings["devices"].use):
+        return None
+    has_warm_up = loaded.settings["pool"].warm_up and not only_submitted
+    try:
+        return await EarlyWorker.start(loaded.settings["pool"], engine_module(models[0]) if has_warm_up else "torch")
+    except OSError:
+        return None  # the pool starts its own, and says what is wrong
 
 
 async def _device_pool(
@@ -93,6 +118,7 @@ async def _device_pool(
     pictures: "ImageService",
     engines: str,
     measured: "Sequence[Measurement]",
+    early: "EarlyWorker | None" = None,
 ) -> "DevicePool":
     """The pool. With `devices.use = "auto"`, the hardware is probed in the background."""
     from bot.safety import classifier_specs
@@ -109,6 +135,7 @@ async def _device_pool(
         pictures,
         engine_factory=engines,
         classifiers=classifier_specs(loaded.settings["safety"]),
+        early=early,
         measurements=measured,
     )
 
@@ -133,19 +160,15 @@ def wire_application(
         sources: where models come from; the hub and this machine when not given.
     """
     from bot.queue.delivery import Deliverer
-    from bot.queue.dispatcher import EVERY_JOB
     from bot.queue.parts.maps import MapCache
     from bot.queue.progress import ProgressBus
     from composition import usecases as build
     from composition.administration import build_sampler
 
-    if only_submitted:
-        queue = replace(loaded.settings["queue"], max_running=EVERY_JOB)
-        loaded = replace(loaded, settings={**loaded.settings, "queue": queue})
-    events = ProgressBus()
+    loaded = _run_every_job(loaded) if only_submitted else loaded
+    events, maps = ProgressBus(), MapCache()
     moderation, prompt_resolver = build.build_moderation(loaded, storage), build.build_prompt_resolver(loaded)
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, progress_bus=events, platforms=platforms or {})
-    maps = MapCache()
     dispatcher = build.build_dispatcher(
         loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, maps, only_submitted=only_submitted
     )
@@ -185,6 +208,13 @@ def wire_application(
         fused_builds=fused_builds,
         storage=storage,
     )
+
+
+def _run_every_job(loaded: LoadedConfig) -> LoadedConfig:
+    from bot.queue.dispatcher import EVERY_JOB
+
+    queue = replace(loaded.settings["queue"], max_running=EVERY_JOB)
+    return replace(loaded, settings={**loaded.settings, "queue": queue})
 
 
 def _retention_job(loaded: LoadedConfig, storage: "Storage") -> "RetentionJob":

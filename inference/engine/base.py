@@ -140,6 +140,12 @@ ENGINES: Mapping[str, str] = {
 """Import paths by task, because importing an engine means importing torch."""
 
 
+def engine_module(model: ModelSpec) -> str:
+    """The module of its engine; empty: there is no single one."""
+    modules = {ENGINES[task].partition(":")[0] for task in model.tasks if task in ENGINES}
+    return modules.pop() if len(modules) == 1 else ""
+
+
 def build_engine(model: ModelSpec) -> Engine:
     """The engine for a model, not loaded yet. Raises: ModelUnavailable."""
     paths = {ENGINES[task] for task in model.tasks if task in ENGINES}

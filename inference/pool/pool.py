@@ -27,6 +27,7 @@ from bot.ports import (
 )
 from inference.images.metadata import generation_metadata
 from inference.ipc.messages import RawImage, TaskResult
+from inference.pool.early_worker import EarlyWorker
 from inference.pool.signal import ChangeSignal
 from inference.pool.supervisor import WorkerSupervisor
 from inference.pool.watchdog import TaskHandle
@@ -61,12 +62,14 @@ class DevicePool:
         engine_factory: str = "inference.engine.base:build_engine",
         classifiers: Sequence[ModelSpec] = (),
         classifier_factory: str = CLASSIFIER_FACTORY,
+        early: EarlyWorker | None = None,
         measurements: Iterable[Measurement] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """
         Args:
+            early: the first process of a device, if it was started before.
             measurements: earlier ones, of any device.
             clock: seconds, for every time limit.
             sleep: waits before a crashed worker is restarted.
@@ -80,6 +83,7 @@ class DevicePool:
         self._engine_factory = engine_factory
         self._classifiers = tuple(classifiers)
         self._classifier_factory = classifier_factory
+        self._early = early
         self._measurements = tuple(measurements)
         self._devices: list[WorkerSupervisor] = []
         self._is_cancelled: dict[str, bool] = {}
@@ -120,6 +124,7 @@ class DevicePool:
             self._changes.notify,
             classifiers=self._classifiers,
             classifier_factory=self._classifier_factory,
+            early=self._early,
             measurements=self._measurements,
             clock=self._clock,
             sleep=self._sleep,

@@ -19,6 +19,7 @@ from inference.ipc import messages
 from inference.ipc.messages import RawImage
 from inference.ipc.process import ChildProcess
 from inference.pool.capacity import DeviceCapacity
+from inference.pool.early_worker import WORKER, EarlyWorker
 from inference.pool.idle_unload import IdleTracker
 from inference.pool.load_reports import DeviceMeasurements, LoadReports
 from inference.pool.watchdog import Hung, Losses, TaskHandle, TimedOut, Watchdog, latest_step_at
@@ -43,6 +44,7 @@ class WorkerSupervisor:
         *,
         classifiers: Sequence[ModelSpec] = (),
         classifier_factory: str = "",
+        early: EarlyWorker | None = None,
         measurements: Iterable[Measurement] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -53,6 +55,7 @@ class WorkerSupervisor:
         self._engine_factory = engine_factory
         self._classifiers = tuple(classifiers)
         self._classifier_factory = classifier_factory
+        self._early = early
         self._on_change = on_change
         self._clock = clock
         self._sleep = sleep
@@ -190,9 +193,10 @@ class WorkerSupervisor:
         """Run one child until it exits; returns the reason."""
         self._has_completed_a_task = False
         self._watchdog = Watchdog(self._settings, self._clock())
-        threads, nice = self._settings.threads, str(self._settings.nice)
+        settings, early = self._settings, self._early
         try:
-            child = await ChildProcess.start(self.name, "inference.worker", nice, threads=threads)
+            child = early.take(self.name) if early is not None else None
+            child = child or await ChildProcess.start(self.name, WORKER, str(settings.nice), threads=settings.threads)
         except OSError as error:
             return Hung(f"the child did not start: {error}")
         self._child = child

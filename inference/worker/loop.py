@@ -1,8 +1,8 @@
 """The main loop of a device's child process: loads models, starts tasks, steps engines, reports.
 
-Run as `python -m inference.worker PARENT_PID NICE`. It knows nothing of chat. A thread receives messages during
-computation; they are handled between steps. Another thread sends heartbeats: if these stop, the process is stopped or
-something holds the interpreter's lock.
+Run as `python -m inference.worker PARENT_PID NICE [MODULE]`; the module is imported early. It knows nothing of chat. A
+thread receives messages during computation; they are handled between steps. Another thread sends heartbeats: if these
+stop, the process is stopped or something holds the interpreter's lock.
 """
 
 import faulthandler
@@ -26,6 +26,7 @@ from inference.engine.error_mapping import is_out_of_memory, to_task_error
 from inference.ipc import child, messages, sandbox
 from inference.safety.checker import SafetyChecker
 from inference.worker.admission import AdmissionQueue
+from inference.worker.early_import import EarlyImport
 from inference.worker.format_trial import FormatTrials
 from inference.worker.model_cache import ModelCache, torch_memory_budget, used_memory_mb
 
@@ -68,15 +69,30 @@ class RunningTask:
 
 
 class WorkerLoop:
-    """Serves one device. `inbox` holds the parent's messages."""
+    """Serves one device. `inbox` holds the parent's messages; `libraries`: what may still be being imported."""
 
-    def __init__(self, pipes: child.PipeConnection, init: messages.Init, inbox: "SimpleQueue[Any]") -> None:
+    def __init__(
+        self,
+        pipes: child.PipeConnection,
+        init: messages.Init,
+        inbox: "SimpleQueue[Any]",
+        libraries: EarlyImport | None = None,
+    ) -> None:
         self._pipes = pipes
         self._init = init
         self._inbox = inbox
+        libraries = libraries or EarlyImport("")
+        self._libraries = libraries
         self._checker = SafetyChecker(init.classifiers, lambda spec: import_object(init.classifier_factory)(spec))
         budget = torch_memory_budget(init.device)
-        self._models = ModelCache(import_object(init.engine_factory), init, pipes, self._checker, memory_budget=budget)
+        self._models = ModelCache(
+            import_object(init.engine_factory),
+            init,
+            pipes,
+            self._checker,
+            memory_budget=budget,
+            libraries=libraries,
+        )
         self._admission = AdmissionQueue()
         self._waiting: deque[Task] = deque()
         self._running: dict[str, RunningTask] = {}
@@ -125,6 +141,7 @@ class WorkerLoop:
 
     def _score_images(self, task: Task) -> None:
         """Run a safety check: it needs neither an engine nor a slot."""
+        self._libraries.wait()
         started = time.monotonic()
         self._pipes.send(messages.TaskStarted(task.id))
         outcome: messages.TaskResult | messages.PackedError
@@ -341,9 +358,12 @@ def _heartbeat(pipes: child.PipeConnection, init: messages.Init) -> None:
 
 
 def main() -> None:
-    parent_pid, nice = int(sys.argv[1]), int(sys.argv[2])
+    parent_pid, nice, early = int(sys.argv[1]), int(sys.argv[2]), "".join(sys.argv[3:4])
     pipes = child.open_pipes()
     child.detach_from_terminal(parent_pid, nice)
+    if early:  # an early worker is always the CPU's
+        sandbox.forbid_new_privileges()
+    libraries = EarlyImport(early)
     init = pipes.receive()
     if not isinstance(init, messages.Init):
         os._exit(0)
@@ -358,5 +378,5 @@ def main() -> None:
 
     child.start_reader(pipes, handle)
     threading.Thread(target=_heartbeat, args=(pipes, init), name="heartbeat", daemon=True).start()
-    WorkerLoop(pipes, init, inbox).run_until_shutdown()
+    WorkerLoop(pipes, init, inbox, libraries).run_until_shutdown()
     os._exit(0)  # do not wait for the threads of engines and the exit handlers of their libraries

@@ -21,6 +21,7 @@ from inference.engine.base import TRIED, Engine
 from inference.engine.error_mapping import is_out_of_memory, to_load_error
 from inference.ipc import child, messages
 from inference.safety.checker import SafetyChecker
+from inference.worker.early_import import EarlyImport
 from inference.worker.format_trial import FORMAT, choose_format, has_bfloat16_instructions, may_choose_format
 
 OTHER_MODELS = "others"
@@ -47,7 +48,8 @@ def unknown_budget() -> MemoryBudget | None:
 class ModelCache:
     """Loads engines by model. Reports the start and the end of every load, for the parent's time limit.
 
-    `memory_budget`: returns the memory that all models together may use; None: unknown.
+    `memory_budget`: returns the memory that all models together may use; None: unknown. `libraries`: what is imported
+    before the first load.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class ModelCache:
         checker: SafetyChecker,
         *,
         memory_budget: Callable[[], MemoryBudget | None] = unknown_budget,
+        libraries: EarlyImport | None = None,
     ) -> None:
         self._build_engine = build_engine
         self._checker = checker
         self._init = init
         self._pipes = pipes
         self._memory_budget = memory_budget
+        self._libraries = libraries or EarlyImport("")
         self._cached: OrderedDict[str, CachedModel] = OrderedDict()
         self._reductions: Counter[str] = Counter()
         self._has_imported = False
@@ -107,8 +111,9 @@ class ModelCache:
                 return None
             self._unload_model(model.name)  # its settings have changed: another revision, for example
         self._pipes.send(messages.ModelLoading(model.name))
+        self._libraries.wait()
         self._evict_until_fits(model, busy)
-        started = time.monotonic()
+        started = time.monotonic() - self._libraries.unreported_s
         try:
             engine = self._load_or_evict(model, busy)
             checker = self._checker.load_for(model)
@@ -134,11 +139,11 @@ class ModelCache:
         return self._load_engine(model)
 
     def _load_engine(self, model: ModelSpec) -> Engine:
-        started = time.monotonic()
+        started = time.monotonic() - self._libraries.unreported_s
         engine = self._build_engine(self._with_format(model))
         if not (self._has_imported or self._checker.has_imported):
             self._measure("import", time.monotonic() - started)
-        self._has_imported = True
+        self._has_imported, self._libraries.unreported_s = True, 0.0
         engine.load_model(self._init.device)
         engine.load_costs(self._measurements_of(model, str(engine.capabilities.get("dtype", ""))))
         return engine

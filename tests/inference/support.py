@@ -53,6 +53,7 @@ async def open_pool(
     classifier: ModelSpec | None = None,
     classifier_factory: str = "",
     measurements: Sequence[Measurement] = (),
+    early: Any = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     **settings: Any,
@@ -68,6 +69,7 @@ async def open_pool(
         classifiers=(classifier,) if classifier is not None else (),
         classifier_factory=classifier_factory,
         measurements=measurements,
+        early=early,
         clock=clock,
         sleep=sleep,
     )
