@@ -27,9 +27,16 @@ def describe_loras(loras: LoraSet) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """What to compile. `model`: as torch serves it. `precision`: "float32", "bfloat16" or "float16"; `weights`: "none"
-    keeps float32. `loras`: fused into it. `image`: an input for the trial of models that need one. `device`: where torch
-    computes in the trial, as it does for people."""
+    """What to compile.
+
+    Attributes:
+        model: as torch serves it.
+        precision: "float32", "bfloat16" or "float16".
+        weights: "none" keeps float32.
+        loras: fused into it.
+        image: an input for the trial of models that need one.
+        device: where torch computes in the trial, as it does for people.
+    """
 
     model: ModelSpec
     backend: str

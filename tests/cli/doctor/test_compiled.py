@@ -97,9 +97,8 @@ def test_a_model_without_builds_on_torch_has_no_line(results):
     assert results(PLAIN) == []
 
 
-def test_the_list_of_models_says_what_runs_on_torch_nevertheless(call, monkeypatch):
-    monkeypatch.setattr(
-        TestComposition, "list_builds", lambda *_: [replace(BUILD, model="paint", report=FASTER)], raising=False
-    )
+@pytest.mark.parametrize("words", [("models", "list"), ("setup",)], ids=" ".join)
+def test_other_commands_say_it_as_well(call, monkeypatch, words):
+    monkeypatch.setattr(TestComposition, "list_builds", lambda *_: [replace(BUILD, model="paint")])
 
-    assert "paint would be faster on openvino (measured on this machine: 1.5 times)" in call("models", "list").out
+    assert "paint would be faster on openvino (measured on this machine: 1.5 times)" in call(*words).out
