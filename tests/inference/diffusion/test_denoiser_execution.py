@@ -16,6 +16,7 @@ from inference.diffusion.denoiser_execution import COMPILED, UNCOMPILED, Denoise
 from inference.diffusion.engine import DiffusionEngine
 from inference.engine.base import ImageReady
 from inference.engine.cost_model import PassCostModel
+from tests.inference.backends.test_regional_compile import Stack
 from tests.inference.diffusion import test_ip_adapter
 from tests.inference.diffusion.test_ip_adapter import CASES, difference
 from tests.inference.support import make_model, make_task
@@ -142,18 +143,21 @@ def test_without_a_compiler_the_model_runs_uncompiled_and_the_log_says_what_to_i
     assert "install g++" in capsys.readouterr().err
 
 
-def test_a_compiler_that_fails_costs_no_image(folder, monkeypatch, capsys):
+@torch.no_grad()
+def test_a_call_whose_compilation_fails_is_made_uncompiled_and_so_are_all_later_ones(monkeypatch, capsys):
     def fail(*_):
         raise RuntimeError("collect2: error: ld returned 1 exit status")
 
     monkeypatch.setattr(RegionalCompile, "_compile_graph", fail)
-    engine, task = engine_of(folder, compile="on"), make_task(options=OPTIONS)
+    denoiser, x = Stack(), torch.randn(3, 4)
+    expected = denoiser(x)
+    execution = DenoiserExecution(make_model("tiny", compile="on"), denoiser, "cpu")
 
-    images = [paint(one, task)[0] for one in (engine, engine_of(folder, compile="off"))]
+    outputs = [execution.run(lambda: denoiser(x), is_plain=True) for _ in range(2)]
 
-    assert images[0] == images[1]
-    assert engine._execution.problem == FAILED
-    assert "torch.compile failed" in capsys.readouterr().err
+    assert all(torch.equal(output, expected) for output in outputs)
+    assert execution.capabilities == {"compile_problem": FAILED}
+    assert capsys.readouterr().err.count("torch.compile failed") == 1
 
 
 @pytest.mark.parametrize("compile", ["auto", "off"])
