@@ -82,8 +82,9 @@ class DividedPassCosts:
     def predict_seconds(self, size: float, unit: float = 0.0) -> float | None:
         """Of a pass of this size, divided in the quickest way that was measured; None before the first measurement."""
         possible = [one for one in self._models if one.parts == 1 or one.parts * unit <= size]
-        predicted = [self._models[one].predict_seconds(size) for one in possible if self._models[one].is_known()]
-        return min((one for one in predicted if one is not None), default=self._models[WHOLE].predict_seconds(size))
+        known = [one for one in possible if self._models[one].is_known()]
+        predicted = (self._models[one].predict_seconds(size) for one in known or self._models)
+        return min((one for one in predicted if one is not None), default=None)
 
     def measured_points(self) -> dict[str, list[CostPoint]]:
         """By `PassDivision.what`, smallest first."""

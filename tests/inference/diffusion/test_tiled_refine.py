@@ -17,11 +17,12 @@ from bot.errors import InvalidOption
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import Task, TaskImage
-from inference.diffusion import split_sequences, step_loop, tiled_autoencoder, tiled_refinement
+from inference.diffusion import split_sequences, tiled_autoencoder, tiled_refinement
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.tiled_autoencoder import decode_in_tiles, encode_in_tiles
 from inference.diffusion.tiled_refinement import TiledRefinement
 from inference.engine.base import EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed, build_engine
+from inference.engine.cost_model import PassCostModel
 from tests.inference.families import save_sdxl, save_z_image
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
@@ -229,7 +230,7 @@ def batches(engines, monkeypatch):
         return forward(batch)
 
     monkeypatch.setattr(loop, "_forward", record)
-    monkeypatch.setattr(step_loop.PassCostModel, "best_size", lambda self, limit, unit=1: limit)
+    monkeypatch.setattr(PassCostModel, "best_size", lambda self, limit, unit=1: limit)
     return made
 
 
