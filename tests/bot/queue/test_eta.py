@@ -65,4 +65,4 @@ def test_a_request_of_many_jobs_runs_as_many_at_the_same_time():
     jobs = [make_job() for _ in range(14)]
     alone, limited = make_estimator(make_device()), make_estimator(make_device(slots=2))
 
-    assert alone.until_all_done_s(jobs) < limited.until_all_done_s(jobs)  # type: ignore[arg-type]
+    assert alone.until_all_done_s(jobs) < limited.until_all_done_s(jobs)
