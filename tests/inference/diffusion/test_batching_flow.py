@@ -273,7 +273,7 @@ def engine_for(monkeypatch):
     engines = []
 
     def load(pipeline, *tasks):
-        engine = DiffusionEngine(make_model("tiny", tasks=tasks, repo=pipeline.name_or_path, dtype="float32"))
+        engine = DiffusionEngine(make_model("tiny", tasks=tasks, repo=str(pipeline.name_or_path), dtype="float32"))
         engine.load_model("cpu")
         engines.append(engine)
         return engine
