@@ -27,9 +27,11 @@ from benchmarks.compute_threads import work_s
 from benchmarks.machine import ROOT
 from benchmarks.shapes import parameter_millions
 from bot.jobs import Media
+from bot.memory.weights import EIGHT_BIT, has_torchao
 from bot.models import IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Task, TaskImage
 from inference.engine.base import TaskDone
+from inference.memory.int8_layers import has_fast_int8
 from inference.vision.engine import VisionEngine
 from inference.vision.generation_plan import prompt_for
 from inference.vision.sequence import generation_arguments
@@ -50,6 +52,7 @@ def open_engine(part: float, threads: int = 1, dtype: str = "float32") -> Iterat
     Args:
         part: 0 for the starter; else a fraction of the layers of the vision encoder and the language model. The
             Q-Former has all of its layers.
+        dtype: the number format, or "8bit": float32 with weights in 8 bits.
     """
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -58,7 +61,8 @@ def open_engine(part: float, threads: int = 1, dtype: str = "float32") -> Iterat
         if part:
             path = Path(folder)
             save_model(path, part)
-        engine = VisionEngine(ModelSpec(name="bench", tasks=TASKS, repo=str(path), dtype=dtype))
+        quantize = {"dtype": "float32", "quantize": EIGHT_BIT} if dtype == EIGHT_BIT else {"dtype": dtype}
+        engine = VisionEngine(ModelSpec(name="bench", tasks=TASKS, repo=str(path), **quantize))  # type: ignore[arg-type]
         engine.load_model("cpu")
         try:
             yield engine
@@ -77,6 +81,12 @@ def number_formats() -> tuple[str, ...]:
 
     is_faster = seconds(torch.bfloat16) < seconds(torch.float32)
     return ("float32", "bfloat16") if is_faster else ("float32",)
+
+
+def answer_formats() -> tuple[str, ...]:
+    """Number formats, and weights in 8 bits where the processor multiplies such numbers."""
+    has_8bit = has_fast_int8("cpu") and has_torchao()
+    return (*number_formats(), EIGHT_BIT) if has_8bit else number_formats()
 
 
 def formats_not_run() -> dict[str, str]:
@@ -167,7 +177,8 @@ def stock_answer(engine: Any, task: Task) -> str:
     inputs = engine._processor(images=image, text=text, return_tensors="pt")
     inputs = inputs.to(engine._blip.device).to(engine._blip.dtype)
     ids = engine._blip.generate(**inputs, **generation_arguments(task.options, task.options["max_new_tokens"]))
-    return str(engine._processor.tokenizer.decode(ids[0], skip_special_tokens=True)).strip()
+    given = len(inputs["input_ids"][0]) if "input_ids" in inputs else 0  # captions have no prompt
+    return str(engine._processor.tokenizer.decode(ids[0][given:], skip_special_tokens=True)).strip()
 
 
 def compare_medians(measure: Callable[[], tuple[float, float]], repeats: int) -> tuple[float, float]:

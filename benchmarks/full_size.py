@@ -22,7 +22,6 @@ import psutil  # type: ignore[import-untyped]
 from PIL import Image
 
 from benchmarks.machine import ROOT
-from benchmarks.shapes import parameter_millions
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Measurement, Progress, Task, TaskImage, TaskOutput
@@ -31,7 +30,6 @@ from inference.pool.pool import DevicePool, PoolSettings
 
 SIDE, STEPS, TOKENS = 256, 3, 5
 LIMIT_S = 3600.0
-_STARTER = ROOT / "models" / "starter-image"
 
 
 def run_benchmark(
@@ -156,63 +154,10 @@ def _save_weights(name: str, folder: Path) -> float:
     import torch
 
     from benchmarks.blip import save_model
+    from benchmarks.random_models import save_sd15
 
     torch.manual_seed(0)
-    return _save_sd15(folder) if name == "sd15" else save_model(folder, 1.0)
-
-
-def _random_model(build: Any) -> Any:
-    """A model of `build()` in bfloat16 without its slow initialisation: small random matrices, neutral norms."""
-    import torch
-
-    with torch.device("meta"):
-        model = build()
-    model = model.to(torch.bfloat16).to_empty(device="cpu").eval()
-    with torch.no_grad():
-        for name, weights in model.named_parameters():
-            if weights.dim() > 1:
-                weights.normal_(std=0.02)
-            else:
-                weights.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-    return model
-
-
-def _save_sd15(folder: Path) -> float:
-    """Source of the shapes: the configs of stable-diffusion-v1-5/stable-diffusion-v1-5."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
-
-    tokenizer = AutoTokenizer.from_pretrained(_STARTER / "tokenizer", model_max_length=77)
-    unet = _random_model(lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8))
-    vae = _random_model(
-        lambda: AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            sample_size=512,
-        )
-    )
-    text = CLIPTextConfig(
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    text_encoder = _random_model(lambda: CLIPTextModel(text))
-    StableDiffusionPipeline(
-        unet=unet,
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-    return parameter_millions(unet, vae, text_encoder)
+    return save_sd15(folder) if name == "sd15" else save_model(folder, 1.0)
 
 
 def main() -> None:
