@@ -1,6 +1,7 @@
 """`python -m benchmarks [NAME ...] [--quick]`: runs all or the named ones and writes benchmarks/results/NAME.json.
 
-Benchmarks against other servers share them: they start once. `full_size` only runs when it is named.
+Benchmarks against other servers share them: they start once. `full_size` and `other_engines` only run when they are
+named.
 """
 
 import importlib
@@ -39,7 +40,7 @@ NAMES = (
 )
 ARENA_NAMES = ("mixed_throughput", "short_job_tail", "first_preview", "slo_goodput")
 """Benchmarks with `measure(arena, quick)`, which share the peers."""
-ON_REQUEST = ("full_size",)
+ON_REQUEST = ("full_size", "other_engines")
 
 
 def main() -> int:
