@@ -5,7 +5,7 @@ record also has what each build's own trial measured: times torch's speed by row
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from benchmarks.stream import run_stream
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stack:
+class ComputeStack:
     """One of our sides.
 
     Attributes:
@@ -46,10 +46,10 @@ class Stack:
 
 
 STACKS = (
-    Stack(title="Easel", backend="torch"),
-    Stack(title="Easel, OpenVINO float32", backend="openvino", goals=(2.4, 1.3)),
-    Stack(title="Easel, OpenVINO bfloat16", backend="openvino", precision="bfloat16", goals=(4.0, 1.6)),
-    Stack(title="Easel, ONNX Runtime float32", backend="onnx"),
+    ComputeStack(title="Easel", backend="torch"),
+    ComputeStack(title="Easel, OpenVINO float32", backend="openvino", goals=(2.4, 1.3)),
+    ComputeStack(title="Easel, OpenVINO bfloat16", backend="openvino", precision="bfloat16", goals=(4.0, 1.6)),
+    ComputeStack(title="Easel, ONNX Runtime float32", backend="onnx"),
 )
 summarize_rows = figures.summarize_rows
 
@@ -67,12 +67,12 @@ def run_benchmark(quick: bool = False) -> dict[str, Any]:
     return {**measured[0], "rows": rows, "builds": [one["builds"] for one in measured], "not_run": not_run}
 
 
-def summarize(record: dict[str, Any]) -> str:
+def summarize(record: Mapping[str, Any]) -> str:
     not_run = [f"  {title}: not run: {problem}" for title, problem in record["not_run"].items()]
     return "\n".join([summarize_rows(record), *not_run])
 
 
-def _measure_shape(shape: ModelShape, stacks: Sequence[Stack], count: int, repeats: int) -> dict[str, Any]:
+def _measure_shape(shape: ModelShape, stacks: Sequence[ComputeStack], count: int, repeats: int) -> dict[str, Any]:
     reports = {
         stack.title: compiled_builds.make_build(shape, stack.backend, stack.precision)
         for stack in stacks
@@ -86,7 +86,7 @@ def _measure_shape(shape: ModelShape, stacks: Sequence[Stack], count: int, repea
 
 
 async def _compare(
-    shape: ModelShape, stacks: Sequence[Stack], count: int, repeats: int, threads: int
+    shape: ModelShape, stacks: Sequence[ComputeStack], count: int, repeats: int, threads: int
 ) -> list[Comparison]:
     async with _open_arena(shape, stacks, threads) as arena:
         make_requests = partial(workload.all_different, count, size=shape.size)
@@ -107,7 +107,7 @@ async def _compare(
 
 
 @asynccontextmanager
-async def _open_arena(shape: ModelShape, stacks: Sequence[Stack], threads: int) -> AsyncIterator[Arena]:
+async def _open_arena(shape: ModelShape, stacks: Sequence[ComputeStack], threads: int) -> AsyncIterator[Arena]:
     """The lock and our sides, one after another, warmed up by a few images.
 
     Raises: RuntimeError: a worker serves on something else than its backend.

@@ -13,10 +13,12 @@ import tempfile
 import time
 from typing import Any
 
+from benchmarks.figures import compare, record
 from benchmarks.machine import ROOT
 from benchmarks.server import LIMIT_S, ServerProcess, http_get, post_job, start_server
 
 MODEL = ROOT / "models" / "starter-image"
+PEER = "a plain script"
 POLL_S = 0.1
 """Between looks at the job, which cost the server time."""
 PROMPT = "a red circle on a blue background"
@@ -30,15 +32,20 @@ pipeline({PROMPT!r}, num_inference_steps=12, guidance_scale=2.5, height=128, wid
 """
 
 
-def run_benchmark(repeats: int = 3) -> dict[str, Any]:
-    """All three alternately; medians, seconds."""
+def run_benchmark(repeats: int = 3, quick: bool = False) -> dict[str, Any]:
+    """All three alternately; medians, seconds. `quick`: once."""
+    repeats = 1 if quick else repeats
     runs = [_time_server() | {"imagine_s": _time_imagine(), "peer_s": _time_peer()} for _ in range(repeats)]
     figures: dict[str, Any] = {"repeats": repeats, "prompt": PROMPT}
     for name in runs[0]:
         figures[name] = round(statistics.median(run[name] for run in runs), 2)
     figures["ratio_serve"] = round(figures["image_s"] / figures["peer_s"], 2)
     figures["ratio_imagine"] = round(figures["imagine_s"] / figures["peer_s"], 2)
-    return figures
+    rows = [
+        compare("server started, first image, s", figures["image_s"], figures["peer_s"], PEER, goal=1.0),
+        compare("easel imagine, s", figures["imagine_s"], figures["peer_s"], PEER),
+    ]
+    return record(rows, **figures)
 
 
 def summarize(figures: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ def test_a_card_may_be_there(monkeypatch):
 
 class FakeChild:
     is_closed = False
+    arguments: tuple[object, ...] = ()
 
     async def close(self) -> None:
         self.is_closed = True
