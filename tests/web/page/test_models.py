@@ -139,7 +139,7 @@ async def test_models_are_added_and_what_was_typed_survives_a_refusal(server, ph
     (tmp_path / "comfy" / "one.safetensors").write_bytes(b"x")
     await dialog.get_by_label("All models from ComfyUI or AUTOMATIC1111").fill(str(tmp_path / "comfy"))
     await dialog.get_by_role("button", name="Scan folder").click()
-    await expect(dialog.get_by_role("status")).to_contain_text("1 file skipped:")
+    await expect(dialog.locator(".dialog-body").get_by_role("status")).to_contain_text("1 file skipped:")
     server.usecases.catalogue.files.kind = CheckpointInfo(kind="diffusers", tasks=(TEXT_TO_IMAGE,))
     await source.fill("org/owl")
     await dialog.get_by_role("button", name="Add").click()
