@@ -593,7 +593,7 @@ async def test_a_large_dropped_picture_is_shrunk_before_it_is_sent(server, edito
 
     await editor.page.evaluate(DROP_LARGE, [data, 12 * 2**20])
 
-    await editor.page.wait_for_function("(id) => !location.pathname.endsWith(id)", arg=editor.id)
+    await editor.page.wait_for_function("(id) => !location.pathname.endsWith(id)", arg=editor.id, timeout=30_000)
     await expect(editor.page.locator(".toast")).to_have_count(0)
     assert editor.tab.errors == []
 
