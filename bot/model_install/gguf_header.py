@@ -69,7 +69,7 @@ def parse_gguf_header(data: bytes, file_size: int) -> GgufHeader:
         raise DamagedModelFile("is a Git LFS pointer: run `git lfs pull` to get the file")
     if data[:4] != _MAGIC:
         raise DamagedModelFile("is not a GGUF file")
-    reader = _Reader(data, 4)
+    reader = _HeaderReader(data, 4)
     version = reader.number("I")
     if version not in _VERSIONS:
         raise DamagedModelFile("is a GGUF file of another version than 2 and 3: convert it again")
@@ -100,7 +100,7 @@ class _Tensor:
 
 
 @dataclass
-class _Reader:
+class _HeaderReader:
     data: bytes
     position: int
 
@@ -120,7 +120,7 @@ class _Reader:
         return self.take(length).decode("utf-8", errors="replace")
 
 
-def _read_metadata(reader: _Reader, keys: int) -> tuple[dict[str, str], int]:
+def _read_metadata(reader: _HeaderReader, keys: int) -> tuple[dict[str, str], int]:
     """Texts by their keys, and the alignment of tensors in bytes."""
     texts: dict[str, str] = {}
     alignment = _DEFAULT_ALIGNMENT
@@ -141,7 +141,7 @@ def _read_metadata(reader: _Reader, keys: int) -> tuple[dict[str, str], int]:
     return texts, alignment
 
 
-def _skip_array(reader: _Reader) -> None:
+def _skip_array(reader: _HeaderReader) -> None:
     """Arrays of arrays are not used by any writer, and refused."""
     kind, count = reader.number("I"), reader.number("Q")
     if count > _MAX_ITEMS or (kind != _STRING and kind not in _SCALARS):
@@ -153,7 +153,7 @@ def _skip_array(reader: _Reader) -> None:
         reader.take(reader.number("Q"))
 
 
-def _read_tensor(reader: _Reader) -> _Tensor:
+def _read_tensor(reader: _HeaderReader) -> _Tensor:
     name, dimensions = reader.text(_MAX_NAME), reader.number("I")
     if not 1 <= dimensions <= _MAX_DIMENSIONS:
         raise DamagedModelFile(_DAMAGED)

@@ -10,6 +10,8 @@ from adapters.cli.doctor.system import read_machine_spec
 from adapters.cli.models.inspect import find_model_path
 from adapters.cli.output import program_name
 from bot.memory.fit import FitEstimate, estimate_fit, format_gib
+from bot.memory.format_advice import format_memory
+from bot.memory.format_check import format_problem, installed_support
 from bot.models import TEXT_TO_IMAGE, ModelSpec
 from bot.settings import hub_cache_dir, nearest_existing_dir
 
@@ -27,7 +29,12 @@ def preflight_checks(loaded: "LoadedConfig", devices: Sequence[Mapping[str, Any]
     yield from check_unused_accelerators(devices)
     hardware = read_machine_spec(devices, loaded)
     for spec in loaded.models:
-        yield from _check_fit(spec, estimate_fit(spec, hardware), devices)
+        estimate = estimate_fit(spec, hardware)
+        yield from _check_fit(spec, estimate, devices)
+        if estimate.notes or estimate.place == "no":
+            yield from (Check("models", OK, f"{spec.name}: {line}") for line in format_memory(spec, hardware))
+        if problem := format_problem(spec, installed_support()):
+            yield Check("models", BAD, f"{spec.name} cannot be loaded: {problem}.")
     yield from _check_model_disk(hardware.disk_free_mb)
     yield from _check_offline_mode(loaded)
     yield from _check_safety_classifier(loaded)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,9 @@ from adapters.cli.models.install import format_size
 from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
 from bot.commands.upscale import describe_upscaling
 from bot.model_install.addon_files import list_addons
+from bot.model_install.gguf_header import read_gguf_header
 from bot.model_install.model_headers import DamagedModelFile, read_json_object, read_tensor_shapes
-from bot.models import ModelSpec
+from bot.models import GGUF_SUFFIX, ModelSpec
 from bot.ports import PromptAddon
 from bot.settings import hub_cache_dir, hub_repo_dir
 from bot.usecases.model_views import addon_body, spec_body
@@ -33,15 +34,27 @@ def check_model(spec: ModelSpec, root: Path) -> tuple[str, str]:
     is_single_file = path.is_file()
     files = [path] if is_single_file else sorted(one for one in path.rglob("*") if one.is_file())
     problem = _with_path(path, find_weights_problem(path)) if is_single_file else _find_problem(files, path)
+    problem = problem or _find_base_problem(spec, root)
     if problem:
         return "bad", f"{spec.name}: {problem}"
     size_mb = sum(one.stat().st_size for one in files) / 2**20
-    ignored = [one.name for one in files if one.suffix.lower() in OTHER_WEIGHTS]
+    ignored = [one.name for one in files if not is_single_file and one.suffix.lower() in OTHER_WEIGHTS]
     demo = " (demo)" if spec.demo else ""
     sentence = f"{spec.name}{demo}: {', '.join(spec.tasks)}; {path} ({size_mb:.1f} MiB)."
     if ignored:
         return "warn", f"{sentence} Ignored, because only safetensors are loaded: {', '.join(ignored[:3])}."
     return "ok", sentence
+
+
+def _find_base_problem(spec: ModelSpec, root: Path) -> str:
+    """Why the other components of a `.gguf` file cannot be loaded; empty if they can, or for other models."""
+    if not spec.is_gguf:
+        return ""
+    if not spec.base_model:
+        return "its table lacks base_model: the repository or folder with the text encoder and the VAE."
+    base = replace(spec, repo=spec.base_model, file="", revision="")
+    is_here = find_model_path(base, root) is not None
+    return "" if is_here else f"its base_model is missing: {_missing_sentence(base, root)}"
 
 
 def _missing_sentence(spec: ModelSpec, root: Path) -> str:
@@ -86,8 +99,8 @@ def _describe_problem(path: Path, read: Callable[[Path], object]) -> str:
 
 
 def find_weights_problem(path: Path) -> str:
-    """Check a safetensors file's header and length; empty if they are valid."""
-    return _describe_problem(path, read_tensor_shapes)
+    """Check the header and length of a safetensors or GGUF file; empty if they are valid."""
+    return _describe_problem(path, read_gguf_header if path.suffix == GGUF_SUFFIX else read_tensor_shapes)
 
 
 def find_model_path(spec: ModelSpec, root: Path) -> Path | None:

@@ -19,6 +19,7 @@ from adapters.cli.setup.prompt import Prompter
 from bot.commands.upscale import describe_upscaling
 from bot.errors import EaselError
 from bot.memory.fit import FitEstimate, estimate_fit, format_gib, recommend_presets
+from bot.memory.format_advice import format_memory
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.runtime.lock import read_holder
 from bot.settings import write_secrets
@@ -162,6 +163,7 @@ class _SetupWizard:
         return [
             f"  {position}. {spec.name}{suits}: {spec.display_name}, {format_gib(spec.download_mb)} download.",
             f"     {format_fit(fit_body(estimate))}{_disk_shortage(estimate)}",
+            *(f"     {line}" for line in format_memory(spec, self.hardware)),
             *([f"     {upscaling[:1].upper()}{upscaling[1:]}."] if upscaling else []),
             f"     Licence: {licences}.{limits}",
         ]

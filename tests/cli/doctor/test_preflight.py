@@ -8,6 +8,7 @@ from adapters.cli.doctor import preflight
 from adapters.cli.doctor.check import BAD, OK, WARN
 from bot.models import ModelRegistry
 from bot.safety import SafetySettings
+from composition.settings import shipped_models
 from tests.cli.app_fixture import TestComposition
 from tests.model_manager_fixture import FOX
 
@@ -64,6 +65,23 @@ def test_a_model_that_fits_is_not_mentioned(preflight_results):
     assert not [
         line for line in preflight_results(replace(BIG, memory_mb=100), devices=(CARD, CPU)) if "big" in line[1]
     ]
+
+
+def test_what_an_offloaded_model_needs_is_said_with_numbers(preflight_results):
+    klein = replace(shipped_models()["flux2-klein-4b"], enabled=True)
+    card = {**CARD, "memory_mb": 8192}
+    found = preflight_results(replace(klein, quantize="none"), devices=(card, CPU))
+
+    assert find_result(found, "Memory:")[1].startswith("flux2-klein-4b: Memory: ")
+
+
+def test_a_format_that_cannot_be_loaded_is_bad(preflight_results):
+    mark, sentence = find_result(
+        preflight_results(replace(BIG, quantize="4bit"), devices=(CARD, CPU)), "cannot be loaded"
+    )
+
+    assert mark == BAD
+    assert "add a .gguf file" in sentence
 
 
 def test_bfloat16_on_an_old_card_is_a_warning(preflight_results):
