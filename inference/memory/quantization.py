@@ -61,7 +61,9 @@ def quantize_to_4bit(module: nn.Module) -> int:
                 weight, requires_grad=False, quant_type="nf4", module=replacement, compress_statistics=True
             ).to(weight.device)
             replacement.bias = layer.bias
-            module.set_submodule(name, replacement)
+            # On some CPUs bitsandbytes would repack the weights, if their sizes allow it, and compute in bfloat16.
+            replacement.support_avx512bf16_for_cpu = False
+            module.set_submodule(name, replacement.eval())
     return len(names)
 
 

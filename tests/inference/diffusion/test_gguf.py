@@ -9,16 +9,19 @@ from safetensors.torch import load_file
 
 from bot.errors import ModelUnavailable
 from bot.ports import TaskAddon
+from inference.checkpoints.identify import identify_path
 from inference.diffusion import single_file
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.single_file import load_single_file
 from inference.memory.planner import memory_needs
+from inference.memory.quantization import read_weight
 from tests.backends_required import require_backend
 from tests.inference.diffusion.test_lora import save_lora
 from tests.inference.diffusion.test_mixed_features import save_transformer_lora
 from tests.inference.families import save_klein, save_z_image
 from tests.inference.gguf_files import header_bytes, write_gguf
+from tests.inference.recent_families import save_ernie, save_krea2, save_qwen_edit, save_qwen_image_21
 from tests.inference.recent_presets import paint
 from tests.inference.single import UNET, make_layouts, save_single
 from tests.inference.stream import generate_alone
@@ -142,6 +145,35 @@ def test_the_memory_plan_counts_what_is_in_the_file(models):
     (denoiser,) = (part for part in needs.components if part.name == "transformer")
     assert denoiser.size_mb == -(-path.stat().st_size // 2**20)
     assert not any(denoiser.has_format(one) for one in ("8bit", "fp8", "4bit"))
+
+
+OTHERS = {
+    save_klein: "Flux2KleinPipeline",
+    save_krea2: "Krea2Pipeline",
+    save_qwen_image_21: "QwenImage21Pipeline",
+    save_qwen_edit: "QwenImageEditPlusPipeline",
+    save_ernie: "ErnieImagePipeline",
+}
+
+
+@pytest.mark.parametrize("save", OTHERS)
+def test_the_other_families_are_loaded_from_files_with_diffusers_names(tmp_path, save):
+    base = save(tmp_path / "base")
+    (weights,) = (base / "transformer").glob("*.safetensors")
+    expected = load_file(weights)
+    is_editor = save is save_qwen_edit
+    path = write_gguf(tmp_path / ("edit.gguf" if is_editor else "a.gguf"), expected)
+    tasks = ("image-text-to-image",) if is_editor else ("text-to-image",)
+
+    assert identify_path(path).class_name == OTHERS[save]
+    model = make_model(repo=str(path), base_model=str(base), dtype="float32", tasks=tasks)
+    transformer = load_pipeline(model, path, "cpu").transformer
+
+    for name, tensor in expected.items():
+        module, _, parameter = name.rpartition(".")
+        layer = transformer.get_submodule(module)
+        found = read_weight(layer) if parameter == "weight" else getattr(layer, parameter)
+        assert (found.float() - tensor).norm() <= 0.02 * tensor.norm(), name
 
 
 # ---------------------------------------------------------------- refusals

@@ -168,6 +168,22 @@ def test_a_lora_of_a_prompt_works_on_quantized_weights_and_leaves_no_trace(folde
     assert (alike[0] - alike[1]).norm() < 0.3 * effect
 
 
+def test_a_lora_of_a_prompt_works_on_a_text_encoder_in_4_bits(folder, small_layers, tmp_path):
+    require_backend("bitsandbytes")
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    lora = save_lora(pipeline, tmp_path / "ink.safetensors")
+    manager, tokens = LoraManager(pipeline), torch.tensor([[2, 4, 3]])
+    quantize_to_4bit(pipeline.text_encoder)
+    plain = pipeline.text_encoder(tokens).last_hidden_state
+
+    manager.apply(((str(lora), 0.8),))
+    styled = pipeline.text_encoder(tokens).last_hidden_state
+    manager.apply(())
+
+    assert (styled - plain).abs().max() > 0.01
+    assert torch.equal(pipeline.text_encoder(tokens).last_hidden_state, plain)
+
+
 def test_a_text_encoder_in_4_bits_conditions_a_similar_image(folder, small_layers):
     require_backend("bitsandbytes")
     plain = loader.load_pipeline(make_model(repo=str(folder), dtype="float32"), folder, "cpu")
