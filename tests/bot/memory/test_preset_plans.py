@@ -37,6 +37,7 @@ def test_what_is_recommended_comes_first_of_what_fits_and_is_never_group_offload
     rows = {line.split("`")[1]: line for line in plan_table(presets).splitlines()[2:]}
     for size in CARDS_GIB:
         name = recommend_presets(presets, machine(size, 64))["image"]
+        assert name is not None
         cell = rows[name].split("|")[2 + CARDS_GIB.index(size)]
 
         assert not cell.strip().startswith(("group offload", "no"))

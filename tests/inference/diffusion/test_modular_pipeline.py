@@ -1,6 +1,7 @@
 """FLUX 3's distilled blocks, a modular pipeline, as coroutines: what docs/adr/0007 measured."""
 
 import copy
+from functools import partial
 
 import numpy
 import pytest
@@ -82,7 +83,7 @@ def test_two_people_share_the_passes_of_a_modular_pipeline_and_get_what_it_paint
             device=torch.device("cpu"),
         )
         proxied = with_proxies(pipeline, intercepted)
-        running[name] = PipelineCoroutine(lambda proxied=proxied, request=request: paint(proxied, *request))
+        running[name] = PipelineCoroutine(partial(paint, proxied, *request))
         on_outcome(name, running[name].resume())
     while pending:
         keys = {name: rule.batch_key(call) for name, call in pending.items()}

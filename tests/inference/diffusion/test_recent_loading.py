@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -114,7 +115,7 @@ def test_a_preset_with_a_few_step_lora_paints_for_two_people(name, tmp_path):
     engine = DiffusionEngine(replace(spec_of(name, folder, variant=""), loras=(str(lora.parent),)))
     engine.load_model("cpu")
     spec = PRESETS[name]
-    options = {"sampler": spec.sampler, "guidance_scale": spec.guidance_scale}
+    options: dict[str, Any] = {"sampler": spec.sampler, "guidance_scale": spec.guidance_scale}
     tasks = [request(name, "one", SHORT, **options), request(name, "other", "a blue cat", seed=2, **options)]
 
     painted = paint(engine, tasks)
