@@ -70,8 +70,7 @@ def test_only_processors_multiply_8_bit_numbers(monkeypatch):
     assert not has_fast_int8("cpu")
 
 
-@pytest.mark.parametrize("is_fast", [True, False])
-@pytest.mark.parametrize("language", ["opt", "t5"])
+@pytest.mark.parametrize(("language", "is_fast"), [("opt", True), ("t5", True), ("opt", False)])
 def test_a_model_that_answers_has_these_layers_where_they_are_quick(tmp_path, monkeypatch, language, is_fast):
     require_backend("torchao")
     monkeypatch.setattr(planner, "MIN_LAYER_WEIGHTS", 64)
