@@ -1,10 +1,13 @@
 """Weights as 8-bit floats and in 4 bits: sizes, exactness in batches, LoRAs, and the fallback level of a model."""
 
 import copy
+import json
+import shutil
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import save_file
 
 from bot.errors import ModelUnavailable
 from bot.memory.placement import Residency
@@ -199,6 +202,30 @@ def test_a_text_encoder_in_4_bits_conditions_a_similar_image(folder, small_layer
     assert 0 < abs(generate(pipeline) - generate(plain)).max() < 0.5
     with pytest.raises(ModelUnavailable, match="4bit"):
         choose_plan(model, folder, torch.float32, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"), [({}, "allow_hub_kernels = true"), ({"allow_hub_kernels": True}, "needs an NVIDIA GPU")]
+)
+def test_svdquant_is_refused_when_it_is_loaded_here(folder, tmp_path, settings, words):
+    quantized_folder = shutil.copytree(folder, tmp_path / "svdquant")
+    config = quantized_folder / "unet" / "config.json"
+    quantized = {"quantization_config": {"quant_method": "nunchaku_lite", "svdq_w4a4": {"precision": "int4"}}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | quantized))
+
+    with pytest.raises(ModelUnavailable, match=words):
+        loader.load_pipeline(make_model(repo=str(quantized_folder), **settings), quantized_folder, "cpu")
+
+
+def test_weights_that_are_quantized_in_their_file_keep_their_size(tmp_path):
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "model_index.json").write_text("{}")
+    tensors = {"a.qweight": torch.zeros(2048, 1024, dtype=torch.int8), "a.bias": torch.zeros(2**19)}
+    save_file(tensors, tmp_path / "transformer" / "model.safetensors")
+
+    (part,) = memory_needs(make_model(), tmp_path, torch.bfloat16, has_accelerator=True).components
+
+    assert part.size_mb == 3
 
 
 @pytest.mark.parametrize("language", ["opt", "t5"])
