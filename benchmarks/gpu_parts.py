@@ -29,6 +29,12 @@ SAVERS: Mapping[str, Callable[..., float]] = {"sd15": random_models.save_sd15, "
 ROWS = (1, 2, 4, 8)
 EXACT_LEVELS = 1
 PART = 1 / 4
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+"""ONNX Runtime's names by Easel's."""
 CAPTIONS, CAPTION_TOKENS, ANSWER_TOKENS = 8, 20, 5
 
 
@@ -101,10 +107,9 @@ def stacks(run: GpuRun) -> dict[str, dict[str, Any] | str]:
     """Settings of our sides by their titles, or why one is not run."""
     found: dict[str, dict[str, Any] | str] = {"Easel, uncompiled": plain_settings()}
     found["Easel, compiled blocks"] = {"compile": "on"} if plain_settings() else "models have no setting compile"
-    for title, provider in (("ONNX Runtime", "CUDAExecutionProvider"), ("TensorRT", "TensorrtExecutionProvider")):
-        provider = "CPUExecutionProvider" if run.device == "cpu" and title == "ONNX Runtime" else provider
+    for title, provider in (("ONNX Runtime", run.device.partition(":")[0]), ("TensorRT", "tensorrt")):
         settings = {"backend": "onnx", "providers": (provider,)}
-        problem = "" if has_provider(provider) else f"no ONNX Runtime with {provider}"
+        problem = "" if has_provider(provider) else f"no ONNX Runtime with {PROVIDERS[provider]}"
         found[f"Easel, {title}"] = problem or settings
     return found
 
@@ -114,7 +119,7 @@ def has_provider(name: str) -> bool:
         return False
     import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 
-    return name in onnxruntime.get_available_providers()
+    return PROVIDERS[name] in onnxruntime.get_available_providers()
 
 
 def compare_stacks(run: GpuRun, *, name: str, size: int, dtype: str, count: int, has_builds: bool = True) -> None:

@@ -32,7 +32,7 @@ SIDE, COUNT, STEPS = 256, 4, 4
 @dataclass(frozen=True)
 class OtherEngine:
     name: str
-    package: str
+    packages: tuple[str, ...]
 
     @property
     def python(self) -> Path:
@@ -52,9 +52,10 @@ class ForeignPeer(Peer):
 
 
 OTHERS = (
-    OtherEngine("stable-diffusion.cpp", "stable-diffusion-cpp-python==0.4.7"),
-    OtherEngine("fastsdcpu", "fastsdcpu-pip==0.1.6"),
+    OtherEngine("stable-diffusion.cpp", ("stable-diffusion-cpp-python==0.4.7",)),
+    OtherEngine("fastsdcpu", ("fastsdcpu-pip==0.1.6", "openvino<2026", "nncf<3")),
 )
+"""fastsdcpu imports names that later versions of OpenVINO and NNCF have not."""
 
 
 def run_benchmark(quick: bool = False) -> dict[str, Any]:
@@ -66,6 +67,8 @@ def run_benchmark(quick: bool = False) -> dict[str, Any]:
         folder = Path(scratch) / "sd15"
         command = [sys.executable, "-m", "benchmarks.full_size", "--save", str(folder), "sd15"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        code = "import sys, pathlib, benchmarks.random_models as it; it.publish_float32(pathlib.Path(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, check=True)
         shape = ModelShape("sd15", folder, SIDE, is_compute_bound=True)
 
         def measure(threads: int) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def install(other: OtherEngine) -> str:
     folder = other.python.parent.parent
     try:
         subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-        pip = [*uv, "pip", "install", "--quiet", "--python", str(other.python), other.package]
+        pip = [*uv, "pip", "install", "--quiet", "--python", str(other.python), *other.packages]
         subprocess.run(pip, check=True, timeout=INSTALL_S)
     except subprocess.TimeoutExpired:
         return f"its installation took more than {INSTALL_S:.0f} s"

@@ -46,6 +46,7 @@ class FastSdCpu:
         self._settings = LCMDiffusionSetting(lcm_model_id=folder, use_offline_model=True, use_seed=True)
         self._model = LCMTextToImage("cpu")
         self._model.init("cpu", self._settings)
+        self._model.pipeline.to(dtype=torch.float32)  # it mixes formats otherwise, and fails
 
     def generate(self, request: "dict[str, Any]") -> Any:
         settings = self._settings

@@ -16,6 +16,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks.shapes import STARTER, parameter_millions
@@ -115,6 +116,15 @@ def save_sdxl(folder: Path, *, is_tiny: bool = False, device: str = "cpu") -> fl
         scheduler=EulerDiscreteScheduler(**SCHEDULE),
     ).save_pretrained(folder)
     return parameter_millions(unet, vae, text_encoder, second_encoder)
+
+
+def publish_float32(folder: Path) -> None:
+    """Write the weights of a saved Stable Diffusion in float32 and under the names that the Hub's files have, which
+    other programs look for."""
+    for path in folder.glob("*/*.safetensors"):
+        prefix = "text_model." if path.parent.name == "text_encoder" else ""
+        weights = {f"{prefix}{name}": values.float() for name, values in load_file(path).items()}
+        save_file(weights, path, metadata={"format": "pt"})
 
 
 def _autoencoder(is_tiny: bool, device: str) -> Any:
