@@ -107,7 +107,7 @@ def stacks(run: GpuRun) -> dict[str, dict[str, Any] | str]:
     """Settings of our sides by their titles, or why one is not run."""
     found: dict[str, dict[str, Any] | str] = {"Easel, uncompiled": plain_settings()}
     found["Easel, compiled blocks"] = {"compile": "on"} if plain_settings() else "models have no setting compile"
-    for title, provider in (("ONNX Runtime", run.device.partition(":")[0]), ("TensorRT", "tensorrt")):
+    for title, provider in (("ONNX Runtime in float32", run.device.partition(":")[0]), ("TensorRT", "tensorrt")):
         settings = {"backend": "onnx", "providers": (provider,)}
         problem = "" if has_provider(provider) else f"no ONNX Runtime with {PROVIDERS[provider]}"
         found[f"Easel, {title}"] = problem or settings
@@ -150,6 +150,8 @@ def compare_stacks(run: GpuRun, *, name: str, size: int, dtype: str, count: int,
 def engine_rate(run: GpuRun, model: GpuModel, settings: Mapping[str, Any], tasks: list[Task]) -> float:
     """Images per second, after a run that compiles and measures passes. Raises: RuntimeError: not on its backend."""
     if "backend" in settings:
+        if settings["providers"] != ("tensorrt",):  # ONNX Runtime computes bfloat16 with TensorRT alone
+            model = replace(model, dtype="float32")
         make_build(model, settings)
     with closing(model.open_engine(**settings)) as engine:
         first_s = run_engine(engine, tasks)[1]
