@@ -68,7 +68,7 @@ async def test_two_collections_cannot_have_one_name(client):
     await create(client, "Foxes")
     told = problem(await client.post("/api/v1/collections", json={"name": "FOXES"}), 422, "invalid_option")
 
-    assert told["detail"] == "You already have a collection called “FOXES”: choose another name."
+    assert told["detail"] == "You already have a collection called “FOXES”. Choose another name."
 
 
 @pytest.mark.parametrize("text", ["a", "a" * 16, "A" * 16, "..", "%00", "\u00e9"])

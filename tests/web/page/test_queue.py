@@ -103,11 +103,12 @@ async def test_a_queued_job_is_cancelled_with_undo(server, tab, submit):
 async def test_a_withdrawn_job_is_cancelled_when_its_turn_comes_or_the_page_closes(server, tab, submit):
     running = await submit("slow fox")
     await wait_for_state(server, running, "running")
-    starts, leaves = await submit("slow owl"), await submit("a boat")
+    starts, follows, leaves = [await submit(words) for words in ("slow owl", "slow hen", "a boat")]
     await tab.open(server.url, "/queue")
     await row(tab, starts).get_by_role("button", name="Cancel").click()
     await row(tab, running).get_by_role("button", name="Cancel").click()
     await wait_for_state(server, starts, "cancelled")
+    await wait_for_state(server, follows, "running")
     await tab.page.keyboard.press("z")
     again = tab.page.locator(".queue-row").filter(has_text="slow owl")
     await expect(again).to_be_visible()
