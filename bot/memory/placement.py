@@ -155,14 +155,6 @@ class PlacementPlan:
         return (*notes, *((TILING_NOTE,) if self.is_tiled else ()))
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlacementSet:
-    """Plans of the models that are loaded together, and the names of those that are loaded on request."""
-
-    plans: tuple[PlacementPlan, ...]
-    unloaded: tuple[str, ...] = ()
-
-
 def best_plan(model: ModelRequirements, budget: MemoryBudget) -> PlacementPlan | None:
     """The best plan for the model alone; None: it does not fit."""
     return next((one for one in all_plans(model, budget) if fit_together([one], budget)), None)
@@ -171,22 +163,6 @@ def best_plan(model: ModelRequirements, budget: MemoryBudget) -> PlacementPlan |
 def all_plans(model: ModelRequirements, budget: MemoryBudget) -> list[PlacementPlan]:
     """All plans for running the model on such a device, whether they fit or not; the best first."""
     return sorted(_enumerate_plans(model, budget), key=lambda one: (one.cost, one.peak_mb, one.ram_mb))
-
-
-def plan_together(models: Sequence[ModelRequirements], budget: MemoryBudget) -> PlacementSet:
-    """The best plans for several models, given in order of most recent use: the least recently used is unloaded first.
-
-    A slightly slower plan is preferred to reloading a model for each request, and reloading to offloading components
-    for each image.
-    """
-    choices: list[list[PlacementPlan | None]] = [
-        [*_non_dominated(all_plans(one, budget), budget), None] for one in models
-    ]
-    minimum_costs = [choice[0].cost if choice[0] is not None else 0.0 for choice in choices]
-    best = min(_combinations(choices, budget), key=lambda combination: _total_cost(combination, minimum_costs))
-    plans = tuple(one for one in best if one is not None)
-    unloaded = tuple(model.name for model, one in zip(models, best, strict=True) if one is None)
-    return PlacementSet(plans=plans, unloaded=unloaded)
 
 
 def plan_beside(
@@ -210,37 +186,6 @@ def fit_together(plans: Iterable[PlacementPlan], budget: MemoryBudget) -> bool:
     resident_mb = sum(one.resident_mb for one in plans)
     loading_mb = max((one.load_mb - one.ram_mb for one in plans), default=0)
     return budget.fits(resident_mb + step_mb + decode_mb, sum(one.ram_mb for one in plans) + max(0, loading_mb))
-
-
-def _combinations(
-    choices: Sequence[Sequence[PlacementPlan | None]], budget: MemoryBudget
-) -> Iterable[tuple[PlacementPlan | None, ...]]:
-    for combination in product(*choices):
-        if fit_together((one for one in combination if one is not None), budget):
-            yield combination
-
-
-def _total_cost(combination: Sequence[PlacementPlan | None], minimum_costs: Sequence[float]) -> tuple[float, int]:
-    """`minimum_costs`: of each model alone. Unloading a model costs more the more recently it was used."""
-    count = len(minimum_costs)
-    reloads = [RELOAD_COST + (count - index) / 100 for index, one in enumerate(combination) if one is None]
-    costs = [least if one is None else one.cost for one, least in zip(combination, minimum_costs, strict=True)]
-    return sum(costs) + sum(reloads), len(reloads)
-
-
-def _non_dominated(ordered: list[PlacementPlan], budget: MemoryBudget) -> list[PlacementPlan]:
-    """Plans that fit alone and need less of some memory than each better plan."""
-    plans: list[PlacementPlan] = []
-    for one in ordered:
-        sizes = _memory_sizes(one)
-        is_better = all(any(a < b for a, b in zip(sizes, _memory_sizes(other), strict=True)) for other in plans)
-        if is_better and fit_together([one], budget):
-            plans.append(one)
-    return plans
-
-
-def _memory_sizes(one: PlacementPlan) -> tuple[int, ...]:
-    return one.resident_mb, one.step_mb, one.decode_mb, one.ram_mb, one.load_mb
 
 
 # ---------------------------------------------------------------- all plans of one model

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.memory.combined_plans import plan_together
 from bot.memory.components import Component, ComponentRole, component_role
 from bot.memory.fit import model_requirements
 from bot.memory.placement import (
@@ -17,7 +18,6 @@ from bot.memory.placement import (
     all_plans,
     best_plan,
     fit_together,
-    plan_together,
 )
 from composition.settings import shipped_models
 

@@ -175,7 +175,9 @@ def test_guidance_is_an_input_of_distilled_flux():
     rule = graph_inputs_for(module)
     arguments = flux_call(3, 4, 4, 9, has_guidance=True)
 
-    computed = rule.wrapper(module)(*rule.to_inputs(arguments))
+    inputs = rule.to_inputs(arguments)
+    assert inputs is not None
+    computed = rule.wrapper(module)(*inputs)
 
     torch.testing.assert_close(computed, module(**arguments).sample, atol=5e-6, rtol=0)
     assert not rule.takes(flux_call(3, 4, 4, 9, has_guidance=False))
@@ -256,8 +258,9 @@ def test_a_wrapper_shares_the_weights_and_changes_nothing_in_the_module(transfor
         (transformers["z-image"], z_image_call((8, 8, 5), (16, 8, 9))),
     ):
         expected, rule = module(**call, return_dict=False)[0], graph_inputs_for(module)
-        wrapper = rule.wrapper(module)
-        wrapper(*rule.to_inputs(call))
+        wrapper, inputs = rule.wrapper(module), rule.to_inputs(call)
+        assert inputs is not None
+        wrapper(*inputs)
 
         assert {id(one) for one in wrapper.parameters()} <= {id(one) for one in module.parameters()}
         for one, other in zip(module(**call, return_dict=False)[0], expected, strict=True):
