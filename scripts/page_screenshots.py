@@ -63,7 +63,7 @@ def select_owl(page: Page) -> None:
     page.mouse.down()
     page.mouse.move(middle[0] + radius, middle[1] + radius, steps=8)
     page.mouse.up()
-    page.get_by_label("What is to be seen").fill("a cat on a purple background")
+    page.get_by_label("What should be there").fill("a cat on a purple background")
 
 
 def open_account(page: Page) -> None:

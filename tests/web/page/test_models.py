@@ -78,9 +78,9 @@ async def test_a_model_is_compiled_switched_and_goes_back(server, tab):
     builds = server.usecases.optimizer.builds
     builds.go_on.clear()
     await tab.open(server.url, "/models?does=make&show=installed")
-    faster = tab.page.get_by_role("button", name="Run paint faster")
+    faster = tab.page.get_by_role("button", name="Speed up paint")
     await faster.press("Enter")
-    dialog = tab.page.get_by_role("dialog", name="Run paint faster")
+    dialog = tab.page.get_by_role("dialog", name="Speed up paint")
     await expect(dialog).to_contain_text("nothing changes before you agree")
     assert await find_violations(tab.page) == []
     await dialog.get_by_role("button", name="Compile and try").click()

@@ -80,7 +80,7 @@ function actionsView(row) {
   return html`
     <div class="row models-actions">
       ${isDefault ? html`<span class="hint models-chosen">${icon("check")}${t("In use")}</span>` : html`<button type="button" aria-label=${use} @click=${() => useModel(row)}>${isThere ? t("Make default") : t("Use it")}</button>`}
-      ${isThere && row.tasks.some((task) => COMPILED.has(task)) ? html`<button type="button" class="subtle" aria-label=${t("Run {title} faster", row)} @click=${() => optimize(row)}>${t("Faster")}</button>` : nothing}
+      ${isThere && row.tasks.some((task) => COMPILED.has(task)) ? html`<button type="button" class="subtle" aria-label=${t("Speed up {title}", row)} @click=${() => optimize(row)}>${t("Speed up")}</button>` : nothing}
       ${isThere && !row.demo ? html`<button type="button" class="subtle" aria-label=${t("Remove {title}", { title: row.title })} @click=${() => askToRemove(row)}>${t("Remove")}</button>` : nothing}
     </div>`;
 }

@@ -16,7 +16,7 @@ const MIB = 2 ** 20;
  */
 export async function openOptimizing(row, follow) {
   const state = signal({ built: row.optimization, backend: row.backend, precision: "", error: "", isSending: false });
-  const done = await openDialog({ title: t("Run {title} faster", { title: row.title }), view: (close) => optimizingView({ row, state, close }) });
+  const done = await openDialog({ title: t("Speed up {title}", { title: row.title }), view: (close) => optimizingView({ row, state, close }) });
   if (done === null) return;
   await follow(row);
   if (done) showToast(done);
