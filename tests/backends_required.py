@@ -1,6 +1,6 @@
 """Tests of optional libraries: skipped with a reason where a library is not installed, but not in CI.
 
-CI installs the dependency group `backends` and sets `EASEL_REQUIRE_BACKENDS`: there a missing library is an error.
+CI installs the dependency group `backends` and sets `EASEL_TEST_REQUIRE_BACKENDS`: there a missing library is an error.
 """
 
 import os
@@ -22,7 +22,7 @@ def require_backend(name: str) -> None:
     """Skip the test, or the module that calls this, unless the library is installed."""
     if is_installed(name):
         return
-    if os.environ.get("EASEL_REQUIRE_BACKENDS"):
+    if os.environ.get("EASEL_TEST_REQUIRE_BACKENDS"):
         pytest.fail(f"{name} is not installed: python scripts/install.py --backends", pytrace=False)
     pytest.skip(f"{name} is not installed: python scripts/install.py --backends", allow_module_level=True)
 
