@@ -124,6 +124,19 @@ async def test_going_back_restores_the_scroll_position(server, tab, views):
     await expect(tab.page.locator("html")).to_have_js_property("scrollTop", 900)
 
 
+async def test_who_scrolls_while_the_first_view_loads_stays_there(server, tab, views):
+    await tab.page.add_init_script(
+        """new MutationObserver((_, observer) => {
+          window.scrollTo(0, 900);
+          if (window.scrollY === 900) observer.disconnect();
+        }).observe(document, { childList: true, subtree: true });"""
+    )
+    await tab.open(server.url, "/gallery")
+
+    await tab.page.evaluate("new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), 100))")
+    assert await tab.page.evaluate("window.scrollY") == 900
+
+
 async def test_an_overlay_leaves_the_view_below_as_it_was(server, tab, views):
     await tab.open(server.url, "/gallery")
     picture = tab.page.get_by_role("link", name="Picture 40")

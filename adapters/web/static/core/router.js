@@ -138,7 +138,7 @@ async function enter(url, { key = newKey(), isReturn = false, isFirst = false } 
   if (!isFirst && !isSame) moveFocus(next);
   await loaded;
   await nextFrame();
-  if (place.peek()?.key === key && !next.route.isOverlay) restorePosition(isReturn || isFirst ? key : null, isSame && !isReturn);
+  if (place.peek()?.key === key && !next.route.isOverlay && !isFirst) restorePosition(isReturn ? key : null, isSame && !isReturn);
   return undefined;
 }
 
