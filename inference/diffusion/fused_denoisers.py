@@ -10,14 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 from bot.models import ModelSpec
 from bot.ports import LoraSet
 from inference.backends.builds import find_build
 from inference.backends.compiled_module import CompiledModule
 from inference.diffusion.compiled_denoiser import FoundDenoiser, open_graph
 from inference.ipc import child
+from inference.memory.planner import free_ram_mb
 
 MAX_OPEN = 2
 RECHECK_S = 30.0
@@ -26,10 +25,6 @@ MAX_CHECKED = 256
 """Sets whose last search is remembered."""
 SPARE_MB = 1024
 """Left free in RAM."""
-
-
-def free_ram_mb() -> int:
-    return int(psutil.virtual_memory().available // 2**20)
 
 
 class FusedDenoisers:
