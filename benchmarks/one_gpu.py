@@ -19,6 +19,7 @@ from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.pipeline_call import generate
 from inference.diffusion.samplers import Samplers
+from inference.engine import image_levels
 from inference.engine.base import ImageReady
 
 Images = Mapping[str, numpy.ndarray]
@@ -106,4 +107,4 @@ def run_stock(pipeline: Any, tasks: Sequence[Task]) -> tuple[Images, float]:
 
 def largest_difference(one: Images, other: Images) -> int:
     """In levels of 256."""
-    return max(int(numpy.abs(one[name].astype(int) - other[name].astype(int)).max()) for name in one)
+    return max(image_levels.largest_difference(one[name], other[name]) for name in one)

@@ -32,6 +32,8 @@ TASKS = (
     *(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION),
     *(IMAGE_SEGMENTATION, DEPTH_ESTIMATION, KEYPOINT_DETECTION, IMAGE_UPSCALING),
 )
+TORCH = "torch"
+"""The backend of a model that runs on no build."""
 CONTROL_KINDS = ("canny", "lineart", "scribble", "depth", "pose", "tile")
 REFERENCE_KINDS = ("style", "subject")
 GGUF_SUFFIX = ".gguf"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -16,13 +17,13 @@ from bot.errors import EaselError, ModelRefused
 from bot.jobs import Job, JobState, Media
 from bot.memory.fit import MachineSpec
 from bot.memory.fused_sets import FusedSets
-from bot.models import ModelRegistry, ModelSpec
+from bot.models import TORCH, ModelRegistry, ModelSpec
 from bot.ports import BuildReport, BuildRequest, Builds, BuildState, LoraSet, Pool, describe_loras
 from bot.prompts.grammar import find_lora_tags, prompt_at, task_prompts
 from bot.prompts.lora_sets import lora_set
 from bot.prompts.resolver import PromptResolver
 from bot.usecases.model_manager import ModelManager
-from bot.usecases.model_optimizing import TORCH, needed_mb
+from bot.usecases.model_optimizing import is_busy, needed_mb
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +110,7 @@ class FusedBuilds:
         """A build that fails, changes images or is no quicker than torch is not tried again."""
         report = None
         try:
-            async with aclosing(self.builds.make(request, is_paused=self._is_busy)) as events:
+            async with aclosing(self.builds.make(request, is_paused=partial(is_busy, self.pool))) as events:
                 async for event in events:
                     report = event if isinstance(event, BuildReport) else report
         except ModelRefused as refused:
@@ -150,9 +151,6 @@ class FusedBuilds:
         if running is not None and not running.is_finished:
             return False
         return (await self.machine_spec()).free_ram_mb >= needed_mb(spec)
-
-    def _is_busy(self) -> bool:
-        return any(status.running for status in self.pool.device_statuses())
 
 
 def _runs_compiled(spec: ModelSpec) -> bool:

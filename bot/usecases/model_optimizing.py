@@ -18,13 +18,12 @@ from bot.errors import InvalidOption, ModelRefused
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec, format_gib
 from bot.model_install.owner_config import write_config
-from bot.models import InstallProgress, ModelRegistry, ModelSpec
+from bot.models import TORCH, InstallProgress, ModelRegistry, ModelSpec
 from bot.ports import BuildProgress, BuildReport, BuildRequest, Builds, BuildState, OwnerModelConfig, Pool
 from bot.usecases.model_manager import Installation, ModelManager, Optimization
 
 log = structlog.get_logger(__name__)
 
-TORCH = "torch"
 BACKENDS = ("openvino", "onnx", TORCH)
 WEIGHTS = ("none", "8bit")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -89,7 +88,7 @@ class ModelOptimizer:
         optimization = installation.optimization
         assert optimization is not None
         request = replace(optimization.request, image=self.sample_image(), device=self._device())
-        async with aclosing(self.builds.make(request, is_paused=self._is_busy)) as events:
+        async with aclosing(self.builds.make(request, is_paused=partial(is_busy, self.pool))) as events:
             async for event in events:
                 match event:
                     case BuildProgress(stage, done, total):
@@ -115,9 +114,6 @@ class ModelOptimizer:
 
     def _device(self) -> str:
         return next((status.device for status in self.pool.device_statuses()), "cpu")
-
-    def _is_busy(self) -> bool:
-        return any(status.running for status in self.pool.device_statuses())
 
     async def _require_memory(self, spec: ModelSpec) -> None:
         """Unload idle models: on the processor, only if that is needed to make room.
@@ -204,6 +200,11 @@ def _settings_for(spec: ModelSpec, request: BuildRequest) -> dict[str, Any]:
     if request.weights != "none" and spec.quantize != request.weights:
         table["quantize"] = request.weights
     return table
+
+
+def is_busy(pool: Pool) -> bool:
+    """Whether people's jobs run."""
+    return any(status.running for status in pool.device_statuses())
 
 
 def needed_mb(spec: ModelSpec) -> int:

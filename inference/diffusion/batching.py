@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 import torch
 
+from bot.models import TORCH
 from bot.ports import LoraSet
 from inference.backends.compiled_module import CompiledModule
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.reference_attention import merge_references
 
-TORCH = "torch"
 TIMESTEP_ARGUMENTS = frozenset({"timestep", "t"})
 """Arguments that hold the timestep: a single number in a call applies to each of its rows."""
 

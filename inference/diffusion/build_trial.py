@@ -141,12 +141,6 @@ def require_images(request: BuildRequest) -> int:
     return int(_make_task(request, PROMPTS[0]).options["steps"])
 
 
-def largest_difference(images: Sequence[numpy.ndarray], others: Sequence[numpy.ndarray]) -> int:
-    """In levels, of 256."""
-    pairs = zip(images, others, strict=True)
-    return max(int(numpy.abs(one.astype(numpy.int16) - other.astype(numpy.int16)).max()) for one, other in pairs)
-
-
 def with_rows(arguments: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """The arguments of a call with this many rows: each tensor or list that has a row for each of the samples."""
     is_list = any(isinstance(value, list) for value in arguments.values())

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 
-from bot.models import ModelSpec
+from bot.models import TORCH, ModelSpec
 from inference.backends.builds import find_build
 from inference.backends.compiled_module import CompiledModule
 from inference.backends.graph import CompiledGraph, RefusedOptions, graph_backend, graph_options
 from inference.backends.graph_inputs import GraphInputs, UnsupportedModule, graph_inputs_for
-from inference.diffusion.batching import TORCH
 from inference.diffusion.loader import load_denoiser
 from inference.ipc import child
 from inference.memory.offload import offloader_of

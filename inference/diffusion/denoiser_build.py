@@ -26,6 +26,7 @@ from inference.diffusion.engine import DENOISERS
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.lora import LoraManager
 from inference.engine.error_mapping import is_out_of_memory
+from inference.engine.image_levels import largest_difference
 from inference.ipc import child, messages
 from inference.ipc.build_messages import MakeBuild
 from inference.memory.precision import dtype_for
@@ -152,7 +153,7 @@ def _try_build(
             torch_mb=build_trial.weights_mb(served),
             backend_mb=max(0, backend_mb),
             disk_mb=-(-sum(path.stat().st_size for path in unfinished.rglob("*") if path.is_file()) // 2**20),
-            levels=build_trial.largest_difference(torch_images, images),
+            levels=max(largest_difference(*pair) for pair in zip(torch_images, images, strict=True)),
             prompts=len(build_trial.PROMPTS),
             steps=steps,
             dtype=request.model.dtype,

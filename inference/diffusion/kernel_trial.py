@@ -26,6 +26,7 @@ from inference.diffusion.sequence import ImageSequence
 from inference.diffusion.step_loop import StepLoop
 from inference.engine.base import CostSample
 from inference.engine.error_mapping import is_out_of_memory
+from inference.engine.image_levels import largest_difference
 from inference.ipc import child
 
 MAX_STEPS = 4
@@ -49,9 +50,7 @@ class TimedImage:
     pass_s: float
 
     def levels_from(self, other: "TimedImage") -> int:
-        if self.pixels.shape != other.pixels.shape:
-            return 255
-        return int(numpy.abs(self.pixels.astype(numpy.int16) - other.pixels.astype(numpy.int16)).max())
+        return largest_difference(self.pixels, other.pixels)
 
 
 Paint = Callable[[], TimedImage]

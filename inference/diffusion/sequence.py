@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy
 
+from bot.models import TORCH
 from bot.ports import Task
-from inference.diffusion.batching import TORCH, BatchedModule
+from inference.diffusion.batching import BatchedModule
 from inference.diffusion.coroutines import ModuleCall, PipelineCoroutine, Returned
 from inference.diffusion.lora import LoraSet
 from inference.diffusion.previews import Previewer

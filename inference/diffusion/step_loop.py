@@ -20,8 +20,9 @@ from typing import Any
 import torch
 
 from bot.cost_curve import CostPoint
+from bot.models import TORCH
 from bot.ports import Measurement
-from inference.diffusion.batching import REFERENCES, TORCH, BatchedModule
+from inference.diffusion.batching import REFERENCES, BatchedModule
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.denoiser_execution import DenoiserExecution
 from inference.diffusion.divided_pass import PassThreads, divide_batch, is_divisible

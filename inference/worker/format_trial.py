@@ -14,6 +14,7 @@ from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUES
 from bot.ports import Measurement, Task
 from bot.problem_texts.model_problems import IN_BFLOAT16
 from inference.engine.base import Engine
+from inference.engine.image_levels import largest_difference
 from inference.hardware.probe import has_bfloat16
 from inference.ipc import child
 from inference.ipc.messages import PackedError, RawImage, TaskResult
@@ -67,10 +68,7 @@ class TrialRun:
 
 
 def _levels(one: RawImage, two: RawImage) -> int:
-    if len(one.pixels) != len(two.pixels):
-        return 255
-    values = (numpy.frombuffer(image.pixels, numpy.uint8).astype(numpy.int16) for image in (one, two))
-    return int(numpy.abs(next(values) - next(values)).max())
+    return largest_difference(*(numpy.frombuffer(image.pixels, numpy.uint8) for image in (one, two)))
 
 
 @dataclass

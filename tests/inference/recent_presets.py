@@ -33,6 +33,20 @@ FOLDERS = {
     "qwen-image-edit-2511": save_qwen_edit,
     "ernie-image-turbo": save_ernie,
 }
+
+
+def make_folders(tmp_path_factory):
+    """Returns a function of a preset's name, whose folder is made when first asked for."""
+    made = {}
+
+    def folder(name):
+        if name not in made:
+            made[name] = FOLDERS[name](tmp_path_factory.mktemp("recent") / name)
+        return made[name]
+
+    return folder
+
+
 PADDED = ("flux2-klein-9b", "flux2-klein-9b-kv", "krea-2-turbo")
 """Whose prompts are padded to one length."""
 WITH_LORA = {"sdxl-lcm": save_sdxl, "sd15-lcm": save_diffusion}

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from adapters.cli.doctor.check import OK, WARN, Check
 from adapters.cli.models.install import format_size
 from adapters.cli.output import program_name
-from bot.models import ModelSpec
+from bot.models import TORCH, ModelSpec
 from bot.ports import BuildState
-from bot.usecases.model_optimizing import TORCH, format_of
+from bot.usecases.model_optimizing import format_of
 
 if TYPE_CHECKING:
     from adapters.cli.ports import CompositionRoot, LoadedConfig

@@ -24,6 +24,7 @@ from tests.inference.recent_presets import (
     WITH_LORA,
     assert_as_alone,
     load_engine,
+    make_folders,
     paint,
     request,
     spec_of,
@@ -57,15 +58,7 @@ def small_references():
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory):
-    """By preset, made when first asked for."""
-    made = {}
-
-    def folder(name):
-        if name not in made:
-            made[name] = FOLDERS[name](tmp_path_factory.mktemp("recent") / name)
-        return made[name]
-
-    return folder
+    return make_folders(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

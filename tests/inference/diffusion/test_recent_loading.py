@@ -23,7 +23,7 @@ from inference.diffusion.samplers import Samplers
 from inference.memory.planner import count_weights
 from tests.inference.diffusion.test_lora import save_lora
 from tests.inference.recent_families import TEMPLATE
-from tests.inference.recent_presets import FOLDERS, PRESETS, SHORT, WITH_LORA, paint, request, spec_of
+from tests.inference.recent_presets import PRESETS, SHORT, WITH_LORA, make_folders, paint, request, spec_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 
@@ -37,15 +37,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory):
-    """By preset, made when first asked for."""
-    made = {}
-
-    def folder(name):
-        if name not in made:
-            made[name] = FOLDERS[name](tmp_path_factory.mktemp("recent") / name)
-        return made[name]
-
-    return folder
+    return make_folders(tmp_path_factory)
 
 
 @pytest.mark.parametrize("name", ["qwen-image-2-1", "qwen-image-edit-2511"])
