@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright, expect
 
 from tests.web.conftest import ServedEasel
 
@@ -77,6 +77,18 @@ class Tab:
         await expect(self.page.locator("body[data-shell]")).to_be_attached()
         await expect(self.page.locator("#main h1")).to_be_attached()
 
+    async def leave(self) -> None:
+        """Leave the page for an empty one, even while it goes elsewhere by itself, as after signing out."""
+        for _ in range(5):
+            try:
+                await self.page.goto("about:blank")
+            except Error as error:
+                if "interrupted by another navigation" not in error.message:
+                    raise
+            else:
+                return
+        raise AssertionError(f"the page does not stop navigating: {self.page.url}")
+
     async def sign_in(self, key: str) -> None:
         await self.page.get_by_label("API key", exact=True).fill(key)
         await self.page.get_by_role("button", name="Sign in").click()
@@ -108,7 +120,7 @@ async def phone_tab(browser: Browser) -> AsyncIterator[Tab]:
 
 async def _clean(tab: Tab) -> None:
     await tab.page.unroute_all()
-    await tab.page.goto("about:blank")
+    await tab.leave()
     await tab.page.context.clear_cookies()
 
 

@@ -172,7 +172,7 @@ async def test_deletions_are_sent_in_one_request_when_the_page_is_closed(server,
     await tab.page.keyboard.press("Delete")
     await expect(tab.page.locator(".gallery-tile")).to_have_count(1)
 
-    await tab.page.goto("about:blank")
+    await tab.leave()
 
     path = f"/api/v1/jobs/{several['id']}"
     async with asyncio.timeout(5):

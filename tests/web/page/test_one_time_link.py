@@ -16,7 +16,7 @@ async def test_a_link_signs_in_once_and_replaces_nobody(server, tab):
     me = await tab.page.evaluate("fetch('/api/v1/me').then((answer) => answer.json())")
     other, _ = await people.create_key("Eve", is_admin=False)
     theirs, _ = await links.create_link(other.prefix)
-    await tab.page.goto("about:blank")
+    await tab.leave()
     await tab.page.goto(f"{server.url}/#key={theirs}")
     await expect(tab.page.locator(".toast")).to_contain_text("already signed in")
     still = await tab.page.evaluate("fetch('/api/v1/me').then((answer) => answer.json())")
@@ -25,7 +25,7 @@ async def test_a_link_signs_in_once_and_replaces_nobody(server, tab):
     assert tab.errors == []
     await tab.page.evaluate("localStorage.clear()")
     await tab.page.context.clear_cookies()
-    await tab.page.goto("about:blank")
+    await tab.leave()
     await tab.page.goto(f"{server.url}/#key={token}")
     await expect(tab.page.locator(".toast")).to_contain_text("used before or has expired")
     await expect(tab.page.get_by_label("API key", exact=True)).to_be_visible()

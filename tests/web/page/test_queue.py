@@ -116,7 +116,7 @@ async def test_a_withdrawn_job_is_cancelled_when_its_turn_comes_or_the_page_clos
     await row(tab, leaves).get_by_role("button", name="Cancel").click()
     await expect(row(tab, leaves)).to_have_count(0)
 
-    await tab.page.goto("about:blank")
+    await tab.leave()
 
     await wait_for_state(server, leaves, "cancelled")
 

@@ -12,6 +12,7 @@ import { finishAll, showToast } from "../core/toast.js";
 async function leaveBy(path, body) {
   await finishAll(); // while it is still allowed
   await remove(path, { body, quiet: true });
+  if (path === "/me") sessionStorage.setItem("easel.forgotten", "yes"); // said by the sign-in page
   await signOut();
 }
 

@@ -168,7 +168,7 @@ export async function signIn(key) {
 
 export async function signOut() {
   await finishAll(); // while it is still allowed
-  session.value = "signed-out"; // ends the stream of events, which would be refused
+  session.value = "starting"; // ends the stream of events, which would be refused; nobody types into a page that is left
   await remove("/session", { quiet: true }).catch(() => null);
   wasSignedIn.value = false;
   location.assign("/");

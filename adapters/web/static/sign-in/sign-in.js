@@ -9,6 +9,10 @@ import { logo } from "../shell/theme.js";
 const problem = signal("");
 const isSending = signal(false);
 
+/** This browser's person has just deleted everything; said once. */
+const isForgotten = sessionStorage.getItem("easel.forgotten") === "yes";
+sessionStorage.removeItem("easel.forgotten");
+
 let focusedBefore = null;
 
 /** Restores the focus from before the session ended. */
@@ -52,6 +56,7 @@ export const signInView = () => html`
       <img src=${logo} alt="" width="44" height="44">
       <h1>${session.value === "lost" ? t("Your session has ended") : t("Sign in to Easel")}</h1>
       <p>${session.value === "lost" ? t("Sign in again to continue. What you typed is still here.") : t("Your API key keeps you signed in on this browser until you sign out.")}</p>
+      ${isForgotten ? html`<p role="status">${t("Everything about you on this server was deleted.")}</p>` : nothing}
       <input class="visually-hidden" type="text" name="username" autocomplete="username" value="Easel" tabindex="-1" aria-hidden="true">
       <label for="key">${t("API key")}</label>
       <input id="key" type="password" name="password" autocomplete="current-password" spellcheck="false" ${ref(takeFocus)}
