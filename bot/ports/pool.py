@@ -107,7 +107,7 @@ class Progress:
 class Measurement:
     """`seconds` of one `what`: "step" (a denoising step), "step_unguided" (one without guidance, about half as
     expensive), "token", "job" (a job's overhead beside its steps), "load", "import", "pass"; "attention" and "compile"
-    (a pass in a trial, see `inference.diffusion.denoiser_execution`).
+    (a pass in a trial, see `inference.diffusion.execution.denoiser_execution`).
 
     The libraries of the engines (torch) are imported before a process loads its first model: "import" is measured for
     the device, with `model` and `shape` "".
