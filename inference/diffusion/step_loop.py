@@ -24,8 +24,8 @@ from bot.models import TORCH
 from bot.ports import Measurement
 from inference.diffusion.batching import REFERENCES, BatchedModule
 from inference.diffusion.coroutines import ModuleCall
-from inference.diffusion.execution.denoiser_execution import DenoiserExecution
 from inference.diffusion.divided_pass import PassThreads, divide_batch, is_divisible
+from inference.diffusion.execution.denoiser_execution import DenoiserExecution
 from inference.diffusion.lora import LoraManager, LoraSet
 from inference.diffusion.schedule_policy import WaitingSequence, order_sequences, select_batch, take_within
 from inference.diffusion.sequence import ImageSequence

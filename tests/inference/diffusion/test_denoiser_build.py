@@ -15,9 +15,9 @@ from inference.backends import builds
 from inference.backends.builder_client import BuilderClient
 from inference.backends.graph import RefusedOptions
 from inference.backends.graph_inputs import UnsupportedModule
+from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.execution import build_trial, denoiser_build
 from inference.diffusion.execution.build_trial import BuildTrial, with_rows
-from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.loader import load_pipeline
 from inference.ipc import messages
 from inference.ipc.build_messages import MakeBuild

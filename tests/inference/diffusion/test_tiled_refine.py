@@ -18,8 +18,8 @@ from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import Task, TaskImage
 from inference.diffusion import split_sequences
-from inference.diffusion.tiles import tiled_autoencoder, tiled_refinement
 from inference.diffusion.samplers import Samplers
+from inference.diffusion.tiles import tiled_autoencoder, tiled_refinement
 from inference.diffusion.tiles.tiled_autoencoder import decode_in_tiles, encode_in_tiles
 from inference.diffusion.tiles.tiled_refinement import TiledRefinement
 from inference.engine.base import EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed, build_engine
