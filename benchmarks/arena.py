@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import ours, peers, workload
 from benchmarks.compute_threads import merge_figures, thread_counts
 from benchmarks.figures import percentile
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import PEERS, Peer, chosen_peers
 from benchmarks.shapes import ModelShape, open_shape
 from benchmarks.stream import Contender, StreamResult, run_stream
 from benchmarks.workload import ImageRequest
@@ -29,6 +29,10 @@ class Arena:
     shape: ModelShape
     contenders: dict[str, Contender]
     threads: int
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        return [peer for peer in PEERS if peer.name in self.contenders]
 
     async def solo_step_s(self) -> float:
         """Duration of one denoising step with guidance on an idle plain pipeline."""
@@ -85,7 +89,7 @@ def measure_all(
         stack = AsyncExitStack()
         try:
             arenas = [
-                runner.run(stack.enter_async_context(open_arena(model_shape, PEERS, threads)))
+                runner.run(stack.enter_async_context(open_arena(model_shape, chosen_peers(), threads)))
                 for threads in thread_counts()
             ]
             for measure in measures:

@@ -50,7 +50,7 @@ def _make_build(folder: str, name: str, size: str, backend: str, precision: str)
     from benchmarks.ours import model_of
     from bot.ports import BuildRequest
     from inference.backends.builds import builds_dir
-    from inference.diffusion.denoiser_build import make_build
+    from inference.diffusion.execution.denoiser_build import make_build
     from inference.ipc.build_messages import MakeBuild
 
     torch.set_num_threads(1)

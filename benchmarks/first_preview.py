@@ -39,7 +39,7 @@ async def measure(arena: Arena, quick: bool) -> dict[str, Any]:
                 peer.name,
                 goal=GOALS.get(peer.name) if what == "p95" else None,
             )
-            for peer in peers.PEERS
+            for peer in arena.peers
         ]
     return figures.record(rows, load=LOAD, per_s=round(rate, 3), requests=count, repeats=repeats)
 

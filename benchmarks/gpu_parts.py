@@ -21,7 +21,7 @@ from benchmarks.one_gpu import GpuModel, largest_difference, run_engine, run_sto
 from benchmarks.shapes import STARTER
 from bot.models import ModelSpec
 from bot.ports import Task
-from inference.diffusion.build_trial import with_rows
+from inference.diffusion.execution.build_trial import with_rows
 from inference.engine.base import TaskDone
 from inference.vision.engine import VisionEngine
 
@@ -170,7 +170,7 @@ def make_build(model: GpuModel, settings: Mapping[str, Any]) -> None:
 
     from bot.ports import BuildRequest
     from inference.backends.builds import builds_dir
-    from inference.diffusion.denoiser_build import make_build as build
+    from inference.diffusion.execution.denoiser_build import make_build as build
     from inference.ipc.build_messages import MakeBuild
 
     is_free = threading.Event()

@@ -39,7 +39,7 @@ async def measure(arena: Arena, quick: bool) -> dict[str, Any]:
     rows = await _compare_mixes(arena, list(MIXES), 12 if quick else 24, repeats)
     if not quick:
         with compute_bound_shape() as shape:
-            async with open_arena(shape, peers.PEERS, arena.threads) as other_arena:
+            async with open_arena(shape, arena.peers, arena.threads) as other_arena:
                 rows += await _compare_mixes(other_arena, ["all different"], 8, repeats)
     return figures.record(rows, repeats=repeats)
 
@@ -54,7 +54,7 @@ async def _compare_mixes(arena: Arena, mixes: Sequence[str], count: int, repeats
             for contender, runs in results.items()
         }
         what = f"{arena.shape.name}, {name}, images per second"
-        rows += [_compare_rates(what, rate, peer.name, arena) for peer in peers.PEERS]
+        rows += [_compare_rates(what, rate, peer.name, arena) for peer in arena.peers]
     return rows
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import IO
@@ -50,6 +50,12 @@ THREADS = Peer("threads", "benchmarks.peer_server", args_before=("threads",))
 LITSERVE_ONE = Peer("LitServe", "benchmarks.peer_litserve", args_after=("1",))
 LITSERVE_BATCH = Peer(f"LitServe, batches of {_BATCH}", "benchmarks.peer_litserve", args_after=(str(_BATCH),))
 PEERS = (LOCK, THREADS, LITSERVE_ONE, LITSERVE_BATCH)
+
+
+def chosen_peers(setting: str | None = None) -> Sequence[Peer]:
+    """All of them, or those named in `BENCH_PEERS`, with commas, such as `lock,threads`; the lock is always there."""
+    named = {one.strip() for one in (setting or os.environ.get("BENCH_PEERS", "")).split(",") if one.strip()}
+    return [peer for peer in PEERS if not named or peer is LOCK or peer.name.partition(",")[0].lower() in named]
 
 
 class _PeerContender:

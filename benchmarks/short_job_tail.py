@@ -3,13 +3,14 @@
 `python -m benchmarks.short_job_tail [--quick]`. The longer jobs pay for it: their tail latency is reported, too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import figures, peers, workload
 from benchmarks.arena import Arena, measure_alone
 from benchmarks.figures import Comparison, compare
 from benchmarks.ours import NAME
+from benchmarks.peers import Peer
 from benchmarks.stream import StreamResult
 
 LOAD = 0.95
@@ -35,17 +36,17 @@ async def measure(arena: Arena, quick: bool) -> dict[str, Any]:
         lambda seed: workload.with_poisson_arrivals(workload.chat_mix(count, seed, arena.shape.size), rate, seed),
         repeats,
     )
-    rows = [row for what in FIGURES for row in _compare_figure(what, results)]
+    rows = [row for what in FIGURES for row in _compare_figure(what, results, arena.peers)]
     return figures.record(rows, load=LOAD, per_s=round(rate, 3), requests=count, repeats=repeats)
 
 
-def _compare_figure(what: str, results: dict[str, list[StreamResult]]) -> list[Comparison]:
+def _compare_figure(what: str, results: dict[str, list[StreamResult]], arena_peers: Sequence[Peer]) -> list[Comparison]:
     median_s = {name: figures.percentile([FIGURES[what](run) for run in runs], 0.5) for name, runs in results.items()}
     return [
         compare(
             what, median_s[NAME], median_s[peer.name], peer.name, goal=GOALS.get(peer.name) if what == _MAIN else None
         )
-        for peer in peers.PEERS
+        for peer in arena_peers
     ]
 
 

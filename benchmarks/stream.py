@@ -68,6 +68,28 @@ async def run_stream(contender: Contender, requests: Sequence[ImageRequest]) -> 
     return StreamResult([task.result() for task in tasks], time.perf_counter() - started)
 
 
+async def meets_deadline(
+    contender: Contender, requests: Sequence[ImageRequest], deadline_s: float, share: float
+) -> bool:
+    """Whether this share of the requests get their first output in time; sends no more once too many are late."""
+    started = time.perf_counter()
+    allowed = len(requests) - 1 - int(len(requests) * share)
+    late = 0
+
+    async def send(request: ImageRequest) -> None:
+        nonlocal late
+        due = started + request.at_s
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        if late <= allowed:
+            outcome = await _send_request(contender, request, due)
+            late += outcome.first_output_s > deadline_s
+
+    async with asyncio.TaskGroup() as group:
+        for request in requests:
+            group.create_task(send(request))
+    return late <= allowed
+
+
 async def _send_request(contender: Contender, request: ImageRequest, due: float) -> RequestOutcome:
     await asyncio.sleep(max(0.0, due - time.perf_counter()))
     first_output_s, file = None, b""

@@ -71,6 +71,11 @@ class Task:
     notes: tuple[str, ...] = ()
 
     @property
+    def image_count(self) -> int:
+        """How many images it makes; 1 for a task that answers."""
+        return int(self.options.get("count") or 1)
+
+    @property
     def is_safety_check(self) -> bool:
         """Only its images are scored: it needs no free slot and loads no model but the classifier."""
         return self.task == IMAGE_CLASSIFICATION
@@ -107,7 +112,7 @@ class Progress:
 class Measurement:
     """`seconds` of one `what`: "step" (a denoising step), "step_unguided" (one without guidance, about half as
     expensive), "token", "job" (a job's overhead beside its steps), "load", "import", "pass"; "attention" and "compile"
-    (a pass in a trial, see `inference.diffusion.denoiser_execution`).
+    (a pass in a trial, see `inference.diffusion.execution.denoiser_execution`).
 
     The libraries of the engines (torch) are imported before a process loads its first model: "import" is measured for
     the device, with `model` and `shape` "".
@@ -184,16 +189,17 @@ class TaskOutput:
 class DeviceStatus:
     """A device for `/readyz`, `/metrics` and `doctor`. `state`: starting, ready, restarting, stopped.
 
-    `slots`: the maximum number of concurrent tasks; each model also has its own limit. `loading`: the model that it is
-    loading, and `load_s` the expected seconds until that is loaded; None: unknown. `has_imported`: its process has
-    imported the engines' libraries, which its first load waits for. `lost_at`: when its process was lost last, Unix
-    time, and `lost_reason` why.
+    `running`: tasks, which make `images` images. `slots`: the maximum number of concurrent tasks; each model also has
+    its own limit. `loading`: the model that it is loading, and `load_s` the expected seconds until that is loaded;
+    None: unknown. `has_imported`: its process has imported the engines' libraries, which its first load waits for.
+    `lost_at`: when its process was lost last, Unix time, and `lost_reason` why.
     """
 
     device: str
     state: str
     loaded: tuple[str, ...] = ()
     running: int = 0
+    images: int = 0
     restarts: int = 0
     memory_mb: int = 0
     slots: int = 1

@@ -60,16 +60,34 @@ class EtaEstimator:
         devices = self._devices()
         width = min(len(jobs), self._most_alone(jobs[0], devices), self._slots(jobs[0], devices))
         together = math.ceil(width / max(1, len(devices)))
-        return self._until_loaded_s(jobs[0]) + sum(self.duration_s(job, together) for job in jobs) / width
+        images_each = sum(self._image_count(job) for job in jobs) / len(jobs)
+        durations_s = (self.duration_s(job, together, images_each) for job in jobs)
+        return self._until_loaded_s(jobs[0]) + sum(durations_s) / width
 
-    def duration_s(self, job: AnyJob, together: int) -> float:
-        """Seconds from the job's start to its end, with `together` jobs running, including this one."""
+    def duration_s(self, job: AnyJob, together: int, images_each: float | None = None) -> float:
+        """Seconds from the job's start to its end, with `together` jobs running, including this one.
+
+        `images_each`: how many images each of the others makes; None: as many as those that are running.
+        """
         model = self._models.get(job.model)
         if model is None:
             return job.cost
         command = _to_command(job).for_model(model)
-        own_s = duration_s(command, model, job.options, self._rates, together=together)
+        each = self._running_images_each() if images_each is None else images_each
+        own_s = duration_s(command, model, job.options, self._rates, together=together, images_each=each)
         return own_s + self._parts_s(command, job.options)
+
+    def _running_images_each(self) -> float:
+        """How many images a running job makes on average; 1 while none is running."""
+        devices = [device for device in self._devices() if device.running]
+        images = sum(max(device.images, device.running) for device in devices)
+        return images / sum(device.running for device in devices) if devices else 1.0
+
+    def _image_count(self, job: AnyJob) -> int:
+        model = self._models.get(job.model)
+        command = _to_command(job)
+        _, _, count = (command.for_model(model) if model else command).work_units(job.options)
+        return count
 
     def _parts_s(self, command: Command, options: Mapping[str, Any]) -> float:
         """0 if a model of a part was removed: the job will be refused."""

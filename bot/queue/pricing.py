@@ -128,13 +128,22 @@ def _units_s(units: tuple[int, float, int], model: ModelSpec, options: Mapping[s
     return count * (rates.overhead_s(model) + steps * rates.step_s(model, options, area))
 
 
-def duration_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates, *, together: int) -> float:
+def duration_s(
+    command: Command,
+    model: ModelSpec,
+    options: Mapping[str, Any],
+    rates: Rates,
+    *,
+    together: int,
+    images_each: float = 1.0,
+) -> float:
     """Seconds from the job's start to its end, with `together` jobs running, including this one.
 
-    Its images share forward passes too; the overheads of jobs add up.
+    `images_each`: how many images each of the others makes on average. Images of a job share forward passes too; the
+    overheads of images add up.
     """
     steps, area, count = command.work_units(options)
-    rows = together - 1 + count
+    rows = math.ceil((together - 1) * images_each) + count
     step_s = rates.step_s(model, options, area, rows) if area else rates.token_s(model, rows)
     return rows * rates.overhead_s(model) + steps * step_s
 

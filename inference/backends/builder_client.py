@@ -25,7 +25,7 @@ class BuilderClient:
 
     folder: Path
     threads: int = 0
-    module: str = "inference.diffusion.denoiser_builder"
+    module: str = "inference.diffusion.execution.denoiser_builder"
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def remove_unfinished(self) -> int:

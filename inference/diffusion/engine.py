@@ -20,15 +20,16 @@ from bot.ports import Measurement, Task
 from inference.backends.regional_compile import STREAMED
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion.batching import BatchedModule, batching_rule_for
-from inference.diffusion.compiled_denoiser import find_denoiser, open_denoiser
-from inference.diffusion.controls import ControlNets
+from inference.diffusion.control.controls import ControlNets
+from inference.diffusion.control.references import AdapterReferences
 from inference.diffusion.coroutines import ModuleCall, SplitCall
 from inference.diffusion.decode_batching import batchable_prefix
 from inference.diffusion.decode_thread import DecodeResult, DecodeThread
-from inference.diffusion.denoiser_execution import DenoiserExecution, create_execution
-from inference.diffusion.fused_denoisers import FusedDenoisers
+from inference.diffusion.execution.compiled_denoiser import find_denoiser, open_denoiser
+from inference.diffusion.execution.denoiser_execution import DenoiserExecution, create_execution
+from inference.diffusion.execution.fused_denoisers import FusedDenoisers
+from inference.diffusion.execution.kernel_trial import ImagePainter, try_execution
 from inference.diffusion.image_task import ImageTask
-from inference.diffusion.kernel_trial import ImagePainter, try_execution
 from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
 from inference.diffusion.lora import LoraManager, base_model_family, requested_loras
 from inference.diffusion.masks import mask_notes
@@ -38,13 +39,12 @@ from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, RunE
 from inference.diffusion.prefix_caches import max_tasks
 from inference.diffusion.previews import Previewer, preview_decoder
 from inference.diffusion.prompt_cache import PromptConditioner
-from inference.diffusion.references import AdapterReferences
 from inference.diffusion.row_options import RowOptions
 from inference.diffusion.sequence import ImageOutput, ImageSequence
 from inference.diffusion.shared_component import SharedComponent
 from inference.diffusion.split_sequences import SplitSequences
 from inference.diffusion.step_loop import StepLoop
-from inference.diffusion.tiled_refinement import TiledRefinement
+from inference.diffusion.tiles.tiled_refinement import TiledRefinement
 from inference.engine.base import CostSample, EngineEvent, ImageReady, TaskDone, TaskFailed
 from inference.ipc.messages import RawImage, TaskResult
 from inference.memory.offload import offloader_of

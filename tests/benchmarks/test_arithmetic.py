@@ -16,7 +16,8 @@ from benchmarks import compute_threads, figures, report, workload
 from benchmarks.compute_threads import merge_figures, thread_counts
 from benchmarks.figures import Comparison, compare
 from benchmarks.locked_tokenizer import LockedTokenizer
-from benchmarks.stream import PNG_SIGNATURE, Output, run_stream
+from benchmarks.peers import PEERS, chosen_peers
+from benchmarks.stream import PNG_SIGNATURE, Output, meets_deadline, run_stream
 
 
 def test_the_mix_has_its_exact_shares_in_random_order():
@@ -79,8 +80,10 @@ class SlowContender:
 
     def __init__(self, file: bytes = PNG_SIGNATURE) -> None:
         self._file = file
+        self.requests = 0
 
     async def generate(self, request):
+        self.requests += 1
         yield Output(b"jpeg", is_final=False)
         await asyncio.sleep(0.02)
         yield Output(self._file, is_final=True)
@@ -94,6 +97,24 @@ async def test_a_stream_records_the_first_and_the_final_output():
     assert len(result.outcomes) == 4
     assert all(outcome.total_s - outcome.first_output_s >= 0.015 for outcome in result.outcomes)
     assert result.images_per_s == pytest.approx(4 / result.seconds)
+
+
+async def test_no_more_requests_are_sent_once_too_many_are_late():
+    requests = workload.with_poisson_arrivals(workload.chat_mix(40, seed=1, size=8), 400.0, seed=1)
+    slow, quick = SlowContender(), SlowContender()
+
+    assert not await meets_deadline(slow, requests, deadline_s=0.0, share=0.95)
+    assert await meets_deadline(quick, requests, deadline_s=60.0, share=0.95)
+
+    assert slow.requests < quick.requests == 40
+
+
+def test_a_benchmark_runs_against_the_chosen_peers_and_always_the_lock():
+    names = [peer.name for peer in chosen_peers("threads, litserve")]
+
+    assert chosen_peers("") == list(PEERS)
+    assert names == ["lock", "threads", "LitServe", "LitServe, batches of 8"]
+    assert [peer.name for peer in chosen_peers("threads")] == ["lock", "threads"]
 
 
 async def test_a_contender_that_returns_no_image_ends_the_benchmark():

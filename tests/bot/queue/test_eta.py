@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bot.models import ModelRegistry
-from bot.ports import DeviceStatus, FairShareLane, QueueView
+from bot.ports import DeviceStatus, FairShareLane, Progress, QueueView
 from bot.queue.eta import EtaEstimator
 from bot.queue.pricing import Rates
 from tests.fakes import make_job, make_model
@@ -18,8 +18,8 @@ def make_estimator(*devices: DeviceStatus, model=MODEL, max_running=2):
     return EtaEstimator(ModelRegistry({model.name: model}), Rates(), lambda: list(devices), max_running)
 
 
-def make_device(name="cpu", slots=16):
-    return DeviceStatus(device=name, state="ready", loaded=(MODEL.name,), slots=slots, has_imported=True)
+def make_device(name="cpu", slots=16, **more):
+    return DeviceStatus(device=name, state="ready", loaded=(MODEL.name,), slots=slots, has_imported=True, **more)
 
 
 def make_view(**overrides):
@@ -66,3 +66,20 @@ def test_a_request_of_many_jobs_runs_as_many_at_the_same_time():
     alone, limited = make_estimator(make_device()), make_estimator(make_device(slots=2))
 
     assert alone.until_all_done_s(jobs) < limited.until_all_done_s(jobs)
+
+
+def test_jobs_that_make_several_images_each_slow_one_another_down_by_their_images():
+    job, running = make_job(), Progress(step=0, steps=1)
+    one_each = make_estimator(make_device(running=4, images=4)).remaining_s(job, running)
+    four_each = make_estimator(make_device(running=4, images=16)).remaining_s(job, running)
+
+    assert four_each > 2.5 * one_each
+
+
+def test_a_request_of_jobs_with_several_images_takes_as_long_as_its_images():
+    plain = make_job()
+    one_each = [plain] * 8
+    four_each = [replace(plain, options={**plain.options, "count": 4})] * 8
+    estimator = make_estimator(make_device())
+
+    assert estimator.until_all_done_s(four_each) > 2.5 * estimator.until_all_done_s(one_each)

@@ -11,8 +11,9 @@ from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from inference.backends.graph import graph_backend
 from inference.backends.graph_inputs import graph_inputs_for
 from inference.checkpoints.resolve import model_path
-from inference.diffusion import compiled_denoiser, step_loop
+from inference.diffusion import step_loop
 from inference.diffusion.engine import DiffusionEngine
+from inference.diffusion.execution import compiled_denoiser
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.pipeline_call import generate
 from inference.engine.cost_model import PassCostModel

@@ -21,9 +21,10 @@ from bot.errors import InvalidOption
 from bot.jobs import Media
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ControlSource
 from bot.ports import TaskImage
-from inference.diffusion import control_store, step_loop
 from inference.diffusion import engine as engine_module
-from inference.diffusion.controls import AS_REFERENCE, ControlNets
+from inference.diffusion import step_loop
+from inference.diffusion.control import control_store
+from inference.diffusion.control.controls import AS_REFERENCE, ControlNets
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.samplers import Samplers
 from inference.engine.base import ImageReady, TaskDone, TaskFailed

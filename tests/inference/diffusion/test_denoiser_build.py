@@ -15,9 +15,9 @@ from inference.backends import builds
 from inference.backends.builder_client import BuilderClient
 from inference.backends.graph import RefusedOptions
 from inference.backends.graph_inputs import UnsupportedModule
-from inference.diffusion import build_trial, denoiser_build
-from inference.diffusion.build_trial import BuildTrial, with_rows
 from inference.diffusion.engine import DiffusionEngine
+from inference.diffusion.execution import build_trial, denoiser_build
+from inference.diffusion.execution.build_trial import BuildTrial, with_rows
 from inference.diffusion.loader import load_pipeline
 from inference.ipc import messages
 from inference.ipc.build_messages import MakeBuild
@@ -209,7 +209,7 @@ async def test_on_openvino_from_the_request_to_an_image(tmp_path, folder, monkey
     """In its own process; a worker finds the build where it was kept."""
     require_backend("openvino")
     address = forks.children["inference.worker"]
-    monkeypatch.setattr(ChildProcess, "spawn", spawn_from({"inference.diffusion.denoiser_builder": address}))
+    monkeypatch.setattr(ChildProcess, "spawn", spawn_from({"inference.diffusion.execution.denoiser_builder": address}))
     monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
     model = make_model("tiny", repo=str(folder), **SMALL)
     client = BuilderClient(tmp_path / builds.FOLDER, threads=1)

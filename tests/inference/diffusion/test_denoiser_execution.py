@@ -10,10 +10,10 @@ import torch
 from bot.ports import Measurement
 from inference.backends import regional_compile
 from inference.backends.regional_compile import FAILED, HAS_BACKEND, NO_COMPILER, STREAMED, RegionalCompile
-from inference.diffusion import denoiser_execution
-from inference.diffusion.attention_kernels import ATTENTION_KERNELS, AttentionKernel, usable_kernels
-from inference.diffusion.denoiser_execution import COMPILED, UNCOMPILED, DenoiserExecution, fastest
 from inference.diffusion.engine import DiffusionEngine
+from inference.diffusion.execution import denoiser_execution
+from inference.diffusion.execution.attention_kernels import ATTENTION_KERNELS, AttentionKernel, usable_kernels
+from inference.diffusion.execution.denoiser_execution import COMPILED, UNCOMPILED, DenoiserExecution, fastest
 from inference.engine.base import ImageReady
 from inference.engine.cost_model import PassCostModel
 from tests.inference.backends.test_regional_compile import Stack
@@ -289,7 +289,9 @@ def test_on_a_cpu_torchs_own_kernel_stays():
 
 
 def test_kernels_of_packages_need_the_package_and_diffusers_dispatcher(monkeypatch):
-    monkeypatch.setattr("inference.diffusion.attention_kernels.find_spec", lambda name: name == "flash_attn" or None)
+    monkeypatch.setattr(
+        "inference.diffusion.execution.attention_kernels.find_spec", lambda name: name == "flash_attn" or None
+    )
     denoiser = Denoiser()
     plain = [kernel.name for kernel in usable_kernels(denoiser, "cuda:0")]
     denoiser.layer.processor = type("Processor", (), {"_attention_backend": None})()

@@ -11,9 +11,9 @@ from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from inference.backends.export import export_module
 from inference.backends.graph import graph_backend
 from inference.backends.graph_inputs import UnsupportedModule, graph_inputs_for
-from inference.diffusion import compiled_denoiser
-from inference.diffusion.build_trial import with_rows
 from inference.diffusion.engine import DiffusionEngine
+from inference.diffusion.execution import compiled_denoiser
+from inference.diffusion.execution.build_trial import with_rows
 from inference.engine.cost_model import PassCostModel
 from tests.backends_required import require_backend
 from tests.inference.backends.graphs import BACKENDS

@@ -13,8 +13,8 @@ from diffusers import StableDiffusionPipeline
 from bot.ports import BuildReport, BuildRequest, LoraSet, TaskAddon
 from inference.backends import builds
 from inference.backends.graph_inputs import graph_inputs_for
-from inference.diffusion import build_trial, compiled_denoiser, denoiser_build, fused_denoisers
 from inference.diffusion.engine import DiffusionEngine
+from inference.diffusion.execution import build_trial, compiled_denoiser, denoiser_build, fused_denoisers
 from inference.ipc.build_messages import MakeBuild
 from tests.inference.diffusion.test_denoiser_build import SMALL
 from tests.inference.diffusion.test_denoiser_execution import engine_of, levels, paint

@@ -18,11 +18,11 @@ from bot.jobs import Media
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ControlSource
 from bot.ports import TaskAddon, TaskImage
 from inference.checkpoints.reference_files import find_adapter, find_image_encoder
+from inference.diffusion.control.ip_adapter import ReferenceEncoder
+from inference.diffusion.control.references import AdapterReferences, weight_bias
 from inference.diffusion.engine import DiffusionEngine
-from inference.diffusion.ip_adapter import ReferenceEncoder
 from inference.diffusion.pipeline_call import generate
 from inference.diffusion.pipeline_variants import pipeline_variant
-from inference.diffusion.references import AdapterReferences, weight_bias
 from inference.diffusion.samplers import Samplers
 from inference.engine.base import EngineEvent, ImageReady, TaskDone, TaskFailed
 from tests.inference.diffusion.test_lora import save_lora

@@ -10,11 +10,11 @@ import numpy
 import pytest
 import torch
 
-from inference.diffusion import denoiser_execution
-from inference.diffusion.attention_kernels import ATTENTION_KERNELS, AttentionKernel
-from inference.diffusion.denoiser_execution import NEVER_S, DenoiserExecution
 from inference.diffusion.engine import DiffusionEngine
-from inference.diffusion.kernel_trial import TimedImage, UntriableImage, try_execution
+from inference.diffusion.execution import denoiser_execution
+from inference.diffusion.execution.attention_kernels import ATTENTION_KERNELS, AttentionKernel
+from inference.diffusion.execution.denoiser_execution import NEVER_S, DenoiserExecution
+from inference.diffusion.execution.kernel_trial import TimedImage, UntriableImage, try_execution
 from tests.inference.diffusion.test_denoiser_execution import Denoiser, engine_of, levels, paint
 from tests.inference.support import make_model, make_task
 from tests.inference.tiny import save_diffusion

@@ -15,14 +15,15 @@ from safetensors.torch import save_file
 from bot.jobs import Media
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import TaskAddon, TaskImage
-from inference.diffusion import control_store, step_loop
-from inference.diffusion.control_run import count_steps, fit_map
+from inference.diffusion import step_loop
+from inference.diffusion.control import control_store
+from inference.diffusion.control.control_run import count_steps, fit_map
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.inpainting import masked_area
 from inference.diffusion.lora import LoraManager
 from inference.diffusion.shared_component import SharedComponent
-from inference.diffusion.tiling import set_tiling
+from inference.diffusion.tiles.tiling import set_tiling
 from inference.engine.base import TaskDone, TaskFailed
 from inference.engine.cost_model import PassCostModel
 from tests.inference.diffusion.test_control import MAPS, generated, levels, shake

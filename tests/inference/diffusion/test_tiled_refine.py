@@ -17,10 +17,11 @@ from bot.errors import InvalidOption
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import Task, TaskImage
-from inference.diffusion import split_sequences, tiled_autoencoder, tiled_refinement
+from inference.diffusion import split_sequences
 from inference.diffusion.samplers import Samplers
-from inference.diffusion.tiled_autoencoder import decode_in_tiles, encode_in_tiles
-from inference.diffusion.tiled_refinement import TiledRefinement
+from inference.diffusion.tiles import tiled_autoencoder, tiled_refinement
+from inference.diffusion.tiles.tiled_autoencoder import decode_in_tiles, encode_in_tiles
+from inference.diffusion.tiles.tiled_refinement import TiledRefinement
 from inference.engine.base import EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed, build_engine
 from inference.engine.cost_model import PassCostModel
 from tests.inference.families import save_sdxl, save_z_image

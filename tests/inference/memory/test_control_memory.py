@@ -7,8 +7,9 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from bot.errors import OutOfMemory
 from bot.memory.components import ComponentRole
 from bot.memory.placement import Residency
-from inference.diffusion import control_store, loader
-from inference.diffusion.control_store import ControlStore
+from inference.diffusion import loader
+from inference.diffusion.control import control_store
+from inference.diffusion.control.control_store import ControlStore
 from inference.memory.offload import OffloadHook, offloader_of
 from inference.memory.planner import MemoryPlan, memory_needs
 from tests.inference.memory.test_component_offload import group_offloaded, on_demand, plan_for

@@ -20,8 +20,8 @@ from inference.backends.regional_compile import (
     compile_problem,
     is_compile_error,
 )
-from inference.diffusion.attention_kernels import NATIVE, AttentionKernel, usable_kernels
-from inference.diffusion.compiled_denoiser import OpenedDenoiser
+from inference.diffusion.execution.attention_kernels import NATIVE, AttentionKernel, usable_kernels
+from inference.diffusion.execution.compiled_denoiser import OpenedDenoiser
 from inference.engine.base import TRIED
 from inference.engine.error_mapping import is_out_of_memory
 from inference.ipc import child

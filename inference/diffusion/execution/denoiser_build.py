@@ -20,9 +20,9 @@ from inference.backends.export import export_module
 from inference.backends.graph import CompiledGraph, RefusedOptions, graph_backend, graph_options
 from inference.backends.graph_inputs import UnsupportedModule, graph_inputs_for
 from inference.checkpoints.resolve import model_path
-from inference.diffusion import build_trial
-from inference.diffusion.build_trial import BuildTrial
 from inference.diffusion.engine import DENOISERS
+from inference.diffusion.execution import build_trial
+from inference.diffusion.execution.build_trial import BuildTrial
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.lora import LoraManager
 from inference.engine.error_mapping import is_out_of_memory

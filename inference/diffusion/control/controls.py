@@ -9,9 +9,9 @@ from bot.models import CONTROL_KINDS, ModelSpec
 from bot.ports import Task
 from inference.checkpoints.control_layout import Z_IMAGE
 from inference.diffusion.batching import BatchedModule
-from inference.diffusion.control_flow import TransformerControls
-from inference.diffusion.control_run import AppliedControl, UNetControls, control_images
-from inference.diffusion.control_store import ControlStore
+from inference.diffusion.control.control_flow import TransformerControls
+from inference.diffusion.control.control_run import AppliedControl, UNetControls, control_images
+from inference.diffusion.control.control_store import ControlStore
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.pipeline_run import PipelineRun, RunExtension
 

@@ -1,8 +1,8 @@
 """The process that compiles the denoiser of one model.
 
-Run as `python -m inference.diffusion.denoiser_builder PARENT_PID`. It makes one build and ends, at the latest with its
-parent. People's jobs come before it: it has the lowest priority, it waits while they run, and a machine that runs out
-of memory ends it first.
+Run as `python -m inference.diffusion.execution.denoiser_builder PARENT_PID`. It makes one build and ends, at the latest
+with its parent. People's jobs come before it: it has the lowest priority, it waits while they run, and a machine that
+runs out of memory ends it first.
 """
 
 import contextlib
@@ -41,7 +41,9 @@ def main() -> None:
             (is_free.clear if message.is_paused else is_free.set)()
 
     child.start_reader(pipes, handle)
-    from inference.diffusion.denoiser_build import run_build  # imports torch, whose output goes to stderr from now on
+    from inference.diffusion.execution.denoiser_build import (
+        run_build,  # imports torch, whose output goes to stderr from now on
+    )
 
     answer = run_build(asked, is_free, pipes.send)
     pipes.send(answer)

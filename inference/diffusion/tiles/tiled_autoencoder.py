@@ -10,7 +10,7 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 
 from bot.commands.refine_tiles import plan_tiles
 from inference.diffusion.coroutines import Method
-from inference.diffusion.tile_blending import Cells, blend_tiles, cells_of
+from inference.diffusion.tiles.tile_blending import Cells, blend_tiles, cells_of
 
 MAX_PIXELS = 1024 * 1024
 TILE_SIDE = 768

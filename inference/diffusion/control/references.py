@@ -11,8 +11,8 @@ import torch
 from bot.errors import InvalidOption
 from bot.models import REFERENCE_KINDS, ModelSpec
 from bot.ports import Task, TaskImage
+from inference.diffusion.control.ip_adapter import IPAdapter, IPAdapterLoader
 from inference.diffusion.embedding_cache import EmbeddingCache
-from inference.diffusion.ip_adapter import IPAdapter, IPAdapterLoader
 from inference.diffusion.pipeline_run import PipelineRun, RunExtension
 from inference.diffusion.reference_attention import ImageTokens, LayerWeights, install_processors, with_references
 from inference.images.flatten import open_on_white

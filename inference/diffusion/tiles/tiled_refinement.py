@@ -22,7 +22,7 @@ from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Task
 from inference.diffusion.batching import BatchedModule
-from inference.diffusion.controls import ControlNets
+from inference.diffusion.control.controls import ControlNets
 from inference.diffusion.coroutines import CallFilter, Method, ModuleCall, call_in_parts
 from inference.diffusion.loader import call_parameters
 from inference.diffusion.pipeline_run import PipelineRun, PipelineRunner, RunExtension
@@ -30,8 +30,8 @@ from inference.diffusion.pipeline_variants import FROM_IMAGE
 from inference.diffusion.prompt_cache import PromptConditioner
 from inference.diffusion.prompt_swap import PromptSwap
 from inference.diffusion.sequence import ImageSequence
-from inference.diffusion.tile_blending import Cells, blend_tiles, cells_of
-from inference.diffusion.tiled_autoencoder import decode_in_tiles, encode_in_tiles
+from inference.diffusion.tiles.tile_blending import Cells, blend_tiles, cells_of
+from inference.diffusion.tiles.tiled_autoencoder import decode_in_tiles, encode_in_tiles
 from inference.images.flatten import cover_crop
 
 LATENT_ARGUMENTS: Mapping[str, str] = {"UNet2DConditionModel": "sample", "ZImageTransformer2DModel": "x"}

@@ -16,14 +16,14 @@ from PIL import Image
 
 from bot.ports import Task, TaskImage
 from inference.checkpoints.control_layout import T2I_ADAPTER, UNION
-from inference.diffusion.control_store import LoadedControl
-from inference.diffusion.control_weights import UNION_MODES
+from inference.diffusion.control.control_store import LoadedControl
+from inference.diffusion.control.control_weights import UNION_MODES
 from inference.diffusion.coroutines import ModuleCall, suspend
 from inference.diffusion.inpainting import masked_area
 from inference.diffusion.loader import call_parameters
 from inference.diffusion.masks import keeps_size
 from inference.diffusion.pipeline_run import PipelineRun
-from inference.diffusion.tiling import set_tiling
+from inference.diffusion.tiles.tiling import set_tiling
 from inference.images.flatten import cover_crop
 
 Size = tuple[int, int]

@@ -14,7 +14,7 @@ from bot.models import ModelSpec
 from inference.checkpoints.control_layout import Z_IMAGE, ControlFiles, read_control_files
 from inference.checkpoints.resolve import control_path
 from inference.diffusion.batching import BatchedModule, batching_rule_for
-from inference.diffusion.control_weights import load_control, misfit
+from inference.diffusion.control.control_weights import load_control, misfit
 from inference.diffusion.sequence import ImageSequence
 from inference.engine.error_mapping import is_out_of_memory
 from inference.memory.offload import offloader_of

@@ -12,7 +12,7 @@ import torch
 
 from bot.ports import Task
 from inference.diffusion.coroutines import ModuleCall, SplitCall
-from inference.diffusion.denoiser_execution import (
+from inference.diffusion.execution.denoiser_execution import (
     ATTENTION,
     COMPILE,
     COMPILED,

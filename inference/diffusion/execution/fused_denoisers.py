@@ -14,7 +14,7 @@ from bot.models import ModelSpec
 from bot.ports import LoraSet
 from inference.backends.builds import find_build
 from inference.backends.compiled_module import CompiledModule
-from inference.diffusion.compiled_denoiser import FoundDenoiser, open_graph
+from inference.diffusion.execution.compiled_denoiser import FoundDenoiser, open_graph
 from inference.ipc import child
 from inference.memory.planner import free_ram_mb
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from inference.diffusion.batching_flow import padded_row_length
-from inference.diffusion.control_run import AppliedControl, count_steps, fit_map
+from inference.diffusion.control.control_run import AppliedControl, count_steps, fit_map
 from inference.diffusion.coroutines import ModuleCall, suspend
 from inference.diffusion.pipeline_run import PipelineRun
 

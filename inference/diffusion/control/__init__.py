@@ -1,0 +1,1 @@
+"""What guides a denoiser besides the prompt: ControlNets, T2I-Adapters, and references through IP-Adapters."""

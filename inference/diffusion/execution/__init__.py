@@ -1,0 +1,1 @@
+"""What runs a denoiser's forward pass: attention kernels, torch.compile, and compiled builds of other backends."""

@@ -1,0 +1,1 @@
+"""Images made in tiles: seamless textures, large images, and the autoencoder on little memory."""
