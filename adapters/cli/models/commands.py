@@ -20,6 +20,15 @@ class WeightFormat(StrEnum):
     FP8 = "fp8"
 
 
+class Precision(StrEnum):
+    """Values of `dtype`."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
 NAME = Annotated[str, typer.Argument(metavar="NAME", help="Model or preset, as shown by `models list`")]
 ACCEPT_LICENCE = Annotated[
     bool, typer.Option("--accept-licence", help="Accept the model's licence, which you have read")
@@ -40,12 +49,20 @@ def add_model_commands(models: typer.Typer, session: Session) -> None:
 
 
 def _add_use(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Install a model, test it, and switch to it")
+    @models.command(help="Install a model, test it, and switch to it; also changes the number format of an installed one")
     def use(
         name: NAME,
         task: Annotated[
             list[str] | None,
             typer.Option("--for", metavar="TASK", help="Make it the default for this task only; repeatable"),
+        ] = None,
+        weights: Annotated[
+            WeightFormat | None,
+            typer.Option("--weights", help="Number format of its weights (default: the model's)", case_sensitive=False),
+        ] = None,
+        precision: Annotated[
+            Precision | None,
+            typer.Option("--precision", help="What it computes in (default: the model's)", case_sensitive=False),
         ] = None,
         accept_licence: ACCEPT_LICENCE = False,
         force: FORCE = False,
@@ -58,7 +75,13 @@ def _add_use(models: typer.Typer, session: Session) -> None:
 
         loaded = session.load_config(config, data_dir)
         request = install.InstallRequest(
-            name=name, tasks=tuple(task or ()), accept_licence=accept_licence, force=force or anyway, as_json=as_json
+            name=name,
+            tasks=tuple(task or ()),
+            weights=weights.value if weights else "",
+            precision=precision.value if precision else "",
+            accept_licence=accept_licence,
+            force=force or anyway,
+            as_json=as_json,
         )
         return run_until_done(install.use_model(session.composition, loaded, request, install.terminal_confirm()))
 
@@ -68,18 +91,20 @@ def _add_optimize(models: typer.Typer, session: Session) -> None:
     def optimize(
         name: NAME,
         backend: Annotated[
-            str, typer.Option("--backend", metavar="BACKEND", help="openvino or onnx; torch goes back")
+            str, typer.Option("--backend", metavar="BACKEND", help="openvino or onnx; torch switches back")
         ] = "openvino",
         weights: Annotated[
-            str, typer.Option("--weights", metavar="FORMAT", help="none or 8bit (default: the model's)")
+            str, typer.Option("--weights", metavar="FORMAT", help="Weights: none or 8bit (default: the model's)")
         ] = "",
         precision: Annotated[
             str,
-            typer.Option("--precision", metavar="FORMAT", help="float32, bfloat16 or float16 (default: the model's)"),
+            typer.Option(
+                "--precision", metavar="FORMAT", help="Compute in float32, bfloat16 or float16 (default: the model's)"
+            ),
         ] = "",
-        yes: Annotated[bool, typer.Option("--yes", help="Switch to it without asking, if it is better")] = False,
+        yes: Annotated[bool, typer.Option("--yes", help="Switch without asking, if it is better")] = False,
         delete_builds: Annotated[
-            bool, typer.Option("--delete-builds", help="Go back to torch, and delete all that was compiled")
+            bool, typer.Option("--delete-builds", help="Switch back to torch and delete the model's builds")
         ] = False,
         as_json: JSON = False,
         config: CONFIG = None,
@@ -118,7 +143,7 @@ def _add_download(models: typer.Typer, session: Session) -> None:
 
 def _add_cancel(models: typer.Typer, session: Session) -> None:
     @models.command("stop", hidden=True, help="Old name of `models cancel`")
-    @models.command(help="Cancel a download; partial files are kept for resuming")
+    @models.command(help="Cancel a download or a compilation; partial downloads are kept for resuming")
     def cancel(name: NAME, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
 
         from adapters.cli.models import install
@@ -141,10 +166,12 @@ def _add_add(models: typer.Typer, session: Session) -> None:
         ] = "",
         base_model: Annotated[
             str,
-            typer.Option("--base-model", metavar="REPO", help="Repository or folder of a .gguf file's other parts"),
+            typer.Option(
+                "--base-model", metavar="REPO", help="Repository or folder of a .gguf file's other components"
+            ),
         ] = "",
         weights: Annotated[
-            WeightFormat, typer.Option("--weights", help="Number format of its weights", case_sensitive=False)
+            WeightFormat, typer.Option("--weights", help="Number format of stored weights", case_sensitive=False)
         ] = WeightFormat.AUTO,
         as_json: JSON = False,
         config: CONFIG = None,
