@@ -13,9 +13,9 @@ from benchmarks.figures import compare
 from benchmarks.ours import NAME
 from benchmarks.stream import Contender, meets_deadline
 
-LOADS = (0.05, 0.1, 0.15, 0.22, 0.33, 0.5, 0.75, 1.0, 1.3, 1.7, 2.2)
+LOADS = (0.22, 0.33, 0.5, 0.75, 1.0, 1.3, 1.7, 2.2, 2.9)
 SHARE, STEPS = 0.95, 16
-GUESSES = {NAME: 1.0}
+GUESSES = {NAME: 1.7}
 GUESS = 0.33
 PEERS = (peers.LOCK, peers.LITSERVE_BATCH)
 GOALS = {peers.LOCK.name: 6.0}
