@@ -1,6 +1,7 @@
-"""ARCHITECTURE.md names only what exists."""
+"""ARCHITECTURE.md names only what exists; links in all documents lead to pages and headings that exist."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,24 @@ def test_every_path_in_the_architecture_exists(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_in_the_architecture_is_in_the_code(name):
     assert re.search(rf"\b{name}\b", TEXT)
+
+
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("models/*/*.md")]
+
+
+def read_anchors(page: Path) -> set[str]:
+    """The anchors of its headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page):
+    broken = []
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+        target = (page.parent / path).resolve() if path else page
+        is_there = target.exists() and (not anchor or target.suffix != ".md" or anchor in read_anchors(target))
+        broken += [] if is_there else [f"{path}#{anchor}"]
+
+    assert broken == []
