@@ -36,6 +36,7 @@ class BuildRequest:
         loras: fused into it.
         image: an input for the trial of models that need one.
         device: where torch computes in the trial, as it does for people.
+        torch_dtype: the number format in which it does; empty: by the model's `dtype`.
     """
 
     model: ModelSpec
@@ -45,6 +46,7 @@ class BuildRequest:
     loras: LoraSet = ()
     image: Media | None = None
     device: str = "cpu"
+    torch_dtype: str = ""
 
     @property
     def names(self) -> tuple[str, str, str, str, str]:
@@ -74,7 +76,7 @@ class BuildReport:
         disk_mb: of the build.
         levels: the largest difference between images of torch and of the build, of 256.
         prompts, steps: how many images were compared, of how many steps.
-        dtype: the model's setting at that time, which going back to torch restores.
+        dtype, quantize: the model's settings at that time, which going back to torch restores; empty: unknown.
     """
 
     backend: str
@@ -88,6 +90,7 @@ class BuildReport:
     prompts: int
     steps: int
     dtype: str = "auto"
+    quantize: str = ""
 
     @property
     def gain(self) -> float:
@@ -153,11 +156,17 @@ class Builds(Protocol):
         Raises: ModelRefused: the reason, such as a full disk or a denoiser that has no compiled form.
         """
 
+    def is_installed(self, backend: str) -> bool:
+        """Whether the backend's library is."""
+
     def list_states(self, models: Sequence[ModelSpec]) -> list[BuildState]:
         """Every build on the disk. Blocking."""
 
     def remove(self, model: str, backend: str = "") -> int:
-        """Delete a model's builds, of this backend or of all; returns the bytes freed. Blocking."""
+        """Delete a model's builds, of this backend or of all; returns the bytes freed. Blocking.
+
+        Raises: ModelRefused: some cannot be deleted.
+        """
 
     def remove_build(self, key: str) -> int:
         """Delete one build; returns the bytes freed. Blocking."""

@@ -32,8 +32,11 @@ class BuilderClient:
         """What builds have left that were killed with the whole program."""
         return builds.remove_unfinished(self.folder)
 
+    def is_installed(self, backend: str) -> bool:
+        return bool(builds.library_version(backend))
+
     def find(self, request: BuildRequest) -> BuildReport | None:
-        if not builds.library_version(request.backend):
+        if not self.is_installed(request.backend):
             raise ModelRefused(request.model.display_name, "no_backend", detail=request.backend)
         found = builds.find_stored(request, self.folder)
         return found.report if found is not None else None
@@ -75,9 +78,11 @@ class BuilderClient:
 
     def remove(self, model: str, backend: str = "") -> int:
         found = builds.list_builds(self.folder)
-        with contextlib.suppress(OSError):
+        try:
             return builds.remove_builds(one for one in found if one.names[0] == model and backend in ("", one.names[1]))
-        return 0
+        except OSError as error:
+            detail = f"its builds in {self.folder} cannot be deleted ({error.strerror or error})"
+            raise ModelRefused(model, "build", detail=detail) from error
 
     def remove_build(self, key: str) -> int:
         with contextlib.suppress(OSError):
@@ -141,5 +146,5 @@ def _problem_of(build: builds.StoredBuild, model: ModelSpec | None, folder: Path
         wanted = builds.key_parts(request, folder)
     except ModelUnavailable:
         return "weights"
-    made = build.manifest["parts"]
+    made = build.manifest.parts
     return next((part for part in ("library", "processor", "weights") if wanted[part] != made.get(part)), "")

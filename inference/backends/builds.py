@@ -15,21 +15,22 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
-from bot.ports import BuildReport, BuildRequest, LoraSet, RowSpeed, describe_loras
+from bot.ports import BuildReport, BuildRequest, LoraSet, describe_loras
 from bot.runtime.durable_files import fsync_path, write_atomically
 from bot.runtime.private_files import make_private_folder
 from bot.settings import find_data_dir
+from inference.backends.build_manifest import MANIFEST, BuildManifest, read_json, read_manifest
 from inference.checkpoints.resolve import lora_path, model_path
 
 FOLDER = "builds"
-MANIFEST, HASHES, UNFINISHED = "manifest.json", "weights.json", ".unfinished-"
+HASHES, UNFINISHED = "weights.json", ".unfinished-"
 DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "onnx": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
@@ -115,7 +116,7 @@ class FileHashes:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / HASHES
-        self._known: dict[str, list[Any]] = _read_json(self._path)
+        self._known: dict[str, Any] = read_json(self._path)
         self._is_changed = False
 
     def hash_of(self, path: Path) -> str:
@@ -123,20 +124,28 @@ class FileHashes:
         real = path.resolve()
         if _SHA256.fullmatch(real.name):
             return real.name  # Hugging Face's cache names files by their hash
-        found = real.stat()
-        stamp = [found.st_size, found.st_mtime_ns]
         known = self._known.get(str(real))
-        if not isinstance(known, list) or known[:2] != stamp:
-            with real.open("rb") as file:
-                known = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+        if not isinstance(known, list) or len(known) != 3 or known[:2] != _stamp(real):
+            known = [*_stamp(real), _digest(real)]
             self._known[str(real)], self._is_changed = known, True
         return str(known[2])
 
+    def remember(self, path: Path, digest: str) -> None:
+        """What is known of a file without reading it. Raises: OSError."""
+        self._known[str(path.resolve())], self._is_changed = [*_stamp(path), digest], True
+
     def save(self) -> None:
-        """Best effort: without it, the files are read again."""
+        """Best effort: without it, the files are read again. What is known of deleted files is forgotten."""
         if self._is_changed and self._path.parent.is_dir():
             with contextlib.suppress(OSError):
-                write_atomically(self._path, json.dumps(self._known))
+                known = {path: value for path, value in self._known.items() if os.path.exists(path)}
+                write_atomically(self._path, json.dumps(known))
+            self._is_changed = False
+
+
+def _stamp(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 # ---------------------------------------------------------------- builds on the disk
@@ -147,46 +156,59 @@ class StoredBuild:
     """A build's folder, and its manifest; empty: it cannot be read."""
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: BuildManifest
 
     @property
     def is_intact(self) -> bool:
-        files = self.manifest.get("files")
-        if not isinstance(files, dict) or not files:
+        """Its files are those that were written. They are read only if their sizes or times have changed since."""
+        files = self.manifest.files
+        if not files or self.report is None or key_of(self.manifest.parts) != self.path.name:
             return False
-        with contextlib.suppress(OSError):
-            return all((self.path / name).stat().st_size == size for name, size in files.items())
-        return False
+        hashes = FileHashes(self.path.parent)
+        try:
+            return all(self._holds(name, size, digest, hashes) for name, (size, digest) in files.items())
+        except (OSError, ValueError):  # ValueError: a name that no file can have
+            return False
+        finally:
+            hashes.save()
+
+    def _holds(self, name: str, size: int, digest: str, hashes: FileHashes) -> bool:
+        """Raises: OSError, ValueError."""
+        path = (self.path / name).resolve()
+        is_inside = path.is_relative_to(self.path.resolve()) and path.is_file()
+        return is_inside and path.stat().st_size == size and hashes.hash_of(path) == digest
 
     @property
     def names(self) -> tuple[str, ...]:
         """As `BuildRequest.names`."""
-        parts = self.manifest.get("parts", {})
-        return tuple(str(parts.get(name, "")) for name in ("model", "backend", "precision", "weight_format", "loras"))
+        parts = self.manifest.parts
+        return tuple(parts.get(name, "") for name in ("model", "backend", "precision", "weight_format", "loras"))
 
     @property
     def loras(self) -> LoraSet:
         """Those that are fused into it."""
-        return tuple((str(path), float(weight)) for path, weight in self.manifest.get("loras", ()))
+        return self.manifest.loras
 
     @property
     def size_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+        """Of what is there, which may be changing."""
+        size = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    size += os.lstat(os.path.join(folder, name)).st_size
+        return size
 
     @property
     def report(self) -> BuildReport | None:
-        try:
-            fields = dict(self.manifest["report"])
-            return BuildReport(**fields | {"speeds": tuple(RowSpeed(*speed) for speed in fields["speeds"])})
-        except (KeyError, TypeError, ValueError):
-            return None
+        return self.manifest.report
 
 
 def list_builds(folder: Path) -> list[StoredBuild]:
     """All in the folder, complete or damaged."""
     with contextlib.suppress(OSError):
-        paths = sorted(path for path in folder.iterdir() if path.is_dir() and _SHA256.fullmatch(path.name))
-        return [StoredBuild(path, _read_json(path / MANIFEST)) for path in paths]
+        paths = sorted(path for path in folder.iterdir() if _SHA256.fullmatch(path.name))
+        return [StoredBuild(path, read_manifest(path)) for path in paths]
     return []
 
 
@@ -206,30 +228,53 @@ def find_stored(request: BuildRequest, folder: Path) -> StoredBuild | None:
         path = folder / key_of(key_parts(request, folder))
     except ModelUnavailable:
         return None
-    build = StoredBuild(path, _read_json(path / MANIFEST))
+    build = StoredBuild(path, read_manifest(path))
     return build if build.is_intact else None
 
 
 def builds_size_mb(folder: Path) -> int:
-    return -(-sum(build.size_bytes for build in list_builds(folder)) // 2**20)
+    """Everything in the folder: builds, and what torch.compile keeps there. Files may be deleted meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            size += path.stat().st_size if path.is_file() else 0
+    return -(-size // 2**20)
 
 
 def remove_builds(builds: Iterable[StoredBuild]) -> int:
-    """Returns the bytes freed. Raises: OSError."""
-    freed = 0
+    """Returns the bytes freed. Raises: OSError: some could not be deleted."""
+    freed, failure = 0, None
     for build in builds:
         size = build.size_bytes
-        shutil.rmtree(build.path)
-        freed += size
+        try:
+            _delete(build.path)
+            freed += size
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise failure
     return freed
 
 
 def remove_unfinished(folder: Path) -> int:
-    """Delete what builds that were killed have left; returns the number. Best effort."""
-    left = list(folder.glob(f"{UNFINISHED}*")) if folder.is_dir() else []
-    for path in left:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(left)
+    """Delete what killed processes have left, and builds that nobody can tell the model of; returns the number.
+
+    Best effort.
+    """
+    nameless = [build.path for build in list_builds(folder) if not build.names[0]]
+    left = [path for pattern in (f"{UNFINISHED}*", f".{HASHES}.*") for path in folder.glob(pattern)]
+    for path in (*left, *nameless):
+        with contextlib.suppress(OSError):
+            _delete(path)
+    return len(left) + len(nameless)
+
+
+def _delete(path: Path) -> None:
+    """Raises: OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 # ---------------------------------------------------------------- writing
@@ -246,31 +291,33 @@ def finish_build(unfinished: Path, request: BuildRequest, parts: Mapping[str, st
 
     Raises: OSError.
     """
-    files = [path for path in sorted(unfinished.rglob("*")) if path.is_file()]
-    manifest = {
-        "key": key_of(parts),
-        "parts": dict(parts),
-        "loras": [list(lora) for lora in request.loras],
-        "files": {path.relative_to(unfinished).as_posix(): path.stat().st_size for path in files},
-        "report": asdict(report) | {"speeds": [list(vars(speed).values()) for speed in report.speeds]},
-    }
-    for path in files:
+    paths = [path for path in sorted(unfinished.rglob("*")) if path.is_file()]
+    files = {path.relative_to(unfinished).as_posix(): (path.stat().st_size, _digest(path)) for path in paths}
+    manifest = BuildManifest(dict(parts), request.loras, files, report)
+    for path in paths:
         fsync_path(path)
-    write_atomically(unfinished / MANIFEST, json.dumps(manifest, indent=1))
-    final = unfinished.parent / str(manifest["key"])
-    if final.exists():
-        shutil.rmtree(final)  # a damaged one
+    write_atomically(unfinished / MANIFEST, manifest.to_json())
+    final = unfinished.parent / key_of(parts)
+    if final.is_symlink() or final.exists():
+        _delete(final)  # a damaged one
     unfinished.rename(final)
     fsync_path(final.parent)
     made = StoredBuild(final, manifest)
-    remove_builds(one for one in list_builds(final.parent) if one.names == made.names and one.path != final)
+    _remember_files(made)
+    with contextlib.suppress(OSError):
+        remove_builds(one for one in list_builds(final.parent) if one.names == made.names and one.path != final)
     return made
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Empty: it is not there, or damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-    return {}
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remember_files(build: StoredBuild) -> None:
+    """So that its first user need not read them."""
+    hashes = FileHashes(build.path.parent)
+    with contextlib.suppress(OSError):
+        for name, (_, digest) in build.manifest.files.items():
+            hashes.remember(build.path / name, digest)
+    hashes.save()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bot.errors import ModelRefused
 from bot.ports import BuildRequest
 from inference.backends import builds
 from inference.backends.builder_client import BuilderClient
@@ -73,8 +74,8 @@ def lost_file(env, monkeypatch):
     next((env / builds.FOLDER).glob("*/graph.xml")).unlink()
 
 
-def damaged_manifest(env, monkeypatch):
-    next((env / builds.FOLDER).glob(f"*/{builds.MANIFEST}")).write_text("{")
+def other_bytes(env, monkeypatch):
+    next((env / builds.FOLDER).glob("*/graph.xml")).write_bytes(bytes(len("a graph")))
 
 
 def lost_model(env, monkeypatch):
@@ -88,7 +89,7 @@ CHANGES = {
     other_processor: "processor",
     cut_short: "damaged",
     lost_file: "damaged",
-    damaged_manifest: "damaged",
+    other_bytes: "damaged",
     lost_model: "weights",
 }
 
@@ -101,6 +102,115 @@ def test_a_build_that_does_not_fit_any_more_is_not_used(env, model, monkeypatch,
     assert builds.find_build(model, "float32") is None
     (state,) = BuilderClient(env / builds.FOLDER).list_states([model])
     assert (state.problem, state.size_mb) == (problem, 1)
+
+
+def manifest_of(env):
+    path = next((env / builds.FOLDER).glob(f"*/{builds.MANIFEST}"))
+    return path, json.loads(path.read_text())
+
+
+DAMAGES = {
+    "no words in parts": {"parts": {"model": 1}},
+    "a list of parts": {"parts": []},
+    "loras": {"loras": 5},
+    "a lora": {"loras": [["a", "b"]]},
+    "no files": {"files": {}},
+    "a list of files": {"files": ["graph.xml"]},
+    "a size only": {"files": {"graph.xml": 7}},
+    "a file above": {"files": {"../../model/unet/weights.safetensors": [7, "0" * 64]}},
+    "an absolute file": {"files": {"/etc/hostname": [7, "0" * 64]}},
+    "a name of no file": {"files": {"graph\0": [7, "0" * 64]}},
+    "a long name": {"files": {"g" * 5000: [7, "0" * 64]}},
+    "no report": {"report": None},
+    "words for numbers": {"report": {"levels": "many"}},
+    "infinite seconds": {"report": {"speeds": [[1, float("inf"), float("nan")]]}},
+    "a huge number": {"report": {"disk_mb": 10**400}},
+    "short speeds": {"report": {"speeds": [[1]]}},
+    "another key": {"parts": {"processor": "of another machine"}},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_manifest_is_no_build(env, model, damage):
+    make_build(env, model)
+    path, manifest = manifest_of(env)
+    for field, value in damage.items():
+        is_part = isinstance(value, dict) and value and field != "files"
+        manifest[field] = manifest[field] | value if is_part else value
+    path.write_text(json.dumps(manifest))
+
+    assert builds.find_build(model, "float32") is None
+    (state,) = BuilderClient(env / builds.FOLDER).list_states([model])
+    assert state.problem in ("damaged", "processor")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[" * 100_000, "[]", "\ud800", "5"], ids=["cut", "deep", "list", "no UTF-8", "number"]
+)
+def test_a_build_without_a_readable_manifest_is_deleted_at_the_next_start(env, model, text):
+    make_build(env, model)
+    kept = make_build(env, replace(model, name="other"))
+    path = next(one.path for one in builds.list_builds(env / builds.FOLDER) if one.names[0] == "fox")
+    (path / builds.MANIFEST).write_bytes(text.encode(errors="surrogatepass"))
+    (env / builds.FOLDER / f".{builds.HASHES}.abc").write_text("half")
+
+    assert builds.find_build(model, "float32") is None
+    nameless = [one for one in BuilderClient(env / builds.FOLDER).list_states([]) if not one.model]
+    assert [one.problem for one in nameless] == ["damaged"]
+    assert builds.remove_unfinished(env / builds.FOLDER) == 2
+    assert {path.name for path in (env / builds.FOLDER).iterdir()} == {kept.path.name, builds.HASHES}
+
+
+def test_links_out_of_the_folder_are_not_followed(env, model):
+    build = make_build(env, model)
+    outside = env / "outside"
+    (build.path / "graph.xml").rename(outside)
+    (build.path / "graph.xml").symlink_to(outside)
+
+    assert builds.find_build(model, "float32") is None
+    link = env / builds.FOLDER / ("0" * 64)
+    link.symlink_to(env / "model")
+    assert BuilderClient(env / builds.FOLDER).remove("fox") > 0
+    builds.remove_unfinished(env / builds.FOLDER)
+    assert not link.is_symlink()
+    assert outside.exists()
+    assert (env / "model" / "unet" / "weights.safetensors").exists()
+
+
+def test_what_is_known_of_files_may_be_damaged(env, model):
+    build = make_build(env, model)
+    path = env / builds.FOLDER / builds.HASHES
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value[:2] for name, value in known.items()}))
+
+    assert builds.find_build(model, "float32") == build.path
+    path.write_text(json.dumps({name: {"size": 1} for name in known}))
+    assert builds.find_build(model, "float32") == build.path
+
+
+def test_deleted_files_are_forgotten(env, model):
+    build = make_build(env, model)
+    builds.remove_builds([build])
+    make_build(env, replace(model, name="other"))
+
+    known = json.loads((env / builds.FOLDER / builds.HASHES).read_text())
+    assert not any(build.path.name in path for path in known)
+
+
+def test_builds_that_cannot_be_deleted_are_said(env, model, monkeypatch):
+    kept, other = make_build(env, model), make_build(env, model, precision="bfloat16")
+    delete = builds.shutil.rmtree
+
+    def refuse(path):
+        if path == kept.path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        delete(path)
+
+    monkeypatch.setattr(builds.shutil, "rmtree", refuse)
+    with pytest.raises(ModelRefused, match="build") as refused:
+        BuilderClient(env / builds.FOLDER).remove("fox")
+    assert refused.value.detail == f"its builds in {env / builds.FOLDER} cannot be deleted (Permission denied)"
+    assert not other.path.exists()
 
 
 def test_a_fused_lora_is_part_of_the_build(env, model):
