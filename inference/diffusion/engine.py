@@ -28,9 +28,10 @@ from inference.diffusion.decode_thread import DecodeResult, DecodeThread
 from inference.diffusion.execution.compiled_denoiser import find_denoiser, open_denoiser
 from inference.diffusion.execution.denoiser_execution import DenoiserExecution, create_execution
 from inference.diffusion.execution.fused_denoisers import FusedDenoisers
-from inference.diffusion.execution.kernel_trial import ImagePainter, try_execution
+from inference.diffusion.execution.kernel_trial import try_execution
+from inference.diffusion.image_painter import ImagePainter
 from inference.diffusion.image_task import ImageTask
-from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
+from inference.diffusion.loader import call_parameters, denoiser_name, load_pipeline, load_tiny_autoencoder
 from inference.diffusion.lora import LoraManager, base_model_family, requested_loras
 from inference.diffusion.masks import mask_notes
 from inference.diffusion.pass_costs import pass_cost_samples
@@ -50,8 +51,6 @@ from inference.ipc.messages import RawImage, TaskResult
 from inference.memory.offload import offloader_of
 from inference.memory.precision import dtype_name
 
-DENOISERS = ("unet", "transformer")
-"""Components called at each step, by their names in Diffusers pipelines."""
 MAX_TASKS = 16
 """Tasks in flight at the same time; the cost model decides how many of their rows share a pass."""
 DECODE_WAIT_S = 0.05
@@ -94,7 +93,7 @@ class DiffusionEngine:
         vae = getattr(pipeline, "vae", None)
         self._vae = SharedComponent(vae) if vae is not None else None
         self._preview_decoder = preview_decoder(pipeline, folder, load_tiny_autoencoder(self._model, device), self._vae)
-        self._denoiser = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
+        self._denoiser = denoiser_name(pipeline)
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
         self._runner = PipelineRunner(self._model, self._pipelines, self._denoiser, self._conditioner, self._vae)
         opened = open_denoiser(found, folder, pipeline, self._denoiser, device)

@@ -32,6 +32,9 @@ from inference.memory.planner import MemoryPlan, choose_plan, device_kind
 from inference.memory.precision import dtype_for, planned_dtype
 from inference.memory.quantization import quantize_planned
 
+DENOISERS = ("unet", "transformer")
+"""Components called at each step, by their names in Diffusers pipelines."""
+
 
 def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     """The text-to-image or image-editing pipeline of a folder or file, on the device.
@@ -53,6 +56,11 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     _place(pipeline, model, choice, device, dtype)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def denoiser_name(pipeline: Any) -> str:
+    """The pipeline's component that is called at each step; empty: none that is known."""
+    return next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
 
 
 def load_denoiser(model: ModelSpec, folder: Path, device: str, name: str, kind: Any, dtype: Any) -> Any:

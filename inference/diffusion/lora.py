@@ -21,7 +21,7 @@ from bot.prompts.lora_sets import lora_set
 from inference.checkpoints.identify import PIPELINES
 from inference.checkpoints.lora_layout import FAMILY_BY_TEXT_WIDTH, parse_weight_name
 from inference.diffusion.lora_weights import UnsupportedLora, load_factors
-from inference.diffusion.tiles.tiling import renew_tiling
+from inference.diffusion.tiling import renew_tiling
 
 MAX_LOADED = 8
 

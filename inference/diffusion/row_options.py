@@ -14,7 +14,7 @@ from inference.diffusion.loader import call_parameters
 from inference.diffusion.pipeline_run import PipelineRun, PipelineRunner, RunExtension, sampler_name
 from inference.diffusion.pipeline_variants import FROM_IMAGE
 from inference.diffusion.prompt_cache import PromptConditioner, skipped_layers
-from inference.diffusion.tiles.tiling import is_tileable
+from inference.diffusion.tiling import is_tileable
 from inference.diffusion.variation import mix_variation
 
 _VARIATION = ("variation_seed", "variation_strength")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from inference.diffusion.coroutines import ModuleCall
-from inference.diffusion.tiles.tiling import execute_seamless, set_tiling, works_in_tiles
+from inference.diffusion.tiling import execute_seamless, set_tiling, works_in_tiles
 
 
 class SharedComponent:

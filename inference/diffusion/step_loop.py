@@ -29,7 +29,7 @@ from inference.diffusion.execution.denoiser_execution import DenoiserExecution
 from inference.diffusion.lora import LoraManager, LoraSet
 from inference.diffusion.schedule_policy import WaitingSequence, order_sequences, select_batch, take_within
 from inference.diffusion.sequence import ImageSequence
-from inference.diffusion.tiles.tiling import set_tiling
+from inference.diffusion.tiling import set_tiling
 from inference.engine.divided_costs import PASS, WHOLE, DividedPassCosts, PassChoice
 from inference.engine.error_mapping import is_out_of_memory
 

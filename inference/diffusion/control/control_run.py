@@ -23,7 +23,7 @@ from inference.diffusion.inpainting import masked_area
 from inference.diffusion.loader import call_parameters
 from inference.diffusion.masks import keeps_size
 from inference.diffusion.pipeline_run import PipelineRun
-from inference.diffusion.tiles.tiling import set_tiling
+from inference.diffusion.tiling import set_tiling
 from inference.images.flatten import cover_crop
 
 Size = tuple[int, int]

@@ -20,10 +20,9 @@ from inference.backends.export import export_module
 from inference.backends.graph import CompiledGraph, RefusedOptions, graph_backend, graph_options
 from inference.backends.graph_inputs import UnsupportedModule, graph_inputs_for
 from inference.checkpoints.resolve import model_path
-from inference.diffusion.engine import DENOISERS
 from inference.diffusion.execution import build_trial
 from inference.diffusion.execution.build_trial import BuildTrial
-from inference.diffusion.loader import load_pipeline
+from inference.diffusion.loader import denoiser_name, load_pipeline
 from inference.diffusion.lora import LoraManager
 from inference.engine.error_mapping import is_out_of_memory
 from inference.engine.image_levels import largest_difference
@@ -98,7 +97,7 @@ def _require_options(request: BuildRequest) -> None:
 
 def _find_denoiser(request: BuildRequest, pipeline: Any) -> tuple[str, torch.nn.Module]:
     """Raises: ModelRefused: it has none, or one that has no compiled form."""
-    name = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
+    name = denoiser_name(pipeline)
     if not name:
         raise ModelRefused(request.model.name, "build", detail="it has no denoiser to compile")
     module = getattr(pipeline, name)

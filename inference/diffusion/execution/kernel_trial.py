@@ -3,15 +3,11 @@ then compiled blocks. What changes the image by more than its limit, or fails, i
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from statistics import median
-from typing import Any
+from dataclasses import dataclass
 
 import numpy
 import torch
 
-from bot.ports import Task
-from inference.diffusion.coroutines import ModuleCall, SplitCall
 from inference.diffusion.execution.denoiser_execution import (
     ATTENTION,
     COMPILE,
@@ -21,16 +17,11 @@ from inference.diffusion.execution.denoiser_execution import (
     DenoiserExecution,
     is_compiling_worth_it,
 )
-from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner
-from inference.diffusion.sequence import ImageSequence
-from inference.diffusion.step_loop import StepLoop
 from inference.engine.base import CostSample
 from inference.engine.error_mapping import is_out_of_memory
 from inference.engine.image_levels import largest_difference
 from inference.ipc import child
 
-MAX_STEPS = 4
-"""Steps of each image: the first warms up, or compiles."""
 MAX_TRIAL_S = 180.0
 """Nothing further is tried if its image would end later: slow models have their whole trial in a job's time."""
 MAX_LEVELS, MAX_LEVELS_HALF = 1, 4
@@ -114,46 +105,3 @@ def _try_image(paint: Paint, name: str) -> TimedImage | None:
             error.__traceback__ = None
             torch.cuda.empty_cache()
         return None
-
-
-@dataclass(frozen=True)
-class ImagePainter:
-    """Makes the image of one task, alone and at once.
-
-    Attributes:
-        loop: with no other images.
-        execute: makes calls that are not passes.
-        new_sequence: of the task's first image.
-    """
-
-    runner: PipelineRunner
-    loop: StepLoop
-    execute: Callable[[ModuleCall], Any]
-    new_sequence: Callable[[Task], ImageSequence]
-
-    def paint(self, task: Task) -> TimedImage:
-        """Raises: UntriableImage; what the pipeline raises."""
-        steps = min(MAX_STEPS, int(task.options.get("steps", MAX_STEPS)))
-        sequence = self.new_sequence(replace(task, options={**task.options, "steps": steps, "count": 1}))
-        sequence.start(self.runner.generate, self.loop.modules)
-        self.loop.add_sequence(sequence)
-        passes_s: list[float] = []
-        try:
-            while (call := sequence.pending_call) is not None:
-                if call.component in self.loop.modules:
-                    self.loop.run_pass(_raise_error)
-                    passes_s.append(sum(self.loop.take_usage().values()))
-                elif isinstance(call, SplitCall) or call.component == STEP_BOUNDARY:
-                    raise UntriableImage(call.component)
-                else:
-                    sequence.resume(self.execute(call))
-        finally:
-            self.loop.remove_sequence(sequence)
-            sequence.close()
-        if sequence.output is None or not passes_s:
-            raise UntriableImage("no passes")
-        return TimedImage(sequence.output[0], median(passes_s[1:] or passes_s))
-
-
-def _raise_error(_sequence: ImageSequence, error: Exception) -> None:
-    raise error

@@ -23,7 +23,7 @@ from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.inpainting import masked_area
 from inference.diffusion.lora import LoraManager
 from inference.diffusion.shared_component import SharedComponent
-from inference.diffusion.tiles.tiling import set_tiling
+from inference.diffusion.tiling import set_tiling
 from inference.engine.base import TaskDone, TaskFailed
 from inference.engine.cost_model import PassCostModel
 from tests.inference.diffusion.test_control import MAPS, generated, levels, shake
