@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from inference.checkpoints import transformer_loras
+
 Shapes = Mapping[str, list[int]]
 Groups = Mapping[tuple[str, str], Mapping[str, str]]
 """The tensors' names by component and module, then by parameter."""
@@ -103,7 +105,7 @@ _OTHER_MODELS: tuple[tuple[str, str], ...] = (
     (r"(?:^|[._])layers[._]\d+[._](?:attention|feed_forward|adaLN)", "Lumina or Z-Image"),
     (r"(?:^|[._])blocks[._]\d+[._]", "Wan or another video model"),
 )
-TRANSFORMER_FAMILIES = ("flux2-klein", "z-image")
+TRANSFORMER_FAMILIES = ("flux2-klein", "z-image", *transformer_loras.FAMILIES)
 FAMILY_BY_TEXT_WIDTH = {192: "starter", 768: "sd15", 1024: "sd21", 2048: "sdxl"}
 """By the denoiser's cross-attention width."""
 _ADAPTER_METADATA = "lora_adapter_metadata"
@@ -294,8 +296,11 @@ _Z_IMAGE_BLOCK = re.compile(
 
 
 def _transformer_family(groups: Groups, shapes: Shapes) -> str:
-    """ "flux2-klein" or "z-image"; empty for everything else."""
+    """One of `TRANSFORMER_FAMILIES`; empty for everything else."""
     names = [module for component, module in groups if component == UNET]
+    widths = {name: (shapes.get(groups[UNET, name].get("down", "")) or [0])[-1] for name in names}
+    if family := transformer_loras.find_family(widths):
+        return family
     if not names or any(_UNET_MODULE.match(name) for name in names):
         return ""
     if all(_Z_IMAGE_BLOCK.search(name) for name in names):
@@ -329,4 +334,7 @@ def _transformer_layout(family: str, groups: Groups) -> LoraLayout:
     for parameters in groups.values():
         if not {"down", "up"} <= set(parameters) <= {"down", "up", "alpha"}:
             return LoraLayout(problem=f"is not a plain LoRA, which {family} needs ({_describe(parameters)})")
+    stored = (name for parameters in groups.values() for name in parameters.values())
+    if name := transformer_loras.find_unreadable(family, stored):
+        return LoraLayout(problem=f"names its weights for {family} in a way that Easel does not read ({name[:120]})")
     return LoraLayout(family, frozenset({"lora"}))

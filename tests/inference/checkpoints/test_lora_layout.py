@@ -9,6 +9,7 @@ def pair(module: str, down: str = ".lora_down.weight", up: str = ".lora_up.weigh
     return {f"{module}{down}": [4, width], f"{module}{up}": [320, 4]}
 
 
+PEFT = (".lora_A.weight", ".lora_B.weight")
 UNET_KEY = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
@@ -31,6 +32,19 @@ UNET_KEY = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
           "lora_unet_single_blocks_7_linear1.lora_up.weight": [27648, 4]}, "flux2-klein"),
         (pair("text_encoders.clip_g.transformer.text_model.encoder.layers.0.self_attn.q_proj", width=1280), "sdxl"),
         (pair("diffusion_model.layers.3.attention.to_q", ".lora_A.weight", ".lora_B.weight"), "z-image"),
+        (pair("transformer.transformer_blocks.3.attn.to_gate", *PEFT), "krea2"),
+        (pair("diffusion_model.blocks.3.attn.wq", *PEFT), "krea2"),
+        (pair("base_model.model.txtfusion.refiner_blocks.0.mlp.up", *PEFT), "krea2"),
+        (pair("transformer.transformer_blocks.27.attn.to_out.0", *PEFT, width=6144), "krea2"),
+        (pair("transformer.transformer_blocks.3.img_mlp.net.0.proj", *PEFT), "qwen-image"),
+        ({**pair("transformer_blocks.3.txt_mod.1"), "transformer_blocks.3.txt_mod.1.alpha": []}, "qwen-image"),
+        (pair("lora_unet_transformer_blocks_3_img_mlp_net_2"), "qwen-image"),
+        (pair("transformer.transformer_blocks.59.attn.to_q", *PEFT, width=3072), "qwen-image"),
+        (pair("transformer.transformer_blocks.3.img_mlp.gate_layer", *PEFT), "qwen-image-21"),
+        (pair("transformer.transformer_blocks.31.attn.to_q", *PEFT, width=4096), "qwen-image-21"),
+        (pair("transformer.layers.3.self_attention.to_out.0", *PEFT), "ernie-image"),
+        ({**pair("diffusion_model.layers.3.self_attention.to_q", *PEFT),
+          **pair("diffusion_model.time_embedding.linear_1", *PEFT)}, "ernie-image"),
     ],
 )  # fmt: skip
 def test_the_family_is_read_from_the_header(shapes, family):
@@ -79,6 +93,19 @@ def test_the_family_is_read_from_the_header(shapes, family):
           "lora_unet_single_blocks_7_linear1.lora_up.weight": [55296, 4]}, "FLUX"),
         ({**pair("diffusion_model.layers.3.attention.to_q"), "diffusion_model.layers.3.attention.to_q.dora_scale": [9]},
          "not a plain LoRA"),
+        # what Diffusers does not read of these families, or not wholly
+        ({**pair("diffusion_model.blocks.3.attn.wq", *PEFT), "diffusion_model.blocks.3.attn.wq.alpha": []}, "krea2"),
+        (pair("lora_unet_blocks_3_attn_wq"), "krea2"),
+        (pair("diffusion_model.transformer_blocks.3.ff.gate", *PEFT), "krea2"),
+        (pair("blocks.3.attn.wq", *PEFT), "krea2"),
+        (pair("transformer_blocks.3.img_mlp.net.2", *PEFT), "qwen-image"),
+        (pair("lora_unet_transformer_blocks_3_img_mlp_out"), "qwen-image-21"),
+        (pair("layers.3.self_attention.to_q", *PEFT), "ernie-image"),
+        (pair("transformer.layers.3.self_attention.to_q"), "ernie-image"),
+        ({"transformer.transformer_blocks.3.img_mlp.net.2.lokr_w1": [8], "transformer.x.lokr_w2": []}, "plain LoRA"),
+        # attention alone, of transformers that share their names
+        (pair("transformer.transformer_blocks.18.attn.to_q", *PEFT, width=3072), "does not know"),
+        (pair("transformer.transformer_blocks.37.attn.to_q", *PEFT, width=2432), "does not know"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_computed_is_told_by_the_header(shapes, part):

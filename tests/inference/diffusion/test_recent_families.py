@@ -1,5 +1,6 @@
 """The presets' families of 2026, from folders in the Hub's layout: they paint, and people share passes exactly."""
 
+import copy
 from dataclasses import replace
 
 import numpy
@@ -7,15 +8,19 @@ import pytest
 import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
 from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21 as qwen_21
+from safetensors.torch import save_file
 
 from bot.models import IMAGE_TASKS, IMAGE_TEXT_TO_IMAGE
+from bot.ports import TaskAddon
 from inference.checkpoints import identify
 from inference.diffusion import prefix_caches
 from inference.diffusion.batching import batching_rule_for
 from inference.diffusion.batching_prefix import MAX_PREFIX
 from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.lora import LoraManager
 from inference.diffusion.previews import preview_decoder
 from tests.inference.diffusion.test_families import FAMILIES
+from tests.inference.recent_families import MARKERS
 from tests.inference.recent_presets import (
     FOLDERS,
     LONG,
@@ -151,6 +156,88 @@ def test_latents_of_ernie_are_unpacked_to_the_layout_of_its_decoder(engines):
     assert decode(image.latents[-1]).shape == (1, 3, 64, 128)
 
 
+# ---------------------------------------------------------------- LoRAs
+
+LORA_LAYERS = {
+    "krea-2-turbo": ("attn.to_gate", "attn.to_q", "ff.down", "text_fusion.projector"),
+    "qwen-image-2-1": ("attn.to_v", "img_mlp.gate_layer"),
+    "qwen-image-edit-2511": ("attn.add_k_proj", "attn.to_out.0", "img_mlp.net.2", "img_mod.1"),
+    "ernie-image-turbo": ("self_attention.to_q", "mlp.linear_fc2"),
+}
+
+
+def make_lora(transformer, layers, path, rename=lambda name: f"transformer.{name}"):
+    """A LoRA's file, and the transformer with it merged into the weights at half of its weight."""
+    merged, tensors = copy.deepcopy(transformer), {}
+    generator = torch.Generator().manual_seed(5)
+    for name, layer in merged.named_modules():
+        if name.endswith(layers):
+            up, down = (torch.randn(shape, generator=generator)
+                        for shape in ((layer.out_features, 2), (2, layer.in_features)))  # fmt: skip
+            layer.weight.data += 0.5 * up @ down
+            tensors |= {f"{rename(name)}.lora_A.weight": down, f"{rename(name)}.lora_B.weight": up}
+    save_file(tensors, path)
+    return merged
+
+
+@pytest.mark.parametrize("name", LORA_LAYERS)
+def test_each_image_has_its_own_loras(folder_of, tmp_path, name):
+    """Beside others without, in the engine that serves both."""
+    path = tmp_path / "ink.safetensors"
+    engine = load_engine(spec_of(name, folder_of(name)))
+    pipeline = engine._pipelines[""]
+    with_lora = copy.copy(pipeline)
+    with_lora.__dict__["transformer"] = make_lora(pipeline.transformer, LORA_LAYERS[name], path)
+    plain, other = two_people(name)
+    addons = (TaskAddon("ink", "lora", str(path)),)
+    inked = replace(other, options=other.options | {"prompt": f"{other.options['prompt']} <lora:ink:0.5>"})
+    expected = {task.id: generate_alone(one, task).pixels for one, task in ((pipeline, plain), (with_lora, other))}
+    without = generate_alone(pipeline, other).pixels
+
+    painted = paint(engine, [plain, replace(inked, addons=addons)])
+
+    identified = identify.identify_path(path)
+    assert (identified.family, identified.reason) == (engine.capabilities["family"], "")
+    for task_id, pixels in expected.items():
+        assert numpy.abs(painted[task_id] - pixels.astype(int)).max() <= 1, task_id
+    assert numpy.abs(painted[other.id] - without.astype(int)).max() > 2
+    engine.unload_model()
+
+
+KREA2_NAMES = {"transformer_blocks": "blocks", "attn.to_gate": "attn.gate", "attn.to_q": "attn.wq", "ff.": "mlp."}
+
+
+def test_a_lora_of_krea_2_under_the_names_of_its_own_code(folder_of, tmp_path):
+    def rename(name):
+        for ours, theirs in KREA2_NAMES.items():
+            name = name.replace(ours, theirs)
+        return f"diffusion_model.{name}"
+
+    engine = load_engine(spec_of("krea-2-turbo", folder_of("krea-2-turbo")))
+    transformer, path = engine._pipelines[""].transformer, tmp_path / "ink.safetensors"
+    layers = tuple(f"transformer_blocks.0.{name}" for name in ("attn.to_gate", "attn.to_q", "ff.down"))
+    merged = make_lora(transformer, layers, path, rename)
+    manager = LoraManager(engine._pipelines[""])
+    manager.apply(((str(path), 0.5),))
+
+    changed = {name: layer for name, layer in transformer.named_modules() if name.endswith(layers)}
+    for name, layer in changed.items():
+        values = torch.randn(3, layer.in_features)
+        torch.testing.assert_close(layer(values), merged.get_submodule(name)(values))
+    assert len(changed) == 3
+    assert identify.identify_path(path).family == "krea2"
+    engine.unload_model()
+
+
+@pytest.mark.parametrize("name", ["krea-2-turbo", "qwen-image-2-1", "qwen-image-edit-2511"])
+def test_markers_of_images_in_a_prompt_are_words(engines, name):
+    """They would stand for pictures that the request does not have."""
+    one, other = two_people(name)
+    marked = replace(one, id="marked", options={**one.options, "prompt": f"{MARKERS[2]} {SHORT} {MARKERS[3]}"})
+
+    assert_as_alone(engines(name), [marked, other], paint(engines(name), [marked, other]))
+
+
 # ---------------------------------------------------------------- prefix caches
 
 
@@ -246,4 +333,4 @@ def test_they_run_as_many_as_there_is_memory_for_their_caches(engines, monkeypat
     monkeypatch.setattr(pipeline.offloader, "plan", plan)
     monkeypatch.setattr(prefix_caches, "free_device_mb", lambda _: free_mb)
 
-    assert prefix_caches.max_tasks(pipeline, "cuda:0") == most
+    assert prefix_caches.max_tasks(pipeline) == most
