@@ -24,6 +24,8 @@ from inference.diffusion.lora_weights import UnsupportedLora, load_factors
 from inference.diffusion.tiling import renew_tiling
 
 MAX_LOADED = 8
+DatedLoras = tuple[tuple[str, float, int], ...]
+"""A set's files with their weights and modification times."""
 
 
 def requested_loras(task: Task, index: int = 0) -> LoraSet:
@@ -65,7 +67,7 @@ class LoraManager:
         """Called before LoRAs are activated: loads the denoiser's weights if they were released."""
         self._loaded: OrderedDict[tuple[str, int], str] = OrderedDict()
         """Adapter names by file and its modification time, least recently used first."""
-        self._active: LoraSet = ()
+        self._active: DatedLoras = ()
         self._load_count = 0
 
     def apply(self, loras: LoraSet) -> None:
@@ -73,18 +75,36 @@ class LoraManager:
 
         Raises: InvalidOption: one does not fit.
         """
-        if loras == self._active:
+        dated = self.date(loras)
+        if dated == self._active:
             return
         if loras:
             self.before_use()
-        names = [self._adapter_name(path) for path, _ in loras]
+        names = [self._adapter_name(path, modified_at) for path, _, modified_at in dated]
         if names:
             self._pipeline.enable_lora()
             self._pipeline.set_adapters(names, [weight for _, weight in loras])
         else:
             self._pipeline.disable_lora()
-        self._active = loras
+        self._active = dated
         self._evict_unused(names)
+
+    def date(self, loras: LoraSet) -> DatedLoras:
+        """What these files are now: a file that is replaced is another LoRA. One that was deleted is what was loaded of
+        it, for the images in flight.
+
+        Raises: InvalidOption: a file does not exist.
+        """
+        return tuple((path, weight, self._modified_at(path)) for path, weight in loras)
+
+    def _modified_at(self, path: str) -> int:
+        try:
+            return Path(path).stat().st_mtime_ns
+        except OSError as error:
+            loaded = [modified_at for known, modified_at in self._loaded if known == path]
+            if not loaded:
+                raise InvalidOption("prompt", "addition_broken", value=Path(path).stem) from error
+            return loaded[-1]
 
     def unload_all(self) -> None:
         """Unload all LoRAs."""
@@ -93,9 +113,9 @@ class LoraManager:
         self._loaded.clear()
         self._active = ()
 
-    def _adapter_name(self, path: str) -> str:
+    def _adapter_name(self, path: str, modified_at: int) -> str:
         """The file's adapter, loaded if necessary. Raises: InvalidOption."""
-        key = (path, _modified_at(path))
+        key = (path, modified_at)
         if key not in self._loaded:
             self._load_count += 1
             self._loaded[key] = self._load_adapter(Path(path), f"lora_{self._load_count}")
@@ -129,11 +149,3 @@ class LoraManager:
         unused = [key for key, name in self._loaded.items() if name not in used]
         for key in unused[: max(0, len(self._loaded) - MAX_LOADED)]:
             self._pipeline.delete_adapters(self._loaded.pop(key))
-
-
-def _modified_at(path: str) -> int:
-    """Raises: InvalidOption: the file does not exist."""
-    try:
-        return Path(path).stat().st_mtime_ns
-    except OSError as error:
-        raise InvalidOption("prompt", "addition_broken", value=Path(path).stem) from error

@@ -153,7 +153,8 @@ class PipelineRunner:
         """What every run has: its own scheduler, cached embeddings, and the calls of the denoiser and the VAE."""
         schedule = str(run.task.options.get("schedule", ""))
         run.overrides["scheduler"] = self.samplers.create_scheduler(sampler_name(run.task), schedule)
-        run.overrides |= self._embedding_cache.cached_methods(run.pipeline, run.sequence.loras)
+        loras = self._conditioner.loras.date(run.sequence.loras)
+        run.overrides |= self._embedding_cache.cached_methods(run.pipeline, loras)
         if self._denoiser:
             run.methods[self._denoiser] = ("forward",)
         if self._vae is not None:

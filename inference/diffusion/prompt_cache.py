@@ -24,7 +24,7 @@ from inference.diffusion.clip_encoding import (
     max_clip_skip,
     supports_prompt_weights,
 )
-from inference.diffusion.lora import LoraManager, LoraSet, requested_loras
+from inference.diffusion.lora import DatedLoras, LoraManager, LoraSet, requested_loras
 from inference.diffusion.prompt_swap import PromptSwap
 from inference.diffusion.textual_inversion import load_vectors, requested_inversions
 from inference.engine.syntax_notes import syntax_notes
@@ -122,7 +122,7 @@ class PromptEncoder:
         Raises: InvalidOption: a LoRA or an inversion does not fit.
         """
         files = _dated_files(inversions)
-        key = _cache_key(prompt, negative_prompt, uses_guidance, loras, files, chunk_count, clip_skip)
+        key = _cache_key(prompt, negative_prompt, uses_guidance, self._date(loras), files, chunk_count, clip_skip)
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key]
@@ -163,9 +163,10 @@ class PromptEncoder:
 
     def warm_up(self, requests: Sequence[PromptRequest], loras: LoraSet = ()) -> None:
         """Encode several prompts without inversions in one batch, for the next calls."""
+        dated = self._date(loras)
         wanted = {
             _cache_key(
-                one.prompt, one.negative_prompt, one.uses_guidance, loras, (), one.chunk_count, one.clip_skip
+                one.prompt, one.negative_prompt, one.uses_guidance, dated, (), one.chunk_count, one.clip_skip
             ): one
             for one in requests
         }
@@ -186,6 +187,9 @@ class PromptEncoder:
     def nbytes(self) -> int:
         """Size of the cached embeddings."""
         return self._nbytes
+
+    def _date(self, loras: LoraSet) -> DatedLoras:
+        return self._loras.date(loras) if self._loras is not None else ()
 
     def _store(self, key: Any, embeds: PromptEmbeds) -> None:
         if embeds.nbytes > self._limit:
@@ -213,7 +217,7 @@ def _cache_key(
     prompt: str,
     negative_prompt: str,
     uses_guidance: bool,
-    loras: LoraSet,
+    loras: DatedLoras,
     files: _DatedFiles,
     chunk_count: int,
     clip_skip: int,

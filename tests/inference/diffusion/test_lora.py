@@ -1,6 +1,7 @@
 """LoRAs named in prompts, created in the test for a tiny Stable Diffusion with random weights."""
 
 import copy
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +128,40 @@ def test_loras_also_apply_to_the_text_encoder(manager, loras):
     assert encoder.encode_prompt("a fox", "", False) is plain
     assert torch.equal(PromptEncoder(manager._pipeline, loras=manager).encode_prompt("a fox", "", False).embeds,
                        plain.embeds)  # fmt: skip
+
+
+def replace_file(path: Path, other: Path) -> None:
+    path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+
+
+def test_a_lora_that_is_replaced_while_it_is_active_is_loaded_anew(manager, loras, tmp_path):
+    path = tmp_path / "ink.safetensors"
+    path.write_bytes(loras["ink"].read_bytes())
+    encoder, now = PromptEncoder(manager._pipeline, loras=manager), ((str(path), 0.8),)
+    outputs = []
+    for other in ("ink", "film"):
+        replace_file(path, loras[other])
+        manager.apply(now)
+        outputs += [predict_noise(manager), encoder.encode_prompt("a fox", "", False, loras=now).embeds]
+
+    manager.apply(((str(loras["film"]), 0.8),))
+    assert torch.equal(outputs[2], predict_noise(manager))
+    assert not torch.allclose(outputs[0], outputs[2])
+    assert not torch.allclose(outputs[1], outputs[3])
+
+
+def test_a_lora_that_is_deleted_still_serves_the_images_in_flight(manager, loras, tmp_path):
+    path = tmp_path / "ink.safetensors"
+    path.write_bytes(loras["ink"].read_bytes())
+    manager.apply(((str(path), 0.8),))
+    inked = predict_noise(manager)
+    path.unlink()
+    manager.apply(())
+
+    manager.apply(((str(path), 0.8),))
+
+    assert torch.equal(predict_noise(manager), inked)
 
 
 def test_a_lora_for_another_model_is_refused_and_leaves_no_trace(manager, pipeline, loras, tmp_path):
@@ -275,3 +310,16 @@ def test_each_image_is_generated_from_its_own_prompt(engine):
 
     (alone,) = generate(engine, "a cat", options={"seed": 8})
     assert (images[1] == alone).all()
+
+
+def test_the_next_image_has_the_lora_that_replaced_another(engine, loras, tmp_path):
+    path = tmp_path / "ink.safetensors"
+    addons, images = (TaskAddon("ink", "lora", str(path)),), []
+    for other in ("ink", "film"):
+        path.write_bytes(loras[other].read_bytes())
+        os.utime(path, ns=(1, len(images) + 1))
+        images += generate(engine, "a fox <lora:ink:1>", addons=addons)
+    (film,) = generate(engine, "a fox <lora:film:1>", addons=(TaskAddon("film", "lora", str(loras["film"])),))
+
+    assert (images[1] == film).all()
+    assert abs(images[0] - images[1]).max() > 3
