@@ -89,3 +89,8 @@ def program_name() -> str:
     """How the program was called, for messages that suggest a command."""
     name = Path(sys.argv[0]).name
     return f"python {name}" if name.endswith(".py") else "easel"
+
+
+def say_image(text: str) -> str:
+    """Sentences are shared with the chats, which say picture; the command line says image."""
+    return text.replace("a picture", "an image").replace("A picture", "An image").replace("picture", "image")

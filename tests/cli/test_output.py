@@ -1,10 +1,10 @@
-"""Tables: aligned with headings on a terminal, plain and unwrapped in a pipe."""
+"""Tables: aligned with headings on a terminal, plain and unwrapped in a pipe; sentences shared with the chats."""
 
 import sys
 
 import pytest
 
-from adapters.cli.output import print_aligned, print_table
+from adapters.cli.output import print_aligned, print_table, say_image
 
 HEADINGS = ("Name", "Tasks", "Source")
 LONG = "/models/" + "very-long-folder-name/" * 10
@@ -93,3 +93,7 @@ def test_the_old_option_name_still_works_but_is_hidden(call, monkeypatch):
     assert forced == [True, True]
     assert "--force" in help_text
     assert "--anyway" not in help_text
+
+
+def test_a_sentence_of_the_chats_says_image():
+    assert say_image("it cannot start from a picture") == "it cannot start from an image"
