@@ -37,11 +37,13 @@ _DAMAGED = "is damaged, or not a GGUF file: copy it again"
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """`shapes` as torch has them; `formats` and `sizes` (bytes) by the tensors' names; `metadata`: texts alone."""
+    """By the tensors' names: `shapes` as torch has them, `formats`, `sizes` and `offsets` in the file, bytes.
+    `metadata`: texts alone."""
 
     shapes: Mapping[str, list[int]]
     formats: Mapping[str, str]
     sizes: Mapping[str, int]
+    offsets: Mapping[str, int]
     metadata: Mapping[str, str]
 
     def bytes_with(self, bytes_each: int) -> int:
@@ -68,7 +70,8 @@ def parse_gguf_header(data: bytes, file_size: int) -> GgufHeader:
     if data.startswith(b"version https://git-lfs"):
         raise DamagedModelFile("is a Git LFS pointer: run `git lfs pull` to get the file")
     if data[:4] != _MAGIC:
-        raise DamagedModelFile("is not a GGUF file")
+        is_other = data[8:9] == b"{"
+        raise DamagedModelFile("is a safetensors file: name it .safetensors" if is_other else "is not a GGUF file")
     reader = _HeaderReader(data, 4)
     version = reader.number("I")
     if version not in _VERSIONS:
@@ -86,6 +89,7 @@ def parse_gguf_header(data: bytes, file_size: int) -> GgufHeader:
         shapes={entry.name: entry.shape for entry in entries},
         formats={entry.name: entry.format for entry in entries},
         sizes={entry.name: entry.size for entry in entries},
+        offsets={entry.name: start + entry.offset for entry in entries},
         metadata=metadata,
     )
 

@@ -83,6 +83,8 @@ def _read_entries(path: Path) -> tuple[dict[str, Any], int]:
         start = file.read(len(_LFS_POINTER))
         if start == _LFS_POINTER:
             raise DamagedModelFile("is a Git LFS pointer: run `git lfs pull` to get the file")
+        if start.startswith(b"GGUF"):
+            raise DamagedModelFile("is a GGUF file: name it .gguf")
         if len(start) < 8:
             raise DamagedModelFile("is not a safetensors file")
         (length,) = struct.unpack("<Q", start[:8])

@@ -22,9 +22,13 @@ def model_path(model: ModelSpec) -> Path:
 
     Raises: ModelUnavailable.
     """
-    folder = (ROOT / Path(model.repo).expanduser()).resolve()
-    if folder.is_dir() or (folder.suffix in (".safetensors", GGUF_SUFFIX) and folder.is_file()):
+    place = ROOT / Path(model.repo).expanduser()
+    folder = place.resolve()
+    if folder.is_dir():
         return folder
+    for file in (folder, place):  # a link into a hub's cache, whose blobs have no ending, keeps its own
+        if file.suffix in (".safetensors", GGUF_SUFFIX) and file.is_file():
+            return file
     if model.is_local or model.repo.startswith("models/"):
         raise ModelUnavailable(model.name, f"{folder} does not exist")
     return cached_repo_path(model.repo, model.revision, model.name) / model.file

@@ -4,15 +4,21 @@ Linear layers keep the file's format and are converted for each call; everything
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import diffusers
+import numpy
 import torch
 
 from bot.errors import ModelUnavailable
+from bot.model_install.gguf_header import GgufHeader
 from bot.models import ModelSpec
 from inference.checkpoints.file_filter import choose_variant, component_names, variant_of
 from inference.checkpoints.gguf_layout import PREFIX, GgufLayout, open_gguf
+from inference.engine.error_mapping import is_out_of_memory
+
+_PLAIN = {"F32": torch.float32, "F16": torch.float16}
+"""Formats of the file that torch computes; Diffusers converts the others."""
 
 
 def load_gguf_denoiser(
@@ -22,15 +28,17 @@ def load_gguf_denoiser(
 
     Raises: ModelUnavailable: it is damaged, of an unknown architecture, or not of this base model.
     """
-    _, layout = open_gguf(model.name, path)
+    header, layout = open_gguf(model.name, path)
     entry = index.get(layout.component)
     if not isinstance(entry, list) or entry[-1:] != [layout.denoiser_class]:
         raise ModelUnavailable(
             model.name, f"{path.name} is not of its base_model {model.base_model}, a {index.get('_class_name')}"
         )
     try:
-        denoiser = _load(path, base, layout, dtype)
-    except (ValueError, KeyError, RuntimeError, TypeError, OSError) as error:  # it does not fit the config
+        denoiser = _load(read_tensors(path, header), base, layout, dtype)
+    except Exception as error:  # the libraries raise many types for weights that do not fit the config
+        if is_out_of_memory(error):
+            raise
         detail = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         raise ModelUnavailable(model.name, f"{path.name} does not fit {model.base_model}: {detail}") from error
     _require_all_weights(model, path, denoiser)
@@ -44,10 +52,29 @@ def base_variant(base: Path, index: dict[str, Any], component: str) -> str:
     return choose_variant(found) or ""
 
 
-def _load(path: Path, base: Path, layout: GgufLayout, dtype: torch.dtype) -> torch.nn.Module:
-    from diffusers.models.model_loading_utils import load_gguf_checkpoint
+def read_tensors(path: Path, header: GgufHeader) -> dict[str, torch.Tensor]:
+    """The weights, where the checked header says. The library's reader would parse it once more, without limits.
 
-    tensors = load_gguf_checkpoint(str(path))
+    Raises: OSError; ValueError, RuntimeError: the file has changed.
+    """
+    with path.open("rb") as file:
+        return {name: _read_tensor(file, header, name) for name in header.shapes}
+
+
+def _read_tensor(file: BinaryIO, header: GgufHeader, name: str) -> torch.Tensor:
+    from diffusers.quantizers.gguf.utils import GGUFParameter
+    from gguf import GGMLQuantizationType
+
+    number_format, shape = header.formats[name], header.shapes[name]
+    file.seek(header.offsets[name])
+    numbers = torch.from_numpy(numpy.fromfile(file, numpy.uint8, header.sizes[name]))
+    if number_format in _PLAIN:
+        return numbers.view(_PLAIN[number_format]).reshape(shape)
+    stored = numbers.reshape(*shape[:-1], -1)
+    return GGUFParameter(stored, quant_type=GGMLQuantizationType[number_format])
+
+
+def _load(tensors: dict[str, torch.Tensor], base: Path, layout: GgufLayout, dtype: torch.dtype) -> torch.nn.Module:
     if layout.component == "unet":  # Diffusers' converter knows whole checkpoints only
         own = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
         tensors = own or {f"{PREFIX}{name}": tensor for name, tensor in tensors.items()}

@@ -1,14 +1,16 @@
 """Headers of `.gguf` files: read within limits, and refused in one sentence where they are damaged or hostile."""
 
 import struct
-from contextlib import suppress
+import time
+import tracemalloc
+from contextlib import nullcontext, suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.model_install.gguf_header import FORMATS, TruncatedHeader, parse_gguf_header, read_gguf_header
-from bot.model_install.model_headers import DamagedModelFile
+from bot.model_install.model_headers import DamagedModelFile, read_header
 from tests.backends_required import require_backend
 from tests.inference.gguf_files import header_bytes, text
 
@@ -110,3 +112,47 @@ def test_no_bytes_raise_anything_else(data):
         damaged[data.draw(st.integers(4, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     with suppress(DamagedModelFile):
         parse_gguf_header(bytes(damaged), len(WHOLE))
+
+
+def test_offsets_are_those_in_the_file():
+    header = parse_gguf_header(WHOLE, len(WHOLE))
+
+    assert header.offsets["img_in.bias"] == header.offsets["img_in.weight"] + 64 * 32 * 2
+    assert max(header.offsets[name] + header.sizes[name] for name in SHAPES) <= len(WHOLE)
+
+
+def test_files_with_each_others_endings_say_what_they_are(tmp_path):
+    path = tmp_path / "a.gguf"
+    path.write_bytes(struct.pack("<Q", 2) + b"{}")
+    with pytest.raises(DamagedModelFile, match=r"name it \.safetensors"):
+        read_gguf_header(path)
+
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(WHOLE)
+    with pytest.raises(DamagedModelFile, match=r"name it \.gguf"):
+        read_header(path)
+
+
+def hostile(case: str) -> bytes:
+    """Files of which each is as slow to read as their limits allow."""
+    if case == "texts":
+        value = struct.pack("<IIQ", 9, 8, 2**20) + b"\0" * 8 * 2**20
+    elif case == "numbers":
+        value = struct.pack("<IIQ", 9, 0, 2**20) + bytes(2**20)
+    else:
+        value = b"".join(struct.pack("<IIQ", 9, 9, 1) for _ in range(2**16))
+    return with_metadata(value) + bytes(64)
+
+
+@pytest.mark.parametrize(("case", "is_read"), [("texts", True), ("numbers", True), ("nested", False)])
+def test_large_metadata_takes_little_time_and_memory(case, is_read):
+    data = hostile(case)
+    tracemalloc.start()
+    started = time.process_time()
+
+    with nullcontext() if is_read else pytest.raises(DamagedModelFile):
+        parse_gguf_header(data, len(data))
+
+    assert time.process_time() - started < 10
+    assert tracemalloc.get_traced_memory()[1] < 2 * len(data) + 2**25
+    tracemalloc.stop()

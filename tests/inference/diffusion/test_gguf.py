@@ -1,17 +1,22 @@
 """Denoisers in `.gguf` files: recognised, loaded offline with their base model, shared by people, or refused."""
 
 import shutil
+from unittest.mock import Mock
 
 import numpy
 import pytest
 import torch
+from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from safetensors.torch import load_file
 
 from bot.errors import ModelUnavailable
+from bot.model_install.gguf_header import read_gguf_header
 from bot.ports import TaskAddon
 from inference.checkpoints.identify import identify_path
-from inference.diffusion import single_file
+from inference.checkpoints.resolve import model_path
+from inference.diffusion import gguf_file, single_file
 from inference.diffusion.engine import DiffusionEngine
+from inference.diffusion.gguf_file import read_tensors
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.single_file import load_single_file
 from inference.memory.planner import memory_needs
@@ -28,6 +33,8 @@ from tests.inference.stream import generate_alone
 from tests.inference.support import make_model, make_task
 
 require_backend("gguf")
+import gguf  # noqa: E402 - only where it is installed
+
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 FAMILIES = ("z-image", "sd15")
 
@@ -176,7 +183,61 @@ def test_the_other_families_are_loaded_from_files_with_diffusers_names(tmp_path,
         assert (found.float() - tensor).norm() <= 0.02 * tensor.norm(), name
 
 
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q4_0", "Q8_0"])
+def test_weights_are_those_that_the_library_reads(tmp_path, kind):
+    path = write_gguf(tmp_path / "a.gguf", {"a.weight": torch.randn(8, 64), "a.bias": torch.randn(8)}, kind)
+    expected = load_gguf_checkpoint(str(path))
+
+    found = read_tensors(path, read_gguf_header(path))
+
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert type(found[name]) is type(tensor)
+        assert getattr(found[name], "quant_type", None) == getattr(tensor, "quant_type", None)
+        assert torch.equal(torch.Tensor(found[name]), torch.Tensor(tensor))
+
+
+def test_the_header_is_read_within_limits_alone(models, monkeypatch):
+    monkeypatch.setattr(gguf.GGUFReader, "__init__", lambda *_: pytest.fail("read by the library"))
+
+    assert load_pipeline(model_of(models, "z-image"), models["z-image"][0], "cpu").transformer is not None
+
+
+def test_what_is_in_the_file_is_said_of_the_model(models):
+    engine = DiffusionEngine(model_of(models, "sd15"))
+    engine.load_model("cpu")
+
+    assert engine.capabilities["weights"] == ["GGUF Q8_0"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_link_into_a_hubs_cache_is_loaded(models, family, tmp_path):
+    path, base = models[family]
+    blob, link = tmp_path / ("b" * 64), tmp_path / "quant.gguf"
+    blob.write_bytes(path.read_bytes())
+    link.symlink_to(blob)
+    model = model_of(models, family, repo=str(link), base_model=str(base))
+
+    assert model_path(model) == link
+    assert memory_needs(model, model_path(model), torch.float32, has_accelerator=False).components
+
+
 # ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("error", [IndexError("no such block"), AttributeError("shape"), AssertionError()])
+def test_weights_that_the_libraries_cannot_convert_are_refused(models, monkeypatch, error):
+    monkeypatch.setattr(gguf_file, "_load", Mock(side_effect=error))
+
+    with pytest.raises(ModelUnavailable, match="does not fit"):
+        load_pipeline(model_of(models, "z-image"), models["z-image"][0], "cpu")
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_file(models, monkeypatch):
+    monkeypatch.setattr(gguf_file, "_load", Mock(side_effect=RuntimeError("can't allocate memory")))
+
+    with pytest.raises(RuntimeError, match="allocate"):
+        load_pipeline(model_of(models, "z-image"), models["z-image"][0], "cpu")
 
 
 def test_a_base_model_of_another_family_is_refused(models, tmp_path):
