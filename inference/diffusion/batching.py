@@ -188,6 +188,11 @@ class BatchedModule:
     compiled: CompiledModule | None = None
     fused: FusedModules | None = None
 
+    def usual_backend(self, loras: LoraSet) -> str:
+        """What makes calls with these LoRAs that have nothing else which the graph lacks."""
+        compiled = self._compiled_with(loras)
+        return TORCH if compiled is None else compiled.backend
+
     def backend_for(self, call: ModuleCall, arguments: Mapping[str, Any], loras: LoraSet) -> str:
         """What makes this call: "torch" where the graph lacks something that the call has, such as its LoRAs."""
         compiled = self._compiled_with(loras)

@@ -207,13 +207,14 @@ class StepLoop:
     def _may_divide(self, sequence: ImageSequence, component: str) -> bool:
         """Whether several calls of the module can be made at the same time, by torch."""
         module = self.modules.get(component)
-        is_plain = sequence.backend == TORCH and (self._execution is None or self._execution.compiled is None)
+        backend = self._backend_of(sequence, component)
+        is_plain = backend == TORCH and (self._execution is None or self._execution.compiled is None)
         return is_plain and component == self._denoiser and module is not None and is_divisible(module.module)
 
     def _cost_model_for(self, sequence: ImageSequence, component: str) -> DividedPassCosts:
         """Costs of passes of this module at the image's shape, by tokens."""
         shape = shape_key(sequence.task.options)
-        key = (component, sequence.backend, shape)
+        key = (component, self._backend_of(sequence, component), shape)
         if key not in self._cost_models:
             row_tokens = sequence.tokens / sequence.rows
             loaded = self._loaded_costs.pop(key[1:], ()) if component == self._denoiser else ()
@@ -222,6 +223,13 @@ class StepLoop:
                 points[rate.what].append(CostPoint(rate.batch_size * row_tokens, rate.seconds))
             self._cost_models[key] = DividedPassCosts(self._threads.threads, points)
         return self._cost_models[key]
+
+    def _backend_of(self, sequence: ImageSequence, component: str) -> str:
+        """What makes the image's next pass of this module, or, while it waits for a control model, usually makes it."""
+        module = self.modules.get(component)
+        if module is None or component == self._component_of(sequence):
+            return sequence.backend
+        return module.usual_backend(sequence.loras)
 
     def _forward(self, batch: Sequence[ImageSequence]) -> list[Any]:
         """The output of the called module for each sequence."""

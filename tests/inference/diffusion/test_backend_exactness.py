@@ -105,6 +105,22 @@ def test_controls_share_passes_of_the_graph(builds, finds, family, tmp_path):
     assert runs == {"graph": test_control.STEPS, "torch": 0}
 
 
+def test_a_control_is_called_for_all_images_that_a_pass_of_the_graph_takes(builds, finds, tmp_path, monkeypatch):
+    """By the costs of the graph's passes, not by torch's, of which none were measured."""
+    finds(builds("sd")[1])
+    peer = test_control.Peer(test_control.save_model(tmp_path, "sd"), "sd", "float32", backend=builds.backend)
+    test_control.generated(peer.engine, peer.task("measured", ("canny",), width=24))
+    monkeypatch.setattr(
+        PassCostModel, "best_size", lambda self, limit, unit=1: limit if self.measured_points() else unit
+    )
+    counts = test_control.count_calls(peer.engine)
+    for number in range(3):
+        peer.engine.add_task(peer.task(f"image {number}", ("canny",), width=24))
+    peer.engine.step()
+
+    assert [calls for name, calls in counts.items() if name.startswith("control")] == [1]
+
+
 @pytest.fixture
 def with_adapters(builds, finds, tmp_path):
     finds(builds("sd")[1])
