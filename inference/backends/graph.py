@@ -47,9 +47,6 @@ class GraphBackend(Protocol):
     def is_installed(self) -> bool:
         """Whether its library can be imported; does not import it."""
 
-    def version(self) -> str:
-        """The library's version, without importing it; empty: not installed."""
-
     def check_options(self, *, precision: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Check that the installed library can compute so. Raises: RefusedOptions."""
 
@@ -106,8 +103,3 @@ def graph_options(backend: str, model: ModelSpec) -> Mapping[str, Any]:
         return {}
     sizes = dict.fromkeys([(model.width, model.height), (model.max_size, model.max_size)])
     return {"providers": model.providers, "sizes": tuple(sizes)}
-
-
-def installed_backends() -> list[str]:
-    """Names of those whose libraries are installed."""
-    return [name for name in GRAPH_BACKENDS if graph_backend(name).is_installed()]

@@ -7,7 +7,6 @@ import shutil
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -30,8 +29,6 @@ from inference.backends.onnx_providers import (
 
 GRAPH_FILE, WEIGHTS_FILE = "graph.onnx", "weights.bin"
 _OPSET = 17
-_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
-"""Distributions that contain the module `onnxruntime`, with other providers."""
 _ERRORS_ONLY = 3
 _ONLY_FLOAT32 = (
     "ONNX Runtime's builds have weights in float32 only: with 8 bits it also rounds activations, by a scale that "
@@ -44,14 +41,6 @@ class OnnxBackend:
 
     def is_installed(self) -> bool:
         return find_spec("onnxruntime") is not None
-
-    def version(self) -> str:
-        for package in _PACKAGES:
-            try:
-                return metadata.version(package)
-            except metadata.PackageNotFoundError:
-                continue
-        return ""
 
     def check_options(self, *, precision: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
         import onnxruntime

@@ -8,7 +8,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -31,9 +30,6 @@ class OpenVinoBackend:
 
     def is_installed(self) -> bool:
         return find_spec("openvino") is not None
-
-    def version(self) -> str:
-        return metadata.version("openvino") if self.is_installed() else ""
 
     def check_options(self, *, precision: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
         """It has all precisions, and no other options."""
