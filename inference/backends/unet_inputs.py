@@ -12,7 +12,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from inference.backends.graph import DynamicAxes
-from inference.backends.graph_inputs import UnsupportedModule
+from inference.backends.graph_inputs import UnsupportedModule, plain_tensor
 
 _IGNORED = frozenset({"return_dict"})
 _COMPUTED = frozenset({"sample", "timestep", "encoder_hidden_states", "timestep_cond", "added_cond_kwargs"})
@@ -116,7 +116,7 @@ class UNetInputs:
         if self._has_timestep_cond:
             given = arguments.get("timestep_cond")
             inputs.append(torch.zeros(len(sample), self._config.time_cond_proj_dim) if given is None else given)
-        return [_plain(value) for value in (*inputs, *self._residuals(arguments, sample))]
+        return [plain_tensor(value) for value in (*inputs, *self._residuals(arguments, sample))]
 
     def _residuals(self, arguments: Mapping[str, Any], sample: torch.Tensor) -> list[torch.Tensor]:
         count = len(self._down_channels)
@@ -129,7 +129,7 @@ class UNetInputs:
             blocks = len(self._config.block_out_channels)
             residuals[count + 1 :] = features[:blocks]
             if len(features) > blocks and self._fits_middle(features[blocks], sample):
-                residuals[count] = residuals[count] + features[blocks].float().cpu()
+                residuals[count] = plain_tensor(residuals[count]) + plain_tensor(features[blocks])
         return residuals
 
     def _fits_middle(self, feature: torch.Tensor, sample: torch.Tensor) -> bool:
@@ -212,7 +212,3 @@ def _added_widths(module: Any) -> tuple[int, int]:
 
 _POOLED_WIDTH = 1280
 """Of SDXL's second text encoder."""
-
-
-def _plain(value: torch.Tensor) -> torch.Tensor:
-    return value.detach().to("cpu", torch.float32).contiguous()
