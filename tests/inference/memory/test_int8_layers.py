@@ -54,6 +54,16 @@ def test_no_row_depends_on_the_others(layer):
     assert torch.equal(quantized(rows[-1:]), layer.bias[None])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_not_hidden(layer, value):
+    rows = torch.randn(2, 256)
+    rows[0, 3] = value
+    outputs = Int8Linear(layer)(rows)
+
+    assert not outputs[0].isfinite().any()
+    assert outputs[1].isfinite().all()
+
+
 def test_outputs_have_the_format_of_the_inputs(layer):
     quantized = Int8Linear(layer).bfloat16()
 
