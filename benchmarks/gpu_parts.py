@@ -21,6 +21,7 @@ from benchmarks.one_gpu import GpuModel, largest_difference, run_engine, run_sto
 from benchmarks.shapes import STARTER
 from bot.models import ModelSpec
 from bot.ports import Task
+from inference.backends.onnx_providers import PROVIDERS
 from inference.diffusion.execution.build_trial import with_rows
 from inference.engine.base import TaskDone
 from inference.vision.engine import VisionEngine
@@ -29,12 +30,6 @@ SAVERS: Mapping[str, Callable[..., float]] = {"sd15": random_models.save_sd15, "
 ROWS = (1, 2, 4, 8)
 EXACT_LEVELS = 1
 PART = 1 / 4
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-"""ONNX Runtime's names by Easel's."""
 CAPTIONS, CAPTION_TOKENS, ANSWER_TOKENS = 8, 20, 5
 
 
@@ -176,7 +171,7 @@ def make_build(model: GpuModel, settings: Mapping[str, Any]) -> None:
     is_free = threading.Event()
     is_free.set()
     spec = model.spec(providers=settings.get("providers", ()))
-    request = BuildRequest(model=spec, backend=settings["backend"], precision=model.dtype)
+    request = BuildRequest(model=spec, backend=settings["backend"], precision=model.dtype, device=model.device)
     build(MakeBuild(request=request, folder=str(builds_dir())), is_free, lambda _: None)
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks import gpu, gpu_parts
 from benchmarks.gpu import GpuRun, run_part
+from benchmarks.one_gpu import GpuModel
+from inference.diffusion.execution import denoiser_build
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +67,13 @@ def test_without_a_gpu_it_says_so(capsys, monkeypatch):
 
     assert gpu.main() == 2
     assert "--dry-run uses the CPU" in capsys.readouterr().err
+
+
+def test_a_build_is_tried_where_the_engine_computes(tmp_path, monkeypatch):
+    """On the processor, the trial's images alone would take longer than the whole script may."""
+    asked: list[Any] = []
+    monkeypatch.setattr(denoiser_build, "make_build", lambda message, *_: asked.append(message.request))
+    settings = {"backend": "onnx", "providers": ("cuda",)}
+    gpu_parts.make_build(GpuModel("sd15", tmp_path, 512, "cuda:0", "float32"), settings)
+
+    assert (asked[0].device, asked[0].model.providers) == ("cuda:0", ("cuda",))
