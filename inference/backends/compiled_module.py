@@ -117,7 +117,7 @@ class CompiledModule(torch.nn.Module):
 
 def _move_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
     """Give the target, whose tensors have no values, those of a module of the same kind."""
-    loaded = dict(source.named_parameters()) | dict(source.named_buffers())
+    loaded = dict(source.named_parameters(remove_duplicate=False)) | dict(source.named_buffers(remove_duplicate=False))
     for name, part in target.named_modules():
         for tensors in (part._parameters, part._buffers):
             for key, tensor in tensors.items():

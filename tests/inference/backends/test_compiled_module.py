@@ -49,7 +49,7 @@ def compile_with_torch(module, unet, **fields) -> CompiledModule:
     rule = graph_inputs_for(module)
     assert rule is not None
     graph = WrappedGraph(rule.wrapper(copy.deepcopy(unet)))
-    return CompiledModule(module, rule, graph, backend="openvino", reload=lambda: copy.deepcopy(unet), **fields)
+    return CompiledModule(module, rule, graph, backend="openvino", **{"reload": lambda: copy.deepcopy(unet)} | fields)
 
 
 def call(rows: int = 2, side: int = 8, **more):
@@ -129,6 +129,21 @@ def test_released_weights_come_back_into_the_same_module(compiled, unet):
 
     assert compiled.original is module
     torch.testing.assert_close(module(**call()).sample, unet(**call()).sample)
+
+
+@torch.no_grad()
+def test_weights_that_layers_share_come_back_to_each_of_them(unet):
+    def with_shared_weights():
+        module = copy.deepcopy(unet)
+        first, second = module.mid_block.resnets
+        second.conv1.weight = first.conv1.weight
+        return module
+
+    expected = with_shared_weights()(**call()).sample
+    compiled = compile_with_torch(with_shared_weights(), unet, reload=with_shared_weights)
+    compiled.release_original()
+
+    torch.testing.assert_close(compiled.original(**call()).sample, expected)
 
 
 def test_a_module_that_cannot_be_loaded_again_is_not_released(unet):
