@@ -6,6 +6,7 @@ import errno
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from inference.memory.precision import dtype_for
 
 MIN_FREE_BYTES = 512 * 2**20
 """Left on the disk."""
+DISK_COPIES = 2
+"""Of the weights: an export is saved anew by ONNX Runtime, and OpenVINO caches what it has compiled."""
 Report = Callable[[BuildProgress], None]
 
 
@@ -80,6 +83,8 @@ def make_build(asked: MakeBuild, is_free: threading.Event, report: Report) -> Bu
             pipeline.to(request.device)
         trial = BuildTrial(request, pipeline, name, is_free, report)
         measured = _try_build(request, trial, module, unfinished, steps)
+        if builds.key_parts(request, folder) != parts:
+            raise ModelRefused(request.model.name, "build", detail="its files were replaced while it was compiled")
         builds.finish_build(unfinished, request, parts, measured)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -120,7 +125,8 @@ def _fuse_loras(module: Any) -> torch.nn.Module:
 
 def _export(request: BuildRequest, module: torch.nn.Module, unfinished: Path) -> None:
     """Raises: ModelRefused: the disk is too small, or the backend has no such weights; what it raises."""
-    need, free = build_trial.weights_mb(module) * 2**20 + MIN_FREE_BYTES, shutil.disk_usage(unfinished).free
+    need = DISK_COPIES * build_trial.weights_mb(module) * 2**20 + MIN_FREE_BYTES
+    free = shutil.disk_usage(unfinished).free
     if free < need:
         detail = f"its build needs {need / 2**30:.1f} GiB on the disk, {free / 2**30:.1f} GiB are free"
         raise ModelRefused(request.model.name, "build", detail=detail)
@@ -142,7 +148,7 @@ def _try_build(
     try:
         torch_images = trial.make_images(module)
         images = trial.make_images(compiled)
-        served = module.to(dtype_for(request.model, request.device))
+        served = module.to(_torch_dtype(request))
         speeds = trial.measure_speeds(served, compiled)
         return BuildReport(
             backend=request.backend,
@@ -156,9 +162,15 @@ def _try_build(
             prompts=len(build_trial.PROMPTS),
             steps=steps,
             dtype=request.model.dtype,
+            quantize=request.model.quantize,
         )
     finally:
         compiled.close()
+
+
+def _torch_dtype(request: BuildRequest) -> torch.dtype:
+    """Raises: ModelUnavailable: it is none."""
+    return dtype_for(replace(request.model, dtype=request.torch_dtype or request.model.dtype), request.device)
 
 
 def _open(request: BuildRequest, module: torch.nn.Module, unfinished: Path) -> CompiledModule:

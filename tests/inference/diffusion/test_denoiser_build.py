@@ -105,6 +105,26 @@ def test_a_build_is_tried_and_kept(stand_in, tmp_path, folder, free):
     assert (build.is_intact, build.report) == (True, report)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "torch_dtype", "served"),
+    [("auto", "", torch.float32), ("auto", "bfloat16", torch.bfloat16), ("bfloat16", "", torch.bfloat16)],
+)
+def test_its_passes_are_timed_beside_torchs_in_the_format_that_people_get(
+    stand_in, tmp_path, folder, free, monkeypatch, dtype, torch_dtype, served
+):
+    formats: list[torch.dtype] = []
+
+    def measure(trial, module, compiled):
+        formats.extend([module.dtype, compiled.dtype])
+        return []
+
+    monkeypatch.setattr(BuildTrial, "measure_speeds", measure)
+    model = make_model("tiny", repo=str(folder), dtype=dtype, **SMALL)
+    denoiser_build.run_build(ask(tmp_path, folder, model=model, torch_dtype=torch_dtype), free, lambda _: None)
+
+    assert formats == [served, torch.float32]
+
+
 FAILURES = {
     "disk": (OSError(28, "No space left on device"), "the disk filled up while it was compiled"),
     "memory": (MemoryError(), "memory ran out while it was compiled"),
@@ -125,6 +145,14 @@ def test_a_full_disk_is_noticed_before(stand_in, tmp_path, folder, free, monkeyp
 
     reason = reason_of(denoiser_build.run_build(ask(tmp_path, folder), free, lambda _: None))
     assert reason == "its build needs 0.5 GiB on the disk, 0.0 GiB are free"
+
+
+def test_there_must_be_room_for_what_the_library_writes_beside_the_build(stand_in, tmp_path, folder, free, monkeypatch):
+    monkeypatch.setattr(build_trial, "weights_mb", lambda _: 1024)
+    monkeypatch.setattr(denoiser_build.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 2**30))
+
+    reason = reason_of(denoiser_build.run_build(ask(tmp_path, folder), free, lambda _: None))
+    assert reason == "its build needs 2.5 GiB on the disk, 2.0 GiB are free"
 
 
 def test_weights_that_the_backend_has_not_are_refused(stand_in, tmp_path, folder, free):
