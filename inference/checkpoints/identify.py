@@ -141,7 +141,11 @@ def identify_path(path: Path) -> CheckpointInfo:
 
     Raises: ModelRefused: it is damaged, could run code, or contains no safetensors.
     """
-    return _identify_file(path) if path.is_file() else _identify_folder(path)
+    if path.is_file():
+        return _identify_file(path)
+    if not path.is_dir():
+        raise ModelRefused(path.name, "damaged", detail="it is neither a file nor a folder")
+    return _identify_folder(path)
 
 
 def _identify_folder(folder: Path) -> CheckpointInfo:

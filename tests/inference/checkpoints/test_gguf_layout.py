@@ -1,7 +1,10 @@
 """Denoisers in `.gguf` files are recognised by their tensors, with the repo of their other components."""
 
+import os
+
 import pytest
 
+from bot.errors import ModelRefused
 from inference.checkpoints.gguf_layout import PREFIX, read_gguf_layout
 from inference.checkpoints.identify import identify_path
 from inference.checkpoints.prequantized import Prequantized, parse_quantization
@@ -100,3 +103,12 @@ def test_a_file_is_identified_with_suitable_settings(tmp_path):
 )
 def test_svdquant_is_recognised_by_its_config(config, expected):
     assert parse_quantization(config) == expected
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_not_opened(tmp_path):
+    path = tmp_path / "pipe.gguf"
+    os.mkfifo(path)
+
+    with pytest.raises(ModelRefused) as refused:
+        identify_path(path)
+    assert refused.value.detail == "it is neither a file nor a folder"
