@@ -2,8 +2,18 @@
 
 from dataclasses import dataclass
 
-from bot.memory.weights import EIGHT_BIT, FOUR_BIT, FP8, has_bitsandbytes, has_gguf, has_torchao, supports_fp8
-from bot.models import IMAGE_TASKS, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelSpec
+from bot.memory.weights import (
+    EIGHT_BIT,
+    FOUR_BIT,
+    FP8,
+    LONG_DTYPES,
+    NUMBER_FORMATS,
+    has_bitsandbytes,
+    has_gguf,
+    has_torchao,
+    supports_fp8,
+)
+from bot.models import IMAGE_TASKS, IMAGE_TO_TEXT, TORCH, VISUAL_QUESTION_ANSWERING, ModelSpec
 
 KERNEL_REPO, KERNEL_VERSION = "rootonchair/nunchaku-lite-kernels", 2
 """Where Diffusers 0.42 takes SVDQuant's kernels from."""
@@ -45,6 +55,8 @@ def format_problem(model: ModelSpec, support: FormatSupport, prequantized: str =
         prequantized: `GGUF` or `SVDQUANT`, if the denoiser's files are quantized.
         precision: that of an SVDQuant denoiser, "int4" or "nvfp4".
     """
+    if LONG_DTYPES.get(model.dtype, model.dtype) not in NUMBER_FORMATS["dtype"]:
+        return unknown_dtype(model.dtype)
     prequantized = prequantized or (GGUF if model.is_gguf else "")
     if prequantized == GGUF and not support.gguf:
         return "a .gguf file needs gguf: install Easel with the extra `gguf`"
@@ -58,7 +70,13 @@ def format_problem(model: ModelSpec, support: FormatSupport, prequantized: str =
     return problem_of(model, support, prequantized) if problem_of is not None else ""
 
 
+def unknown_dtype(dtype: str) -> str:
+    return f"dtype = {dtype[:40]!r} is none of: {', '.join(NUMBER_FORMATS['dtype'])}"
+
+
 def _problem_of_8bit(model: ModelSpec, support: FormatSupport, prequantized: str) -> str:
+    if model.backend != TORCH and support.kind in ("", "cpu") and IMAGE_TASKS & set(model.tasks):
+        return ""  # of its build
     return "" if support.torchao else "quantize = '8bit' needs torchao: install Easel with the extra `quant`"
 
 

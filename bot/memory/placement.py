@@ -324,7 +324,8 @@ def _group_offload_plan(model: ModelRequirements, weights: WeightChoice) -> Plac
 
 
 def _cpu_plans(model: ModelRequirements, cost: float) -> Iterable[PlacementPlan]:
-    """One plan for each number format; on the CPU the decoder always works on the whole image."""
+    """One plan for each number format; on the CPU the decoder always works on the whole image. A model is loaded before
+    its weights get fewer bits."""
     for rank, (number_format, size_mb) in enumerate(model.cpu_formats):
         yield PlacementPlan(
             model=model.name,
@@ -335,7 +336,7 @@ def _cpu_plans(model: ModelRequirements, cost: float) -> Iterable[PlacementPlan]
                 for one in model.components
             },
             ram_mb=size_mb + model.activation_mb + model.vae_decode_mb,
-            load_mb=size_mb,
+            load_mb=max(size_mb, model.peak_load_mb) if number_format in FORMATS else size_mb,
             format=number_format,
             cost=cost + rank,
         )

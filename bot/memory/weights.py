@@ -1,12 +1,20 @@
 """Number formats of weights, and which of them the planner may choose for a model. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 EIGHT_BIT, FOUR_BIT, FP8 = "8bit", "4bit", "fp8"
 """Values of `quantize` beside "auto" and "none"."""
 FORMATS = (EIGHT_BIT, FOUR_BIT, FP8)
+FP8_DYNAMIC = "fp8-dynamic"
+"""`quantize = "fp8"` on a card that multiplies such numbers: activations are 8-bit floats, too."""
+NUMBER_FORMATS: Mapping[str, tuple[str, ...]] = {
+    "quantize": ("auto", "none", *FORMATS),
+    "dtype": ("auto", "float32", "float16", "bfloat16"),
+}
+"""Settings of a model's number formats, each with its values."""
+LONG_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 FOUR_BIT_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes per weight in NF4: each block of 64 has a scale of one byte, and 256 scales share one of their own."""
 _ENCODER_8BIT, _CORE_8BIT, _ENCODER_4BIT, _CORE_4BIT, _CORE_FP8 = 3.0, 6.0, 7.0, 10.0, 13.0

@@ -26,7 +26,7 @@ from inference.diffusion.lora import load_lora
 from inference.diffusion.pipeline_variants import text_to_image_class
 from inference.diffusion.processors import load_processors
 from inference.diffusion.single_file import load_single_file
-from inference.memory.formats import card_capability, uses_dynamic_fp8
+from inference.memory.formats import card_capability, uses_dynamic_fp8, weight_formats
 from inference.memory.offload import ComponentOffloader, components_of
 from inference.memory.planner import MemoryPlan, choose_plan, device_kind
 from inference.memory.precision import dtype_for, planned_dtype
@@ -122,9 +122,10 @@ def _load_folder(model: ModelSpec, folder: Path, dtype: Any, given: Mapping[str,
 def _place(pipeline: Any, model: ModelSpec, choice: MemoryPlan, device: str, dtype: Any) -> None:
     components = components_of(pipeline)
     kind = device_kind(device)
-    is_dynamic = model.quantize == FP8 and uses_dynamic_fp8(kind, card_capability(kind), dtype)
+    is_dynamic = model.quantize == FP8 and uses_dynamic_fp8(kind, card_capability(kind, device), dtype)
     quantize_planned(components, choice.plan, has_dynamic_fp8=is_dynamic)
     pipeline.offloader = ComponentOffloader(pipeline, components, choice, device)
+    pipeline.offloader.formats = weight_formats(components, choice.plan, has_dynamic_fp8=is_dynamic)
 
 
 def _fuse_lora(pipeline: Any, model: ModelSpec, lora: str) -> None:

@@ -35,6 +35,8 @@ class ComponentOffloader:
         self.plan = plan.plan
         self.keeps_original = plan.keeps_original
         """Whether there is memory for the torch denoiser beside a compiled one."""
+        self.formats: list[str] = []
+        """Of weights that are not in the model's number format, when it was loaded."""
         self._fallbacks = plan.fallbacks
         self._model = model
         self._components = dict(components)
@@ -205,6 +207,12 @@ def offloader_of(model: Any) -> ComponentOffloader | None:
     """The offloader that a loader attached to the model."""
     offloader = getattr(model, "offloader", None)
     return offloader if isinstance(offloader, ComponentOffloader) else None
+
+
+def weights_capability(model: Any) -> dict[str, list[str]]:
+    """What an engine says of the formats of its weights; nothing if they are all in the model's number format."""
+    offloader = offloader_of(model)
+    return {"weights": offloader.formats} if offloader is not None and offloader.formats else {}
 
 
 def components_of(pipeline: Any) -> dict[str, torch.nn.Module]:

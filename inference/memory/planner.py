@@ -57,7 +57,7 @@ def choose_plan(model: ModelSpec, folder: Path, dtype: Any, device: str) -> Memo
 
     Raises: OutOfMemory: there is too little RAM. ModelUnavailable: the configured format is not available.
     """
-    if problem := format_problem(model, folder, device_kind(device)):
+    if problem := format_problem(model, folder, device_kind(device), device):
         raise ModelUnavailable(model.name, problem)
     budget = free_memory_budget(device)
     needs = memory_needs(model, folder, dtype, has_accelerator=budget.kind != "cpu")

@@ -5,18 +5,13 @@ import functools
 import torch
 
 from bot.errors import ModelUnavailable
+from bot.memory.format_check import unknown_dtype
 from bot.memory.placement import PlacementPlan
+from bot.memory.weights import LONG_DTYPES
 from bot.models import ModelSpec
 from inference.engine.error_mapping import is_out_of_memory
 
-_DTYPES = {
-    "fp32": torch.float32,
-    "float32": torch.float32,
-    "fp16": torch.float16,
-    "float16": torch.float16,
-    "bf16": torch.bfloat16,
-    "bfloat16": torch.bfloat16,
-}
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 """In the order that "auto" tries them: bfloat16 does not overflow."""
 
@@ -29,10 +24,9 @@ def dtype_for(model: ModelSpec, device: str) -> torch.dtype:
     """
     if model.dtype != "auto":
         try:
-            return _DTYPES[model.dtype]
+            return _DTYPES[LONG_DTYPES.get(model.dtype, model.dtype)]
         except KeyError:
-            known = ", ".join(_DTYPES)
-            raise ModelUnavailable(model.name, f"dtype {model.dtype!r} is none of: auto, {known}") from None
+            raise ModelUnavailable(model.name, unknown_dtype(model.dtype)) from None
     if device.partition(":")[0] in ("cpu", "mps"):
         return torch.float32
     return best_half_dtype(device) or torch.float32

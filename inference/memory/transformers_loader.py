@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
 from inference.checkpoints.resolve import require_safetensors
+from inference.memory.formats import weight_formats
 from inference.memory.int8_layers import has_fast_int8
 from inference.memory.offload import ComponentOffloader
 from inference.memory.planner import MemoryPlan, choose_plan
@@ -69,6 +70,7 @@ def place_module(module: Any, plan: MemoryPlan, device: str) -> None:
     components = dict(module.named_children())
     quantize_planned(components, plan.plan, has_fast_int8=has_fast_int8(device))
     module.offloader = ComponentOffloader(module, components, plan, device)
+    module.offloader.formats = weight_formats(components, plan.plan, has_dynamic_fp8=False)
 
 
 def _require_all_weights(model: ModelSpec, info: Any) -> None:

@@ -5,11 +5,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from bot.models import IMAGE_TO_TEXT, IMPORT_S, VISUAL_QUESTION_ANSWERING, ModelSpec
-from bot.ports import Measurement, Progress, Task
+from bot.ports import Measurement, ModelCapabilities, Progress, Task
 from inference.pool.watchdog import TaskHandle, Watchdog
 
 REPORT_INTERVAL_S = 2.0
 """Between two reports of the same load: the time left becomes shorter."""
+
+
+def load_details(loaded: ModelCapabilities) -> dict[str, str]:
+    """What a model computes in and on, for the log. `weights`: formats of those that are in another format."""
+    said = loaded.capabilities
+    details = {"dtype": str(said.get("dtype", "")), "backend": str(said.get("backend", ""))}
+    weights = ", ".join(map(str, said.get("weights", ())))
+    return {"model": loaded.model, **{name: value for name, value in (details | {"weights": weights}).items() if value}}
 
 
 class DeviceMeasurements:

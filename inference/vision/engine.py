@@ -20,7 +20,7 @@ from inference.engine.base import CostSample, EngineEvent, StepDone, TaskDone
 from inference.engine.cost_model import PassCostModel
 from inference.engine.tokenizer_notes import question_notes
 from inference.ipc.messages import TaskResult
-from inference.memory.offload import offloader_of
+from inference.memory.offload import offloader_of, weights_capability
 from inference.memory.precision import dtype_name
 from inference.vision.beam_search import BeamSearch, BeamSearches
 from inference.vision.decode_batch import DecodeBatch
@@ -87,6 +87,7 @@ class VisionEngine:
             "dtype": dtype_name(dtype),
             "rows": self._max_sequences,
             "attention": self._blip.config._attn_implementation,
+            **weights_capability(self._blip),
         }
 
     def add_task(self, task: Task) -> None:

@@ -10,11 +10,12 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from bot.errors import ModelUnavailable
+from bot.memory import format_check
 from bot.memory.placement import Residency
 from inference.diffusion import loader
 from inference.diffusion.lora import LoraManager
 from inference.memory import formats, planner
-from inference.memory.offload import offloader_of
+from inference.memory.offload import offloader_of, weights_capability
 from inference.memory.planner import choose_plan, memory_needs
 from inference.memory.quantization import (
     cast_to_fp8,
@@ -242,3 +243,34 @@ def test_a_language_model_in_4_bits_answers_on_a_cpu(tmp_path, small_layers, lan
     if language == "opt":
         answers = blip.language_model(inputs_embeds=embeds).logits
         assert torch.allclose(answers[:1], blip.language_model(inputs_embeds=embeds[:1]).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("quantize", "has_dynamic_fp8", "said"),
+    [("none", False, []), ("fp8", False, ["fp8"]), ("fp8", True, ["fp8-dynamic"])],
+)
+def test_the_formats_of_weights_are_named(folder, quantize, has_dynamic_fp8, said):
+    model = make_model(repo=str(folder), dtype="float32", quantize=quantize)
+    pipeline = loader.load_pipeline(model, folder, "cpu")
+    plan = offloader_of(pipeline).plan
+
+    assert formats.weight_formats(loader.components_of(pipeline), plan, has_dynamic_fp8=has_dynamic_fp8) == said
+    assert has_dynamic_fp8 or weights_capability(pipeline).get("weights", []) == said
+
+
+@pytest.mark.parametrize("dtype", ["int3", "float8", ""])
+def test_an_unknown_dtype_is_refused_in_the_same_sentence_everywhere(folder, dtype):
+    model = make_model(repo=str(folder), dtype=dtype)
+
+    with pytest.raises(ModelUnavailable) as refused:
+        loader.load_pipeline(model, folder, "cpu")
+    assert format_check.format_problem(model, format_check.FormatSupport()) in str(refused.value)
+    assert "auto, float32, float16, bfloat16" in str(refused.value)
+
+
+def test_each_card_is_asked_for_its_own_capability(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", {"cuda:0": (8, 9), "cuda:1": (7, 5)}.get)
+
+    assert [formats.card_capability("cuda", f"cuda:{number}") for number in (0, 1)] == [(8, 9), (7, 5)]
+    assert formats.card_capability("cpu", "cpu") is None

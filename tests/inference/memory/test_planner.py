@@ -262,3 +262,16 @@ def test_half_precision_files_are_loaded_by_their_variant(tmp_path):
 
     assert engine.capabilities["dtype"] == "float32"
     engine.unload_model()
+
+
+def test_weights_that_get_fewer_bits_are_loaded_in_full_before(tmp_path, monkeypatch):
+    (tmp_path / "language_model").mkdir()
+    (tmp_path / "model_index.json").write_text("{}")
+    save_file({"layer.weight": torch.zeros(2048, 1024)}, tmp_path / "language_model" / "model.safetensors")
+    model = make_model(tasks=("image-to-text",), quantize="8bit")
+    monkeypatch.setattr(planner, "format_problem", lambda *_: "")
+    budget = MemoryBudget(kind="cpu", ram_mb=4 + planner.placement.RAM_SPARE_MB, can_quantize=True)
+    monkeypatch.setattr(planner, "free_memory_budget", lambda _: budget)
+
+    with pytest.raises(OutOfMemory, match=r"needs 0\.5 GiB"):
+        choose_plan(model, tmp_path, torch.float32, "cpu")
