@@ -48,6 +48,11 @@ class CostCurve:
         passes = [s for s in self._sizes if row <= s < size]
         return min(self.seconds(s) * size / s for s in [*passes, max(row, size)])
 
+    def saturation_size(self, tolerance: float) -> float:
+        """The smallest measured size whose cost is within this fraction of the lowest, in proportion to the size."""
+        lowest_s = min(self.seconds(size) / size for size in self._sizes)
+        return next(size for size in self._sizes if self.seconds(size) / size <= lowest_s * (1 + tolerance))
+
     def _slope(self, end: CostPoint) -> float:
         """Seconds per unit of size, over the doubling next to one end of the curve."""
         first, last = self._points[0], self._points[-1]

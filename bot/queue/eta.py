@@ -14,9 +14,10 @@ from bot.commands.preview import needs_no_model
 from bot.errors import UserError
 from bot.jobs import Job
 from bot.models import ModelRegistry, ModelSpec
-from bot.ports import KEPT_FREE, DeviceStatus, NewJob, Progress, QueueView
+from bot.ports import KEPT_FREE, DeviceStatus, NewJob, Progress, QueueView, TaskWork
 from bot.queue.fairness import wait_s
 from bot.queue.pricing import Rates, duration_s, parts_s
+from bot.queue.shared_passes import steps_until_end
 
 AnyJob = Job | NewJob
 
@@ -50,10 +51,27 @@ class EtaEstimator:
         its model loads for longer than expected."""
         if progress.phase in ("waiting", "loading") and progress.load_s is None:
             return None
-        running = [device.running for device in self._devices() if device.running]
-        together = math.ceil(sum(running) / len(running)) if running else 1
-        steps_left = 1 - progress.step / progress.steps if progress.steps else 1.0
-        return (progress.load_s or 0.0) + self.duration_s(job, together) * max(0.0, steps_left)
+        work = next((one.work for one in self._devices() if any(task.task == job.id for task in one.work)), ())
+        shared_s = self._shared_s(job, work)
+        if shared_s is None:
+            running = [device.running for device in self._devices() if device.running]
+            together = math.ceil(sum(running) / len(running)) if running else 1
+            share_left = 1 - progress.step / progress.steps if progress.steps else 1.0
+            shared_s = self.duration_s(job, together) * max(0.0, share_left)
+        return (progress.load_s or 0.0) + shared_s
+
+    def _shared_s(self, job: Job, work: Sequence[TaskWork]) -> float | None:
+        """Seconds until a running job makes its last image, beside all that its device makes; None: it is unknown."""
+        model = self._models.get(job.model)
+        if model is None or not work:
+            return None
+        steps, area, _ = _to_command(job).for_model(model).work_units(job.options)
+        images = sum(one.images_left for one in work)
+        if not area or not steps or not images:
+            return None
+        batch = self._rates.images_per_pass(model, job.options, area, images)
+        step_s = self._rates.step_s(model, job.options, area, images) / images
+        return steps_until_end(job.id, work, batch) * (step_s + self._rates.overhead_s(model) / steps)
 
     def until_all_done_s(self, jobs: Sequence[NewJob]) -> float:
         """Seconds until all jobs of one request are done, without jobs of others."""
@@ -80,7 +98,7 @@ class EtaEstimator:
     def _running_images_each(self) -> float:
         """How many images a running job makes on average; 1 while none is running."""
         devices = [device for device in self._devices() if device.running]
-        images = sum(max(device.images, device.running) for device in devices)
+        images = sum(max(device.running, sum(one.images for one in device.work)) for device in devices)
         return images / sum(device.running for device in devices) if devices else 1.0
 
     def _image_count(self, job: AnyJob) -> int:

@@ -11,6 +11,8 @@ from bot.models import IMPORT_S, ModelSpec
 from bot.ports import Measurement, step_of
 
 _STEPS = ("step", "step_unguided")
+TOLERANCE = 0.05
+"""Passes are as small as possible while an image costs at most this fraction more, as in the engine's cost model."""
 
 
 class _Key(NamedTuple):
@@ -49,29 +51,41 @@ class Rates:
         Scaled by pixels from the nearest measured size. Steps with and without guidance are measured separately; if
         only the other kind was measured, a guided step counts as two rows without guidance, but not vice versa.
         """
+        known, rows, near = self._nearest_step(model, options, area)
+        return self._batched_s(model, known, near, rows * together) * area / near
+
+    def images_per_pass(self, model: ModelSpec, options: Mapping[str, Any], area: float, together: int) -> float:
+        """How many of `together` such images share a pass."""
+        if together <= 1 or model.slots <= 1:
+            return 1.0
+        known, rows, near = self._nearest_step(model, options, area)
+        return min(together, max(1.0, self._curve(model, known, near).saturation_size(TOLERANCE) / rows))
+
+    def _nearest_step(self, model: ModelSpec, options: Mapping[str, Any], area: float) -> tuple[str, int, float]:
+        """What was measured of such a step: its kind, its rows for one image, and its pixels."""
         what = step_of(options)
         known = next((kind for kind in (what, *_STEPS) if self._measured_for(model, kind)), what)
-        batch_size = 2 * together if (what, known) == ("step", "step_unguided") else together
         sizes = {_area(key.shape) for key in self._measured_for(model, known)}
         near = min(sizes, key=lambda size: (abs(size - area), size), default=float(model.width * model.height))
-        return self._batched_s(model, known, near, batch_size) * area / near
+        return known, 2 if (what, known) == ("step", "step_unguided") else 1, near
 
     def token_s(self, model: ModelSpec, together: int = 1) -> float:
         """Seconds for one token of each of `together` jobs."""
         return self._batched_s(model, "token", 0.0, together)
 
     def _batched_s(self, model: ModelSpec, what: str, area: float, together: int) -> float:
-        found = {
-            key.batch_size: seconds
-            for key, seconds in self._measured_for(model, what).items()
-            if _area(key.shape) == area
-        }
-        curve = CostCurve(
-            CostPoint(rows, seconds) for rows, seconds in (found or {1: self._expected_step_s(model)}).items()
-        )
         if together > 1 and model.slots > 1:
-            return curve.batched_s(together)
-        return together * found.get(1, curve.seconds(1))
+            return self._curve(model, what, area).batched_s(together)
+        found = self._by_batch_size(model, what, area)
+        return together * found.get(1, self._curve(model, what, area).seconds(1))
+
+    def _curve(self, model: ModelSpec, what: str, area: float) -> CostCurve:
+        found = self._by_batch_size(model, what, area) or {1: self._expected_step_s(model)}
+        return CostCurve(CostPoint(rows, seconds) for rows, seconds in found.items())
+
+    def _by_batch_size(self, model: ModelSpec, what: str, area: float) -> dict[int, float]:
+        measured = self._measured_for(model, what)
+        return {key.batch_size: seconds for key, seconds in measured.items() if _area(key.shape) == area}
 
     def _expected_step_s(self, model: ModelSpec) -> float:
         """The config's figure for such a device."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bot.models import ModelRegistry
-from bot.ports import DeviceStatus, FairShareLane, Progress, QueueView
+from bot.ports import DeviceStatus, FairShareLane, Progress, QueueView, TaskWork
 from bot.queue.eta import EtaEstimator
 from bot.queue.pricing import Rates
 from tests.fakes import make_job, make_model
@@ -68,10 +68,21 @@ def test_a_request_of_many_jobs_runs_as_many_at_the_same_time():
     assert alone.until_all_done_s(jobs) < limited.until_all_done_s(jobs)
 
 
+def make_work(task, owner="one", images=1, step=0, steps=10):
+    return TaskWork(task=task, owner=owner, images=images, step=images * step, steps=images * steps)
+
+
+def left_s(*work, job=None):
+    """Of the first task."""
+    job = job or make_job()
+    work = (replace(work[0], task=job.id), *work[1:])
+    progress = Progress(step=work[0].step, steps=work[0].steps)
+    return make_estimator(make_device(running=len(work), work=work)).remaining_s(job, progress)
+
+
 def test_jobs_that_make_several_images_each_slow_one_another_down_by_their_images():
-    job, running = make_job(), Progress(step=0, steps=1)
-    one_each = make_estimator(make_device(running=4, images=4)).remaining_s(job, running)
-    four_each = make_estimator(make_device(running=4, images=16)).remaining_s(job, running)
+    people = "abcd"
+    one_each, four_each = (left_s(*(make_work(one, one, images=images) for one in people)) for images in (1, 4))
 
     assert four_each > 2.5 * one_each
 
