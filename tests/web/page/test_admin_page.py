@@ -68,6 +68,17 @@ async def test_every_part_can_be_opened_and_says_what_there_is(server, phone, ke
     assert phone.errors == []
 
 
+async def test_an_address_of_no_part_says_so_and_shows_nobody(server, tab, keys):
+    await open_tab(tab, server, keys[0], "owls")
+
+    await expect(tab.page.get_by_role("heading", name="This page does not exist")).to_be_visible()
+    await expect(tab.page.locator(".admin-tab[aria-current]")).to_have_count(0)
+    assert await find_violations(tab.page) == []
+    await tab.page.get_by_role("link", name="Storage and policies").click()
+    await expect(tab.page.get_by_role("region", name="Storage", exact=True)).to_contain_text("Compiled models")
+    assert tab.errors == []
+
+
 async def test_others_are_told_that_this_is_for_admins(server, tab, keys):
     await tab.page.goto(f"{server.url}/admin?tab=queue")
     await tab.sign_in(keys[1])
@@ -236,6 +247,7 @@ async def test_figures_are_plots_and_tables(server, tab):
     await expect(plot.get_by_role("table").get_by_role("row")).to_have_count(13)
     await expect(tab.page.get_by_role("region", name="Device memory", exact=True)).to_contain_text("cuda:0")
     await expect(tab.page.get_by_role("region", name="Failures")).to_contain_text("No data for the last 24 hours")
+    await expect(tab.page.locator(".admin-part")).to_contain_text("Recorded since")
 
     assert await find_violations(tab.page) == []
     assert tab.errors == []

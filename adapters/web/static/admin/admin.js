@@ -18,12 +18,18 @@ import { serverTab } from "./server.js";
 const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, metrics: metricsTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, server: serverTab };
 let stops = [];
 
-const tabOf = (query) => (Object.hasOwn(TABS, query.get("tab")) ? query.get("tab") : "people");
+const tabOf = (query) => query.get("tab") || "people";
+const missingTab = {
+  title: () => t("Not found"),
+  load: () => undefined,
+  view: () => stateView({ icon: "search", title: t("This page does not exist"), text: t("The link may be incomplete or outdated. Choose a section above.") }),
+};
+const findTab = (query) => (Object.hasOwn(TABS, tabOf(query)) ? TABS[tabOf(query)] : missingTab);
 
 export function load({ query }) {
   leave();
   if (!isAdmin.peek()) return undefined;
-  const tab = TABS[tabOf(query)];
+  const tab = findTab(query);
   stops = [tab.load(query), onReturn(() => void load({ query }))];
   requestAnimationFrame(() => document.querySelector(".admin-tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }));
   return undefined;
@@ -36,16 +42,16 @@ export function leave() {
 
 export function view({ query }) {
   if (!isAdmin.value) return forbiddenView();
-  const current = tabOf(query);
+  const [current, tab] = [tabOf(query), findTab(query)];
   return html`
     <div class="page admin">
       <div class="top-bar admin-head">
         <h1>${t("Admin")}</h1>
         <nav class="admin-tabs" aria-label=${t("Admin sections")}>
-          ${Object.entries(TABS).map(([name, tab]) => html`<a class="admin-tab" href=${`/admin?tab=${name}`} aria-current=${name === current ? "page" : nothing}>${tab.title()}</a>`)}
+          ${Object.entries(TABS).map(([name, one]) => html`<a class="admin-tab" href=${`/admin?tab=${name}`} aria-current=${name === current ? "page" : nothing}>${one.title()}</a>`)}
         </nav>
       </div>
-      <section class="admin-part" aria-label=${TABS[current].title()}>${TABS[current].view(query)}</section>
+      <section class="admin-part" aria-label=${tab.title()}>${tab.view(query)}</section>
     </div>`;
 }
 

@@ -1,12 +1,13 @@
 // Waits, throughput, the queue and memory over the last day.
 
-import { html } from "../core/render.js";
-import { formatNumber, t } from "../core/text.js";
+import { html, nothing } from "../core/render.js";
+import { formatNumber, formatTime, t } from "../core/text.js";
 import { poll, Resource, resourceView } from "./lists.js";
 import { plotView } from "./plots.js";
 
 const REFRESH_MS = 60_000;
 const DAY_MS = 24 * 3_600_000;
+const START_MS = 3_600_000;
 const MEMORY = "memory_mb.";
 const metrics = new Resource("/admin/metrics");
 
@@ -16,8 +17,15 @@ export const metricsTab = {
     void metrics.load();
     return poll(metrics, REFRESH_MS);
   },
-  view: () => html`<p class="hint admin-note">${t("The last 24 hours, sampled every minute.")}</p>${resourceView(metrics, plotsView)}`,
+  view: () => html`<p class="hint admin-note">${t("The last 24 hours, sampled every minute.")}</p>${resourceView(metrics, (body) => [startView(body), plotsView(body)])}`,
 };
+
+/** On a server's first day, from when on there is data. */
+function startView({ minutes }) {
+  const first = minutes[0];
+  if (!first || Date.parse(first) < Date.now() - DAY_MS + START_MS) return nothing;
+  return html`<p class="hint admin-note">${t("Recorded since {time}. The lines grow from there.", { time: formatTime(first) })}</p>`;
+}
 
 /** With three digits, because a wait may be an hour or a hundredth of a second. @param {number} value */
 const plain = (value) => formatNumber(value >= 1000 ? Math.round(value) : Number(value.toPrecision(3)));

@@ -84,7 +84,7 @@ export function threadView(mediaId) {
           ${SignalView(() => questionField(mediaId))}
           <button ?disabled=${isSending.value}>${t("Ask")}</button>
         </form>` : nothing}
-      ${canDo("caption") ? html`<button type="button" class="chip viewer-caption" ?disabled=${isSending.value} @click=${() => send("caption", {}, mediaId)}>${t("Describe in a sentence")}</button>` : nothing}
+      ${canDo("caption") ? html`<button type="button" class="chip viewer-caption" ?disabled=${isSending.value} @click=${() => send("caption", {}, mediaId)}>${labelOfCommand("caption")}</button>` : nothing}
       ${fieldError(problem.value)}
     </section>`;
 }
