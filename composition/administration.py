@@ -9,6 +9,7 @@ from bot.ports import Pool
 from bot.queue.sampler import MetricSampler
 from bot.runtime.incidents import IncidentLog
 from bot.usecases import JobUseCases, PeopleUseCases, PictureUseCases, ReportUseCases, ServerAdmin
+from inference.backends.builds import FOLDER, builds_size_mb
 from storage import Storage
 
 SHOWN_SETTINGS: Mapping[str, tuple[str, ...]] = {
@@ -41,6 +42,7 @@ def build_server_admin(
         incidents=IncidentLog(loaded.data_dir / "logs"),
         settings=shown_settings(loaded.settings),
         device_of=device_of,
+        builds_size_mb=lambda: builds_size_mb(loaded.data_dir / FOLDER),
     )
 
 

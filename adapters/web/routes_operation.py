@@ -216,13 +216,14 @@ async def list_metrics(
 
 @router.get("/storage")
 async def get_storage(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
-    """Disk usage of images and the database, and the retention settings."""
+    """Disk usage of images, the database and compiled models, and the retention settings."""
     use = await context.usecases.admin.measure_storage()
     settings = context.usecases.admin.settings
     return {
         "images": use.images,
         "image_bytes": use.image_bytes,
         "database_bytes": use.database_bytes,
+        "builds_bytes": use.builds_bytes,
         "free_bytes": use.free_bytes,
         "oldest_image_at": use.oldest,
         "retention": settings.get("retention", {}),

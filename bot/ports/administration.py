@@ -53,13 +53,15 @@ class ReportedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class StorageUse:
-    """`images` are files that the database knows, each counted once; bytes."""
+    """`images` are files that the database knows, each counted once; `builds_bytes` is what was compiled for models;
+    bytes."""
 
     images: int
     image_bytes: int
     database_bytes: int
     free_bytes: int
     oldest: datetime | None = None
+    builds_bytes: int = 0
 
 
 class Administration(Protocol):

@@ -3,6 +3,7 @@
 An admin sees words of a job only if it is the admin's own or has an open report.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -53,7 +54,8 @@ class QueuedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerAdmin:
-    """`settings`: those that admins may read, by section. `device_of`: the device on which a job runs, or empty."""
+    """`settings`: those that admins may read, by section. `device_of`: the device on which a job runs, or empty.
+    `builds_size_mb`: what was compiled for models takes on the disk; blocking."""
 
     store: JobStore
     administration: Administration
@@ -64,6 +66,7 @@ class ServerAdmin:
     incidents: IncidentLog
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device_of: Callable[[str], str] = lambda _job_id: ""
+    builds_size_mb: Callable[[], int] = lambda: 0
 
     # ------------------------------------------------------------ people and keys
 
@@ -147,7 +150,8 @@ class ServerAdmin:
         return jobs, await self.incidents.find(code) if code else ()
 
     async def measure_storage(self) -> StorageUse:
-        return await self.administration.measure_storage()
+        builds_mb = await asyncio.to_thread(self.builds_size_mb)
+        return replace(await self.administration.measure_storage(), builds_bytes=builds_mb << 20)
 
     async def list_samples(self, since: datetime | None) -> Mapping[datetime, Mapping[str, float]]:
         """Of each minute since then, 48 hours at most; by default of the last 24."""

@@ -233,9 +233,9 @@ def find_stored(request: BuildRequest, folder: Path) -> StoredBuild | None:
 
 
 def builds_size_mb(folder: Path) -> int:
-    """Everything in the folder: builds, and what torch.compile keeps there. Files may be deleted meanwhile."""
+    """Of builds, and of what torch.compile keeps beside them. Files may be deleted meanwhile."""
     size = 0
-    for path in folder.rglob("*"):
+    for path in folder.glob("*/**/*"):
         with contextlib.suppress(OSError):
             size += path.stat().st_size if path.is_file() else 0
     return -(-size // 2**20)

@@ -28,6 +28,7 @@ const storageView = (body) => factsView([
   [t("Pictures"), tn(body.images, "{n} picture, {size}", "{n} pictures, {size}", { size: formatBytes(body.image_bytes) })],
   [t("Oldest picture"), timeView(body.oldest_image_at)],
   [t("Database"), formatBytes(body.database_bytes)],
+  [t("Compiled models"), body.builds_bytes ? formatBytes(body.builds_bytes) : t("none")],
   [t("Free space"), formatBytes(body.free_bytes)],
 ]);
 
