@@ -39,7 +39,7 @@ FORMAT_SHARES = {
 @dataclass(frozen=True, kw_only=True)
 class MachineSpec:
     """A machine. `devices`: (name, kind, MiB) of each device that torch finds; 0 MiB: unknown. `can_quantize`: torchao
-    is installed; `can_use_4bit`: bitsandbytes is."""
+    is installed; `can_use_4bit`: bitsandbytes is. `max_loaded_models`: how many a device keeps loaded."""
 
     devices: tuple[tuple[str, str, int], ...]
     ram_mb: int
@@ -47,12 +47,18 @@ class MachineSpec:
     disk_free_mb: int
     can_quantize: bool = False
     can_use_4bit: bool = False
+    max_loaded_models: int = 4
 
     @property
     def accelerator(self) -> tuple[str, str, int] | None:
         """The one with the most memory; None on a machine without any."""
         accelerators = [device for device in self.devices if device[1] != "cpu"]
         return max(accelerators, key=lambda device: device[2], default=None)
+
+    @property
+    def kind(self) -> str:
+        """Of the device that models run on; empty: torch was not asked."""
+        return (self.accelerator or ("", "cpu", 0))[1] if self.devices else ""
 
     @property
     def memory_budget(self) -> MemoryBudget:
@@ -123,12 +129,15 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
     size_mb = sum(one.size_mb for one in components)
     need_mb = spec.ram_mb or spec.memory_mb
     is_known = bool(spec.components_mb)
-    half = ("bfloat16", max(0, need_mb - spec.activation_mb - spec.vae_decode_mb))
+    half_name = "bfloat16" if is_known or spec.dtype != "auto" else ""  # else the loader decides by the files
+    half = (half_name, max(0, need_mb - spec.activation_mb - spec.vae_decode_mb))
     is_open = spec.dtype == "auto" and (has_accelerator or spec.capabilities.get("dtype") != "bfloat16")
     is_full = is_open or spec.backend != "torch"  # beside a build, the pipeline is in float32
     full = (("float32", 2 * size_mb),) if is_known and is_full else ()
     formats: tuple[tuple[str, int], ...] = (*full, half)
+    load_mb = need_mb
     if spec.quantize in FORMATS:
+        load_mb = max(load_mb, size_mb if has_accelerator or spec.dtype != "auto" else 2 * size_mb)
         sizes_mb = (one.size_in(spec.quantize) * (1 if one.format_for(spec.quantize) else 2) for one in components)
         formats = ((spec.quantize, sum(sizes_mb)),)
     if spec.backend != "torch":
@@ -142,7 +151,7 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
         activation_mb=spec.activation_mb,
         vae_decode_mb=spec.vae_decode_mb,
         quantize=spec.quantize,
-        load_ram_mb=need_mb,
+        load_ram_mb=load_mb,
         cpu_formats=() if has_accelerator and is_image_model else formats,
     )
 
@@ -180,7 +189,7 @@ def _placement_name(plan: PlacementPlan) -> str:
 
 
 def _seconds(spec: ModelSpec, plan: PlacementPlan) -> float:
-    if TEXT_TO_IMAGE in spec.tasks:
+    if IMAGE_TASKS & set(spec.tasks):
         steps = spec.steps
     else:
         writes_text = bool({IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING} & set(spec.tasks))

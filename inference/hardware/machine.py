@@ -20,6 +20,7 @@ class MachineProbe:
     """Devices are probed once, which can take a child process seconds; memory and disk on every call."""
 
     data_dir: Path
+    max_loaded_models: int = 4
     _devices: list[devices.DeviceInfo] | None = None
 
     async def __call__(self) -> MachineSpec:
@@ -36,4 +37,5 @@ class MachineProbe:
             disk_free_mb=int(disk.free // _MB),
             can_quantize=has_torchao(),
             can_use_4bit=has_bitsandbytes(),
+            max_loaded_models=self.max_loaded_models,
         )

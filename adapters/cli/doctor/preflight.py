@@ -12,6 +12,7 @@ from adapters.cli.output import program_name
 from bot.memory.fit import FitEstimate, estimate_fit, format_gib
 from bot.memory.format_advice import format_memory
 from bot.memory.format_check import format_problem, installed_support
+from bot.memory.loaded_together import describe_loaded_together, find_loaded_together, order_models
 from bot.models import TEXT_TO_IMAGE, ModelSpec
 from bot.settings import hub_cache_dir, nearest_existing_dir
 
@@ -35,6 +36,9 @@ def preflight_checks(loaded: "LoadedConfig", devices: Sequence[Mapping[str, Any]
             yield from (Check("models", OK, f"{spec.name}: {line}") for line in format_memory(spec, hardware))
         if problem := format_problem(spec, installed_support()):
             yield Check("models", BAD, f"{spec.name} cannot be loaded: {problem}.")
+    together = find_loaded_together(order_models(loaded.models), hardware)
+    if together is not None:
+        yield from (Check("models", OK, line) for line in describe_loaded_together(together))
     yield from _check_model_disk(hardware.disk_free_mb)
     yield from _check_offline_mode(loaded)
     yield from _check_safety_classifier(loaded)

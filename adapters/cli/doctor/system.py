@@ -65,8 +65,8 @@ def check_hardware(devices: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
 
 def _bfloat16_sentence(has_instructions: bool) -> str:
     if has_instructions:
-        return "The CPU has instructions for bfloat16: a model's test finds out whether that is quicker than float32."
-    return "The CPU has no instructions for bfloat16: models compute in float32."
+        return "The CPU has bfloat16 instructions: a model's test measures whether bfloat16 is faster than float32."
+    return "The CPU has no bfloat16 instructions: models compute in float32."
 
 
 def probe_devices(composition: "CompositionRoot") -> list[Mapping[str, Any]]:
@@ -86,6 +86,7 @@ def read_machine_spec(devices: Sequence[Mapping[str, Any]], loaded: "LoadedConfi
         disk_free_mb=int(shutil.disk_usage(folder).free // 2**20),
         can_quantize=has_torchao(),
         can_use_4bit=has_bitsandbytes(),
+        max_loaded_models=getattr(loaded.settings.get("pool"), "max_loaded_models", 4),
     )
 
 
