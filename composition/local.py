@@ -85,10 +85,15 @@ class Composition:
 
         return BuilderClient(loaded.data_dir / FOLDER).list_states(list(loaded.models.all_specs))
 
-    def library_version(self, backend: str) -> str:
+    def builds_size_mb(self, loaded: LoadedConfig) -> int:
+        from inference.backends.builds import FOLDER, builds_size_mb
+
+        return builds_size_mb(loaded.data_dir / FOLDER)
+
+    def is_installed(self, backend: str) -> bool:
         from inference.backends.builds import library_version
 
-        return library_version(backend)
+        return bool(library_version(backend))
 
     def has_compiler(self) -> bool:
         from inference.backends.compilers import has_compiler

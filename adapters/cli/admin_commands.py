@@ -59,12 +59,12 @@ def _models_group(session: Session) -> typer.Typer:
 
     @models.command("list", help="List installed models and presets")
     def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.doctor.compiled import describe_builds
+        from adapters.cli.doctor.compiled import describe_notes, find_executions
         from adapters.cli.models.inspect import print_models
 
         loaded = session.load_config(config, data_dir)
-        notes = [] if as_json else describe_builds(session.composition, loaded)
-        return print_models(loaded, notes, as_json=as_json)
+        executions = find_executions(session.composition, loaded)
+        return print_models(loaded, executions, describe_notes(executions), as_json=as_json)
 
     add_model_commands(models, session)
     return models

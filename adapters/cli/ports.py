@@ -92,8 +92,11 @@ class CompositionRoot(Protocol):
     def list_builds(self, loaded: LoadedConfig) -> "Sequence[BuildState]":
         """What was compiled for models on this machine."""
 
-    def library_version(self, backend: str) -> str:
-        """Of a backend's library; empty: it is not installed."""
+    def builds_size_mb(self, loaded: LoadedConfig) -> int:
+        """What it takes on the disk, with all that torch.compile keeps."""
+
+    def is_installed(self, backend: str) -> bool:
+        """Whether a backend's library is."""
 
     def has_compiler(self) -> bool:
         """Whether a C++ compiler is installed, which torch.compile needs."""

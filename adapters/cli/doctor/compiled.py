@@ -1,86 +1,79 @@
-"""Checks of what was compiled for models: whether it is used, does not fit any more, or would pay."""
+"""Checks of what models run on, and of what was compiled for them: whether it is used, or would pay."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from adapters.cli.doctor.check import OK, WARN, Check
+from adapters.cli.doctor.data import read_capabilities
 from adapters.cli.models.install import format_size
 from adapters.cli.output import program_name
 from bot.models import TORCH, ModelSpec
 from bot.ports import BuildState
-from bot.usecases.model_optimizing import format_of
+from bot.usecases.model_execution import (
+    ModelExecution,
+    advise_builds,
+    describe_execution,
+    explain_problem,
+    find_execution,
+    type_commands,
+)
 
 if TYPE_CHECKING:
     from adapters.cli.ports import CompositionRoot, LoadedConfig
 
-STALE = {
-    "damaged": "it is damaged",
-    "library": "{backend} has another version now",
-    "processor": "it was made for another processor",
-    "weights": "the model has other weights now",
-}
-
 
 def check_builds(composition: "CompositionRoot", loaded: "LoadedConfig") -> Iterator[Check]:
+    """A line for each enabled model, then what their builds take on the disk, and those of no model."""
     states = composition.list_builds(loaded)
-    yield from check_model_builds(composition, loaded, states)
-    if states:
-        size = format_size(sum(one.size_mb for one in states) * 2**20)
-        yield Check("models", OK, f"What was compiled for models takes {size} in {loaded.data_dir / 'builds'}.")
+    for execution in find_executions(composition, loaded, states):
+        yield check_execution(execution)
+    size_mb = composition.builds_size_mb(loaded)
+    if size_mb:
+        sentence = f"Compiled models take {format_size(size_mb * 2**20)} in {loaded.data_dir / 'builds'}."
+        yield Check("models", OK, sentence)
     for state in states:
         if state.problem == "model":
             sentence = f"{state.model} is not configured any more: delete {loaded.data_dir / 'builds' / state.key}."
             yield Check("models", WARN, sentence)
 
 
-def check_model_builds(
-    composition: "CompositionRoot", loaded: "LoadedConfig", states: Sequence[BuildState]
-) -> Iterator[Check]:
-    """For each model on a backend, or with a build: what it runs on, and what to do about it."""
-    for spec in loaded.models:
-        yield from _check_model(composition, spec, [one for one in states if one.model == spec.name and not one.loras])
+def find_executions(
+    composition: "CompositionRoot", loaded: "LoadedConfig", states: Sequence[BuildState] | None = None
+) -> list[ModelExecution]:
+    """Of each enabled model, by what it reported when a server loaded it last, and by the builds on the disk."""
+    states = composition.list_builds(loaded) if states is None else states
+    reported = read_capabilities(loaded)
+
+    def find(spec: ModelSpec) -> ModelExecution:
+        known = spec.with_capabilities(reported.get(spec.name, {}))
+        return find_execution(known, states, composition.is_installed, has_compiler=composition.has_compiler)
+
+    return [find(spec) for spec in loaded.models]
+
+
+def check_execution(execution: ModelExecution) -> Check:
+    """What a model runs on, in one line, and what to do about it."""
+    commands = type_commands(execution, program_name())
+    problem = explain_problem(execution, str, commands)
+    runs_on = describe_execution(execution)
+    sentence = f"{execution.model} {runs_on[:1].lower()}{runs_on[1:]}"
+    advice = advise_builds(execution, str, commands)
+    return Check("models", WARN if problem else OK, " ".join(filter(None, (sentence, problem, advice))))
 
 
 def describe_builds(composition: "CompositionRoot", loaded: "LoadedConfig") -> list[str]:
-    return [check.sentence for check in check_model_builds(composition, loaded, composition.list_builds(loaded))]
+    """The lines of models that run on a backend, could, or cannot run as they are configured."""
+    return [check_execution(one).sentence for one in find_executions(composition, loaded) if _has_news(one)]
 
 
-def _check_model(composition: "CompositionRoot", spec: ModelSpec, states: Sequence[BuildState]) -> Iterator[Check]:
-    """What to know about the builds of one model; nothing if it has none and needs none."""
-    if spec.compile == "on" and not composition.has_compiler():
-        sentence = f"{spec.name} runs uncompiled, because torch.compile needs a C++ compiler: install g++ or clang"
-        yield Check("models", WARN, f'{sentence}, or set `compile` in its table to "off".')
-    command = f"`{program_name()} models optimize {spec.name}"
-    if spec.backend != TORCH:
-        yield _check_backend(composition, spec, states, command)
-        return
-    fitting = [one for one in states if not one.problem and one.report is not None and one.report.is_better]
-    best = max(fitting, key=lambda one: one.report.gain if one.report else 0.0, default=None)
-    if best is not None and best.report is not None:
-        option = "" if best.backend == "openvino" else f" --backend {best.backend}"
-        option += "" if best.precision == format_of(spec) else f" --precision {best.precision}"
-        sentence = (
-            f"{spec.name} would be faster on {best.backend} (measured on this machine: {best.report.gain:.1f} times)"
-        )
-        yield Check("models", OK, f"{sentence}: {command}{option} --yes`.")
-    elif states:
-        sentence = f"{spec.name} runs on torch, and what was compiled for it is not used: {command} --delete-builds`."
-        yield Check("models", OK, sentence)
+def describe_notes(executions: Sequence[ModelExecution]) -> list[str]:
+    """For a list that says what models run on: problems, and what to do about builds."""
+    return [check_execution(one).sentence for one in executions if _has_note(one)]
 
 
-def _check_backend(
-    composition: "CompositionRoot", spec: ModelSpec, states: Sequence[BuildState], command: str
-) -> Check:
-    """Of a model whose setting names a backend."""
-    own = [one for one in states if (one.backend, one.precision) == (spec.backend, format_of(spec))]
-    used = next((one for one in own if not one.problem), None)
-    if used is not None:
-        gain = f" (measured on this machine: {used.report.gain:.1f} times as fast)" if used.report else ""
-        return Check("models", OK, f"{spec.name} runs on {spec.backend}{gain}.")
-    if not composition.library_version(spec.backend):
-        install = f"`.venv/bin/uv pip install -e '.[{spec.backend}]'` in Easel's folder installs it"
-        return Check("models", WARN, f"{spec.name} runs on torch, because {spec.backend} is not installed: {install}.")
-    stale = next((STALE[one.problem] for one in own if one.problem in STALE), "")
-    reason = f"its build is not used: {stale.format(backend=spec.backend)}" if stale else "it has no build here"
-    options = "" if spec.backend == "openvino" else f" --backend {spec.backend}"
-    return Check("models", WARN, f"{spec.name} runs on torch, because {reason}. {command}{options}` makes one.")
+def _has_news(execution: ModelExecution) -> bool:
+    return execution.configured != TORCH or _has_note(execution)
+
+
+def _has_note(execution: ModelExecution) -> bool:
+    return bool(explain_problem(execution) or advise_builds(execution))

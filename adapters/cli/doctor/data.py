@@ -5,10 +5,10 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from adapters.cli.doctor.check import BAD, OK, WARN, Check
@@ -106,6 +106,20 @@ def _read_keys(path: Path) -> tuple[int, bool] | None:
     except sqlite3.Error:
         return None
     return int(active), existing > 0 if setting is None else json.loads(setting) == "yes"
+
+
+def read_capabilities(loaded: "LoadedConfig") -> Mapping[str, Mapping[str, Any]]:
+    """What each model reported when it was loaded last; empty if that cannot be read."""
+    path = find_database(loaded.settings["storage"].url, loaded.data_dir)
+    if path is None or not path.exists():
+        return {}
+    try:
+        with closing(_open_read_only(path)) as connection:
+            rows = connection.execute("SELECT model, form FROM model_form").fetchall()
+        found = {str(model): json.loads(form) for model, form in rows}
+    except (sqlite3.Error, ValueError):
+        return {}
+    return {model: form for model, form in found.items() if isinstance(form, dict)}
 
 
 def _check_free_disk(data_dir: Path, min_free_mb: int) -> Check:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.models.install import format_size
-from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
+from adapters.cli.output import print_json, print_line, print_note, print_table, program_name, say_image
 from bot.commands.upscale import describe_upscaling
 from bot.model_install.addon_files import list_addons
 from bot.model_install.gguf_header import read_gguf_header
@@ -15,7 +15,9 @@ from bot.model_install.model_headers import DamagedModelFile, read_json_object, 
 from bot.models import GGUF_SUFFIX, ModelSpec
 from bot.ports import PromptAddon
 from bot.settings import hub_cache_dir, hub_repo_dir
+from bot.usecases.model_execution import ModelExecution, describe_how, execution_body, type_commands
 from bot.usecases.model_views import addon_body, spec_body
+from bot.usecases.number_formats import long_name
 
 if TYPE_CHECKING:
     from adapters.cli.ports import LoadedConfig
@@ -142,9 +144,14 @@ class ModelRow:
     mark: str
     sentence: str
     disk_bytes: int
+    weights: str
+    precision: str
+    execution: ModelExecution
 
 
-def list_models(loaded: "LoadedConfig") -> list[ModelRow]:
+def list_models(loaded: "LoadedConfig", executions: Sequence[ModelExecution]) -> list[ModelRow]:
+    """`executions`: what each enabled model runs on."""
+    found = {one.model: one for one in executions}
     rows = []
     for spec in loaded.models:
         mark, sentence = check_model(spec, loaded.root)
@@ -159,14 +166,19 @@ def list_models(loaded: "LoadedConfig") -> list[ModelRow]:
                 mark=mark,
                 sentence=sentence,
                 disk_bytes=disk_usage(spec, loaded.root),
+                weights=spec.quantize,
+                precision=long_name(spec.dtype),
+                execution=found[spec.name],
             )
         )
     return rows
 
 
-def print_models(loaded: "LoadedConfig", notes: Sequence[str] = (), *, as_json: bool) -> int:
-    """A model that cannot be loaded is reported, but does not change the exit code. `notes`: on what models run."""
-    rows, presets, addons = list_models(loaded), loaded.models.presets, list_addons(loaded.data_dir)
+def print_models(
+    loaded: "LoadedConfig", executions: Sequence[ModelExecution], notes: Sequence[str] = (), *, as_json: bool
+) -> int:
+    """A model that cannot be loaded is reported, but does not change the exit code. `notes`: on builds."""
+    rows, presets, addons = list_models(loaded, executions), loaded.models.presets, list_addons(loaded.data_dir)
     if as_json:
         print_json(
             {
@@ -180,7 +192,7 @@ def print_models(loaded: "LoadedConfig", notes: Sequence[str] = (), *, as_json: 
         *(_model_cells(row, loaded.root) for row in rows),
         *(_addon_cells(addon, loaded.data_dir) for addon in addons),
     ]
-    print_table(("Name", "Tasks", "Disk", "Source"), cells)
+    print_table(("Name", "Tasks", "Runs on", "Disk", "Source"), cells)
     for row in rows:
         if row.mark == "bad":
             print_line(row.sentence)
@@ -192,14 +204,21 @@ def print_models(loaded: "LoadedConfig", notes: Sequence[str] = (), *, as_json: 
         print_table(("Name", "Tasks", "Disk", "Download", "Licence"), cells)
     for spec in (*loaded.models, *presets):
         if upscaling := describe_upscaling(spec):
-            print_note(f"{spec.name}: {upscaling.replace('picture', 'image')}.")
+            print_note(f"{spec.name}: {say_image(upscaling)}.")
     return 0
 
 
 def _model_cells(row: ModelRow, root: Path) -> tuple[str, ...]:
     tasks = [f"{task} (default)" if task in row.default_for else task for task in row.tasks]
     source = row.repo.removeprefix(f"{root}{os.sep}") + " (demo)" * row.demo
-    return row.name, ", ".join(tasks), format_size(row.disk_bytes) if row.disk_bytes else "-", source
+    return row.name, ", ".join(tasks), describe_how(row.execution), _format_disk(row), source
+
+
+def _format_disk(row: ModelRow) -> str:
+    """With what was compiled for it."""
+    size = format_size(row.disk_bytes) if row.disk_bytes else "-"
+    builds_mb = row.execution.builds_mb
+    return f"{size}, compiled {format_size(builds_mb * 2**20)}" if builds_mb else size
 
 
 def _addon_cells(addon: PromptAddon, data_dir: Path) -> tuple[str, ...]:
@@ -207,7 +226,7 @@ def _addon_cells(addon: PromptAddon, data_dir: Path) -> tuple[str, ...]:
     family = f" for {addon.family}" if addon.family else ""
     place = "" if Path(addon.path).is_relative_to(data_dir) else addon.path
     words = f"trigger words: {', '.join(addon.trigger_words)}" if addon.trigger_words else ""
-    return addon.name, f"{kind}{family}", format_size(addon.size), "; ".join(filter(None, (place, words)))
+    return addon.name, f"{kind}{family}", "", format_size(addon.size), "; ".join(filter(None, (place, words)))
 
 
 def _preset_cells(spec: ModelSpec, disk_bytes: int) -> tuple[str, ...]:
@@ -219,4 +238,5 @@ def _preset_cells(spec: ModelSpec, disk_bytes: int) -> tuple[str, ...]:
 
 
 def _row_body(row: ModelRow) -> Mapping[str, Any]:
-    return {**vars(row), "is_usable": row.mark != "bad"}
+    commands = type_commands(row.execution, program_name())
+    return {**vars(row), "execution": execution_body(row.execution, commands), "is_usable": row.mark != "bad"}

@@ -1,5 +1,8 @@
 """What `doctor`, `setup` and `models list` say about compiled builds."""
 
+import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -18,43 +21,41 @@ BUILD = BuildState(
     key="a" * 64, model="fox", backend="openvino", precision="float32", weights="none", size_mb=58, report=FASTER
 )
 HALF = replace(BUILD, precision="bfloat16")
-UNUSED = "runs on torch, and what was compiled for it is not used: `easel models optimize fox --delete-builds`."
+UNUSED = "runs on torch. What was compiled for it is not used: `easel models optimize fox --delete-builds` deletes it."
 CASES = {
-    "would pay": (PLAIN, BUILD, OK, "would be faster on openvino (measured on this machine: 1.5 times): "
-                  "`easel models optimize fox --yes`."),
-    "would pay in half precision": (PLAIN, HALF, OK, "would be faster on openvino (measured on this machine: 1.5 "
-                                    "times): `easel models optimize fox --precision bfloat16 --yes`."),
+    "plain": (PLAIN, None, OK, "runs on torch."),
+    "would pay": (PLAIN, BUILD, OK, "runs on torch. It would be faster on OpenVINO (measured on this machine: 1.5 "
+                  "times): `easel models optimize fox --yes` switches to it."),
     "not better": (PLAIN, replace(BUILD, report=SLOWER), OK, UNUSED),
-    "used": (ON_OPENVINO, BUILD, OK, "runs on openvino (measured on this machine: 1.5 times as fast)."),
-    "library": (ON_OPENVINO, replace(BUILD, problem="library"), WARN, "runs on torch, because its build is not used: "
-                "openvino has another version now. `easel models optimize fox` makes one."),
-    "processor": (ON_OPENVINO, replace(BUILD, problem="processor"), WARN, "it was made for another processor"),
-    "damaged": (ON_OPENVINO, replace(BUILD, problem="damaged"), WARN, "it is damaged"),
-    "weights": (ON_OPENVINO, replace(BUILD, problem="weights"), WARN, "the model has other weights now"),
-    "other format": (ON_OPENVINO, HALF, WARN, "it has no build here. `easel models optimize fox` makes one."),
-    "none": (ON_OPENVINO, None, WARN, "runs on torch, because it has no build here"),
-    "onnx": (replace(PLAIN, backend="onnx"), None, WARN, "`easel models optimize fox --backend onnx` makes one."),
+    "used": (ON_OPENVINO, BUILD, OK, "runs on OpenVINO, float32, 1.5 times torch."),
+    "library": (ON_OPENVINO, replace(BUILD, problem="library"), WARN, "runs on torch. OpenVINO has another version now "
+                "than its build was made with: `easel models optimize fox` makes a new one."),
+    "none": (ON_OPENVINO, None, WARN, "runs on torch. Its OpenVINO build is missing: `easel models optimize fox` makes "
+             "one."),
 }  # fmt: skip
 
 
 class WithBuilds(TestComposition):
     states: tuple[BuildState, ...] = ()
-    version = "1.0"
+    installed = True
 
     def list_builds(self, loaded):
         return self.states
 
-    def library_version(self, backend):
-        return self.version
+    def builds_size_mb(self, loaded):
+        return sum(one.size_mb for one in self.states)
+
+    def is_installed(self, backend):
+        return self.installed
 
 
 @pytest.fixture
 def results(data_dir, monkeypatch):
     monkeypatch.setattr(compiled, "program_name", lambda: "easel")
 
-    def run(spec, *states, version="1.0"):
+    def run(spec, *states, installed=True):
         composition = WithBuilds(data_dir)
-        composition.states, composition.version = states, version
+        composition.states, composition.installed = states, installed
         loaded = replace(composition.load(None), models=ModelRegistry({spec.name: spec}))
         return [(check.mark, check.sentence) for check in compiled.check_builds(composition, loaded)]
 
@@ -72,33 +73,60 @@ def test_a_model_and_its_build(results, spec, state, mark, words):
 
 
 def test_a_missing_library_is_named(results):
-    (mark, sentence), *_ = results(ON_OPENVINO, version="")
+    (mark, sentence), *_ = results(ON_OPENVINO, installed=False)
 
     assert mark == WARN
-    assert sentence.startswith("fox runs on torch, because openvino is not installed: `.venv/bin/uv pip install")
+    assert sentence.startswith("fox runs on torch. OpenVINO is not installed: `.venv/bin/uv pip install")
 
 
 def test_builds_count_and_those_of_lost_models_are_named(results, data_dir):
     found = results(PLAIN, BUILD, replace(BUILD, model="gone", problem="model"))
 
-    assert (OK, f"What was compiled for models takes 116 MiB in {data_dir / 'builds'}.") in found
+    assert (OK, f"Compiled models take 116 MiB in {data_dir / 'builds'}.") in found
     assert (WARN, f"gone is not configured any more: delete {data_dir / 'builds' / BUILD.key}.") in found
 
 
-@pytest.mark.parametrize(("setting", "has_compiler", "lines"), [("on", False, 1), ("on", True, 0), ("auto", False, 0)])
-def test_a_missing_compiler_is_named_where_the_owner_wants_it(results, monkeypatch, setting, has_compiler, lines):
+@pytest.mark.parametrize(
+    ("setting", "has_compiler", "mark"), [("on", False, WARN), ("on", True, OK), ("auto", False, OK)]
+)
+def test_a_missing_compiler_is_named_where_the_owner_wants_it(results, monkeypatch, setting, has_compiler, mark):
     monkeypatch.setattr(WithBuilds, "has_compiler", lambda _: has_compiler)
     found = results(replace(PLAIN, compile=setting))
 
-    assert [(mark, "install g++" in sentence) for mark, sentence in found] == [(WARN, True)] * lines
+    assert [(one, "install g++" in sentence) for one, sentence in found] == [(mark, mark == WARN)]
 
 
-def test_a_model_without_builds_on_torch_has_no_line(results):
-    assert results(PLAIN) == []
+def test_what_a_server_has_learned_is_read_from_its_database(results, data_dir):
+    with closing(sqlite3.connect(data_dir / "easel.db")) as database, database:
+        form = {"dtype": "bfloat16", "dtype_gain": 1.6, "dtype_levels": 3, "attention": "native_flash"}
+        database.execute("INSERT INTO model_form VALUES (?, ?)", ("fox", json.dumps(form)))
+
+    assert results(PLAIN) == [
+        (OK, "fox runs on torch, bfloat16, 1.6 times float32, at most 3 of 256 levels off, attention by native_flash.")
+    ]
+
+
+def test_a_damaged_database_does_not_hide_the_models(results, data_dir):
+    (data_dir / "easel.db").write_bytes(b"no database")
+
+    assert results(PLAIN) == [(OK, "fox runs on torch.")]
 
 
 @pytest.mark.parametrize("words", [("models", "list"), ("setup",)], ids=" ".join)
 def test_other_commands_say_it_as_well(call, monkeypatch, words):
     monkeypatch.setattr(TestComposition, "list_builds", lambda *_: [replace(BUILD, model="paint")])
 
-    assert "paint would be faster on openvino (measured on this machine: 1.5 times)" in call(*words).out
+    assert (
+        "paint runs on torch. It would be faster on OpenVINO (measured on this machine: 1.5 times)" in call(*words).out
+    )
+
+
+def test_the_list_names_what_runs_and_what_was_compiled(call, monkeypatch):
+    monkeypatch.setattr(TestComposition, "list_builds", lambda *_: [replace(BUILD, model="paint")])
+
+    said, listed = call("models", "list").out, json.loads(call("models", "list", "--json").out)
+
+    paint = next(one for one in listed["models"] if one["name"] == "paint")
+    assert "Runs on" in said
+    assert "compiled 58 MiB" in said
+    assert (paint["execution"]["sentence"], paint["execution"]["builds_mb"]) == ("Runs on torch.", 58)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers import Flux2Transformer2DModel, UNet2DConditionModel, ZImageTransformer2DModel
 
+from bot.problem_texts.execution_problems import BACKEND_PROBLEMS, COMPILE_PROBLEMS
 from inference.backends import compilers, regional_compile
 from inference.backends.regional_compile import (
     NO_BLOCKS,
@@ -17,6 +18,8 @@ from inference.backends.regional_compile import (
     repeated_blocks,
 )
 from inference.diffusion.batching import BATCHING_RULES
+from inference.diffusion.execution import compiled_denoiser
+from inference.diffusion.execution.compiled_denoiser import DAMAGED, NOT_BUILT, NOT_INSTALLED, REFUSED, UNSUPPORTED
 
 
 class Block(torch.nn.Module):
@@ -49,6 +52,11 @@ def without_inductor(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
     yield
     torch._dynamo.reset()
+
+
+def test_owners_are_told_each_reason_in_words():
+    assert set(COMPILE_PROBLEMS) == set(REASONS)
+    assert set(BACKEND_PROBLEMS) >= {NOT_INSTALLED, NOT_BUILT, compiled_denoiser.NOT_HERE, UNSUPPORTED, REFUSED, DAMAGED}
 
 
 @torch.no_grad()

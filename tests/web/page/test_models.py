@@ -62,16 +62,43 @@ async def test_a_model_is_installed_by_keys_after_its_terms(server, tab):
     hub.go_on.set()
 
     await tab.page.get_by_role("button", name="Use it: Fox XL").click()
+    await terms.get_by_text("Number format").click()
+    await terms.get_by_label("Weights").select_option("fp8")
+    assert await find_violations(tab.page) == []
     await terms.get_by_role("button", name="Accept and install").click()
 
     await expect(tab.page.locator(".toast").filter(has_text="Fox XL is ready.")).to_be_visible(timeout=8000)
     await expect(card(tab, "fox")).to_contain_text("In use")
+    assert server.usecases.models.require("fox").quantize == "fp8"
     await tab.page.get_by_role("button", name="Make default: paint").click()
     await expect(card(tab, "paint")).to_contain_text("In use", timeout=8000)
     await tab.page.get_by_role("button", name="Remove Fox XL").click()
     await tab.page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     await expect(card(tab, "fox").get_by_role("button", name="Use it: Fox XL")).to_be_focused()
     assert [error for error in tab.errors if "installation/picture" not in error] == []
+
+
+async def test_the_number_format_of_a_model_is_changed(server, tab):
+    await tab.open(server.url, "/models?does=make&show=installed")
+    await tab.page.get_by_role("button", name="Number format of paint").click()
+    dialog = tab.page.get_by_role("dialog", name="Number format of paint")
+    use = dialog.get_by_role("button", name="Test and use")
+    await expect(use).to_be_disabled()
+    await dialog.get_by_label("Weights").select_option("4bit")
+    await use.click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("needs a denoiser in 4 bits")
+    assert await find_violations(tab.page) == []
+
+    await dialog.get_by_label("Weights").select_option("none")
+    await dialog.get_by_label("Precision").select_option("bfloat16")
+    await use.click()
+    await expect(tab.page.locator(".toast").filter(has_text="paint is ready.")).to_be_visible(timeout=8000)
+
+    paint = server.usecases.models.require("paint")
+    assert (paint.quantize, paint.dtype) == ("none", "bfloat16")
+    await tab.page.get_by_role("button", name="Number format of paint").click()
+    await expect(dialog.get_by_label("Precision")).to_have_value("bfloat16")
+    assert [error for error in tab.errors if "409" not in error] == []
 
 
 async def test_a_model_is_compiled_switched_and_goes_back(server, tab):
@@ -102,7 +129,14 @@ async def test_a_model_is_compiled_switched_and_goes_back(server, tab):
     await dialog.get_by_role("button", name="Run it on openvino").click()
     await expect(tab.page.locator(".toast").filter(has_text="paint runs on openvino.")).to_be_visible()
     assert server.usecases.models.require("paint").backend == "openvino"
+    await expect(card(tab, "paint")).to_contain_text("Runs on OpenVINO, float32, 1.5 times torch.")
+    await expect(card(tab, "paint")).to_contain_text("58 MiB compiled")
+    builds.stored.clear()
+    await tab.page.reload()
+    await expect(card(tab, "paint")).to_contain_text("Its OpenVINO build is missing: easel models optimize paint")
     await faster.click()
+    await expect(dialog.get_by_role("button", name="Compile and try")).to_be_visible()
+    assert await find_violations(tab.page) == []
     await dialog.get_by_role("button", name="Back to torch").click()
     await expect(tab.page.locator(".toast").filter(has_text="paint runs on torch.")).to_be_visible()
     assert server.usecases.models.require("paint").backend == "torch"

@@ -11,11 +11,12 @@ const MIB = 2 ** 20;
 
 /**
  * Opens the dialog. `follow` shows the progress of what was started on the model's card.
- * @param {{name: string, title: string, backend: string, optimization: object | null}} row
+ * @param {{name: string, title: string, backend: string, optimization: object | null, execution: object | null}} row
  * @param {(row: object) => Promise<void>} follow
  */
 export async function openOptimizing(row, follow) {
-  const state = signal({ built: row.optimization, backend: row.backend, precision: "", error: "", isSending: false });
+  const isLost = row.backend !== "torch" && !runsOn(row, row.backend); // a report of a build that is not used is of no use
+  const state = signal({ built: isLost ? null : row.optimization, backend: row.backend, precision: "", error: "", isSending: false });
   const done = await openDialog({ title: t("Speed up {title}", { title: row.title }), view: (close) => optimizingView({ row, state, close }) });
   if (done === null) return;
   await follow(row);
@@ -23,10 +24,11 @@ export async function openOptimizing(row, follow) {
 }
 
 function optimizingView(work) {
-  const { built, backend, error } = work.state.value;
+  const { built, error } = work.state.value;
+  const { execution } = work.row;
   return html`
     ${error ? html`<p class="error" role="alert">${sentenceView(error)}</p>` : nothing}
-    ${backend === "torch" ? nothing : html`<p>${t("It runs on {backend}.", { backend })}</p>`}
+    ${execution ? html`<p>${execution.sentence} ${sentenceView(execution.problem)}</p>` : nothing}
     ${built?.report ? reportView(built) : introView(work)}
     <div class="row dialog-actions">${actionsView(work)}</div>`;
 }
@@ -57,11 +59,15 @@ const times = (value) => t("{n} times", { n: value.toFixed(1) });
 function actionsView(work) {
   const { built, backend, isSending } = work.state.value;
   const close = html`<button type="button" @click=${() => work.close()}>${t("Close")}</button>`;
-  if (backend !== "torch") return [html`<button type="button" ?disabled=${isSending} @click=${() => goBack(work)}>${t("Back to torch")}</button>`, close];
-  if (!built?.report) return [close, html`<button type="button" class="primary" ?disabled=${isSending} @click=${() => start(work)}>${t("Compile and try")}</button>`];
-  if (!built.report.is_better) return close;
-  return [close, html`<button type="button" class="primary" ?disabled=${isSending} @click=${() => switchTo(work)}>${t("Run it on {backend}", { backend: built.backend })}</button>`];
+  const back = backend === "torch" ? nothing : html`<button type="button" ?disabled=${isSending} @click=${() => goBack(work)}>${t("Back to torch")}</button>`;
+  if (runsOn(work.row, backend)) return [back, close];
+  if (!built?.report) return [back, close, html`<button type="button" class="primary" ?disabled=${isSending} @click=${() => start(work)}>${t("Compile and try")}</button>`];
+  if (!built.report.is_better || built.is_applied) return [back, close];
+  return [back, close, html`<button type="button" class="primary" ?disabled=${isSending} @click=${() => switchTo(work)}>${t("Run it on {backend}", { backend: built.backend })}</button>`];
 }
+
+/** Whether a backend other than torch computes its steps now, as is configured. */
+const runsOn = ({ execution }, backend) => backend !== "torch" && execution?.backend === backend;
 
 const set = (work, values) => (work.state.value = { ...work.state.peek(), ...values });
 
@@ -78,8 +84,8 @@ async function send(work, body) {
 }
 
 async function start(work) {
-  const { precision } = work.state.peek();
-  const status = await send(work, { precision });
+  const { precision, backend } = work.state.peek();
+  const status = await send(work, { precision, ...(backend === "torch" ? {} : { backend }) });
   if (!status) return;
   if (status.is_over) set(work, { built: status.optimization, error: status.error });
   else work.close("");
@@ -89,7 +95,9 @@ async function switchTo(work) {
   const { backend, precision, weights } = work.state.peek().built;
   const status = await send(work, { backend, precision, weights, switch: true });
   if (!status) return;
-  work.close(t("{title} runs on {backend}.", { title: work.row.title, backend }));
+  if (!status.is_over) work.close(""); // the build is gone, and is made again
+  else if (status.optimization.is_applied) work.close(t("{title} runs on {backend}.", { title: work.row.title, backend }));
+  else set(work, { built: status.optimization, error: status.error });
 }
 
 async function goBack(work) {
