@@ -1,10 +1,11 @@
 """Scheduling policy of the step loop: which image sequences share the next pass. Pure.
 
 Every user's first image goes before anyone's second; then the shortest remaining time goes first, with each pass
-waited counting as a step done. Sequences that waited `MAX_WAIT_PASSES` go before all others, longest wait first,
-so with N sequences in flight none waits more than MAX_WAIT_PASSES + N passes, whatever else arrives. Only one of them
-goes before a newcomer, a user none of whose images has had a pass: one person's many images hold up nobody's first
-step.
+waited counting as a step done. Sequences that waited `MAX_WAIT_PASSES` go before everybody's second image, and the one
+of those with the longest wait leads at least every third pass: with N sequences in flight none waits more than
+MAX_WAIT_PASSES + 3 N passes, whatever else arrives. A newcomer, a user none of whose images has had a pass, goes first
+otherwise. One person's many images thus hold up neither the first step of others nor their later ones, even of another
+size.
 
 Source: shortest remaining time first (Schrage 1968), with ageing to keep long jobs from starving.
 """
@@ -41,13 +42,15 @@ class WaitingSequence:
 
 
 def select_batch(
-    sequences: Iterable[WaitingSequence], max_tokens: Callable[[Sequence[WaitingSequence]], int]
+    sequences: Iterable[WaitingSequence],
+    max_tokens: Callable[[Sequence[WaitingSequence]], int],
+    passes_without_overdue: int = 0,
 ) -> list[WaitingSequence]:
     """The sequences of the next pass: all with one key, at least one, otherwise within the token budget.
 
     `max_tokens` gets all sequences of that key, in scheduling order.
     """
-    ordered = order_sequences(list(sequences))
+    ordered = order_sequences(list(sequences), passes_without_overdue)
     candidates = [sequence for sequence in ordered if sequence.batch_key == ordered[0].batch_key]
     return take_within(candidates, max_tokens(candidates)) if candidates else []
 
@@ -63,22 +66,30 @@ def take_within(candidates: Sequence[WaitingSequence], budget: int) -> list[Wait
     return batch
 
 
-def order_sequences(sequences: Sequence[WaitingSequence]) -> list[WaitingSequence]:
-    """In scheduling order, the next one first."""
+def order_sequences(sequences: Sequence[WaitingSequence], passes_without_overdue: int = 0) -> list[WaitingSequence]:
+    """In scheduling order, the next one first.
+
+    `passes_without_overdue`: the latest passes that no overdue sequence led, although there was one.
+    """
     ranks = _ranks_within_owner(sequences)
     known = {sequence.owner for sequence in sequences if not sequence.is_new}
 
     def priority(sequence: WaitingSequence) -> tuple[int, int, int, int]:
-        if sequence.passes_waited >= MAX_WAIT_PASSES:
-            return (1, 0, -sequence.passes_waited, sequence.arrival)
         remaining = (sequence.steps_left - sequence.passes_waited) * sequence.tokens
-        if sequence.owner not in known and not ranks[sequence.id]:
-            return (0, 0, remaining, sequence.arrival)
-        return (2, ranks[sequence.id], remaining, sequence.arrival)
+        if not ranks[sequence.id]:
+            return (0 if sequence.owner not in known else 1, 0, remaining, sequence.arrival)
+        if sequence.passes_waited >= MAX_WAIT_PASSES:
+            return (2, 0, -sequence.passes_waited, sequence.arrival)
+        return (3, ranks[sequence.id], remaining, sequence.arrival)
 
     ordered = sorted(sequences, key=priority)
-    overdue = next((one for one in ordered if one.passes_waited >= MAX_WAIT_PASSES), None)
-    return ordered if overdue is None else [overdue, *(one for one in ordered if one is not overdue)]
+    has_newcomer = bool(ordered) and ordered[0].owner not in known
+    if passes_without_overdue < (2 if has_newcomer else 1):
+        return ordered
+    longest = max(ordered, key=lambda one: one.passes_waited)
+    if longest.passes_waited < MAX_WAIT_PASSES:
+        return ordered
+    return [longest, *(one for one in ordered if one is not longest)]
 
 
 def _ranks_within_owner(sequences: Sequence[WaitingSequence]) -> dict[Hashable, int]:

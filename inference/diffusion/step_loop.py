@@ -27,7 +27,13 @@ from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.divided_pass import PassThreads, divide_batch, is_divisible
 from inference.diffusion.execution.denoiser_execution import DenoiserExecution
 from inference.diffusion.lora import LoraManager, LoraSet
-from inference.diffusion.schedule_policy import WaitingSequence, order_sequences, select_batch, take_within
+from inference.diffusion.schedule_policy import (
+    MAX_WAIT_PASSES,
+    WaitingSequence,
+    order_sequences,
+    select_batch,
+    take_within,
+)
 from inference.diffusion.sequence import ImageSequence
 from inference.diffusion.tiling import set_tiling
 from inference.engine.divided_costs import PASS, WHOLE, DividedPassCosts, PassChoice
@@ -74,6 +80,7 @@ class StepLoop:
         self.usage_s: dict[str, float] = defaultdict(float)
         self.max_rows = 0
 
+        self._passes_without_overdue = 0
     def __len__(self) -> int:
         return len(self._sequences)
 
@@ -166,7 +173,7 @@ class StepLoop:
         if len(self._ready_for_denoiser()) == len(self._sequences):
             return []
         by_id: dict[Hashable, ImageSequence] = {id(sequence): sequence for sequence in self._sequences}
-        ordered = order_sequences(_as_waiting(self._sequences))
+        ordered = order_sequences(_as_waiting(self._sequences), self._passes_without_overdue)
         shape = shape_key(by_id[ordered[0].id].task.options)
         alike = [one for one in ordered if shape_key(by_id[one.id].task.options) == shape]
         taken = take_within(alike, self._choose_pass(by_id[alike[0].id], alike, self._denoiser).size)
@@ -187,13 +194,17 @@ class StepLoop:
     def _schedule(self, sequences: Sequence[ImageSequence]) -> list[ImageSequence]:
         by_id: dict[Hashable, ImageSequence] = {id(sequence): sequence for sequence in sequences}
 
+        longest = max((sequence.passes_waited for sequence in self._sequences), default=0)
+        is_served = longest < MAX_WAIT_PASSES or batch[0].passes_waited == longest
+        self._passes_without_overdue = 0 if is_served else self._passes_without_overdue + 1
         def max_tokens(candidates: Sequence[WaitingSequence]) -> int:
             first = by_id[candidates[0].id]
             choice = self._choose_pass(first, candidates, self._component_of(first))
             self._division = choice.division
             return choice.size
 
-        return [by_id[selected.id] for selected in select_batch(_as_waiting(sequences), max_tokens)]
+        selected = select_batch(_as_waiting(sequences), max_tokens, self._passes_without_overdue)
+        return [by_id[one.id] for one in selected]
 
     def _choose_pass(self, first: ImageSequence, candidates: Sequence[WaitingSequence], component: str) -> PassChoice:
         """The next pass of this module with the first of these candidates, as costs and memory allow."""

@@ -1,5 +1,6 @@
 """Which sequences owner the next pass: pure, so every order of events can be tested."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -46,39 +47,74 @@ def test_a_pass_waited_counts_like_a_step_made():
     assert ids(order_sequences(sequences)) == [1, 2]
 
 
-def test_a_sequence_that_waited_too_long_goes_before_all_others_longest_wait_first():
+def test_one_sequence_that_waited_too_long_leads_every_other_pass_longest_wait_first():
     sequences = [
         make_sequence(1, steps_left=1),
         make_sequence(2, owner="greedy", passes_waited=MAX_WAIT_PASSES, steps_left=150),
         make_sequence(3, owner="greedy", passes_waited=MAX_WAIT_PASSES + 1, steps_left=150),
+        make_sequence(4, owner="greedy", passes_waited=MAX_WAIT_PASSES + 2, steps_left=150),
+        make_sequence(5, owner="greedy", steps_left=140),
     ]
 
-    assert ids(order_sequences(sequences)) == [3, 2, 1]
+    assert ids(order_sequences(sequences)) == [1, 5, 4, 3, 2]
+    assert ids(order_sequences(sequences, 1)) == [4, 1, 5, 3, 2]
 
 
 def test_a_newcomer_waits_for_one_sequence_that_waited_too_long_at_most():
     greedy = [make_sequence(n, owner="greedy", passes_waited=MAX_WAIT_PASSES + n) for n in range(6)]
     newcomer = [make_sequence(n, owner="new", steps_left=9, is_new=True) for n in (8, 9)]
 
-    assert ids(order_sequences([*greedy, *newcomer])) == [5, 8, 4, 3, 2, 1, 0, 9]
+    assert ids(order_sequences([*greedy, *newcomer])) == [8, 0, 5, 4, 3, 2, 1, 9]
+    assert ids(order_sequences([*greedy, *newcomer], 1)) == [8, 0, 5, 4, 3, 2, 1, 9]
+    assert ids(order_sequences([*greedy, *newcomer], 2)) == [5, 8, 0, 4, 3, 2, 1, 9]
 
 
 def test_who_has_an_image_in_flight_is_no_newcomer():
     greedy = [make_sequence(n, owner="greedy", passes_waited=MAX_WAIT_PASSES) for n in range(3)]
-    further = make_sequence(9, owner="greedy", steps_left=1, is_new=True)
+    further = make_sequence(9, owner="greedy", steps_left=2, is_new=True)
 
-    assert ids(order_sequences([*greedy, further])) == [0, 1, 2, 9]
+    assert ids(order_sequences([*greedy, further, make_sequence(4, steps_left=1)])) == [4, 9, 0, 1, 2]
 
 
-@pytest.mark.parametrize("max_tokens", [2, 3, 8])
-def test_beside_one_persons_fourteen_images_a_newcomers_first_step_is_in_the_next_pass(max_tokens):
+class Passes:
+    """Passes of at most so many tokens, one after another."""
+
+    def __init__(self, waiting: Sequence[WaitingSequence], max_tokens: int) -> None:
+        self.waiting = {one.id: one for one in waiting}
+        self._max_tokens, self._without_overdue = max_tokens, 0
+
+    def make(self) -> list:
+        """The sequences of the next pass."""
+        batch = ids(select_batch(self.waiting.values(), lambda _: self._max_tokens, self._without_overdue))
+        waits = {n: one.passes_waited for n, one in self.waiting.items()}
+        is_served = max(waits.values()) in (waits[batch[0]], *range(MAX_WAIT_PASSES))
+        self._without_overdue = 0 if is_served else self._without_overdue + 1
+        stepped = {
+            n: replace(one, steps_left=one.steps_left - 1, passes_waited=0, is_new=False)
+            if n in batch
+            else replace(one, passes_waited=one.passes_waited + 1)
+            for n, one in self.waiting.items()
+        }
+        self.waiting = {n: one for n, one in stepped.items() if one.steps_left}
+        return batch
+
+
+@pytest.mark.parametrize("images", [14, 56])
+@pytest.mark.parametrize("batch_key", ["64x64", "another size"])
+@pytest.mark.parametrize("max_tokens", [1, 2, 3, 8])
+def test_beside_one_persons_many_images_a_newcomer_is_served_from_the_next_pass_on(max_tokens, batch_key, images):
     for arrives_after in range(0, 60, 7):
-        waiting = {n: make_sequence(n, owner="greedy", steps_left=200, tokens=1) for n in range(14)}
+        passes = Passes([make_sequence(n, owner="greedy", steps_left=200, tokens=1) for n in range(images)], max_tokens)
         for _ in range(arrives_after):
-            waiting = after_pass(waiting, set(ids(select_batch(waiting.values(), lambda _: max_tokens))))
-        waiting |= {n: make_sequence(n, owner=f"new {n}", tokens=1, is_new=True) for n in (50,)}
+            passes.make()
+        passes.waiting[99] = make_sequence(99, tokens=1, steps_left=10, is_new=True, batch_key=batch_key)
+        taken = 0
 
-        assert 50 in ids(select_batch(waiting.values(), lambda _: max_tokens))
+        assert 99 in passes.make()
+        while 99 in passes.waiting:
+            passes.make()
+            taken += 1
+        assert taken <= 2 * 9 + MAX_WAIT_PASSES  # its share is half
 
 
 def test_a_pass_has_sequences_of_one_key_within_the_token_budget():
@@ -122,28 +158,19 @@ MAX_IN_FLIGHT = 16
 @settings(max_examples=30)
 def test_no_sequence_starves_whatever_arrives_after_it(steps, owners, keys, max_tokens):
     """The worst case for the others: a new user with a single step arrives whenever a slot is free."""
-    waiting = {
-        n: make_sequence(n, steps_left=left, owner=owners[n], batch_key=keys[n], tokens=1)
-        for n, left in enumerate(steps)
-    }
-    passes = 0
-    while any(n < len(steps) for n in waiting):
-        passes += 1
-        if len(waiting) < MAX_IN_FLIGHT:
-            waiting[1000 + passes] = make_sequence(
-                1000 + passes, steps_left=1, tokens=1, batch_key="small", is_new=True
-            )
-        waiting = after_pass(waiting, set(ids(select_batch(waiting.values(), lambda _: max_tokens))))
+    passes = Passes(
+        [
+            make_sequence(n, steps_left=left, owner=owners[n], batch_key=keys[n], tokens=1)
+            for n, left in enumerate(steps)
+        ],
+        max_tokens,
+    )
+    arrivals = itertools.count(1000)
+    while any(n < len(steps) for n in passes.waiting):
+        if len(passes.waiting) < MAX_IN_FLIGHT:
+            new = next(arrivals)
+            passes.waiting[new] = make_sequence(new, steps_left=1, tokens=1, batch_key="small", is_new=True)
 
-        assert max((one.passes_waited for one in waiting.values()), default=0) <= MAX_WAIT_PASSES + MAX_IN_FLIGHT
-
-
-def after_pass(waiting: dict[int, WaitingSequence], batch: set) -> dict[int, WaitingSequence]:
-    assert batch
-    stepped = {
-        n: replace(one, steps_left=one.steps_left - 1, passes_waited=0, is_new=False)
-        if n in batch
-        else replace(one, passes_waited=one.passes_waited + 1)
-        for n, one in waiting.items()
-    }
-    return {n: one for n, one in stepped.items() if one.steps_left}
+        assert passes.make()
+        waits = (one.passes_waited for one in passes.waiting.values())
+        assert max(waits, default=0) <= MAX_WAIT_PASSES + 3 * MAX_IN_FLIGHT
