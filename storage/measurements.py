@@ -1,5 +1,6 @@
 """Measurements of devices and capabilities of models."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ from storage.database import Database
 from storage.schema import measurement, model_form
 
 LEAST_WEIGHT = 1 / 20
+OUTLIER_FACTOR = 20.0
+"""A mean of more than this many times a new sample is forgotten: the machine was suspended, or what is measured has
+changed."""
 _KEY = {
     "device": "device",
     "model": "model",
@@ -27,14 +31,18 @@ class SqlMeasurementStore:
         self._database = database
 
     async def record_measurement(self, measurement: Measurement) -> None:
-        """Submitted with the writer's next transaction without waiting: every step of every job is measured."""
-        self._database.submit(lambda tx: _record(tx, measurement))
+        """Submitted with the writer's next transaction without waiting: every step of every job is measured.
+
+        Ignores impossible figures.
+        """
+        if math.isfinite(measurement.seconds) and measurement.seconds >= 0:
+            self._database.submit(lambda tx: _record(tx, measurement))
 
     async def load_measurements(self) -> list[Measurement]:
         columns = [measurement.c[column].label(name) for column, name in (_KEY | {"seconds": "seconds"}).items()]
         # Through the writer, which has committed everything recorded before.
         rows = await self._database.run_write(lambda tx: tx.execute(select(*columns)).all())
-        return [Measurement(**row._mapping) for row in rows]
+        return [Measurement(**row._mapping) for row in rows if math.isfinite(row.seconds)]
 
     async def record_capabilities(self, model: str, capabilities: Mapping[str, Any]) -> None:
         await self._database.run_write(lambda tx: _record_form(tx, model, dict(capabilities)))
@@ -51,9 +59,10 @@ def _record(tx: Connection, measured: Measurement) -> None:
     if known is None:
         tx.execute(insert(measurement), {**key, "seconds": measured.seconds, "samples": 1})
         return
-    weight = max(1 / (known.samples + 1), LEAST_WEIGHT)
-    mean = known.seconds + weight * (measured.seconds - known.seconds)
-    tx.execute(update(measurement).where(*has_key).values(seconds=mean, samples=known.samples + 1))
+    samples = 1 if known.seconds > OUTLIER_FACTOR * measured.seconds > 0 else known.samples + 1
+    weight = max(1 / samples, LEAST_WEIGHT)
+    mean = measured.seconds if samples == 1 else known.seconds + weight * (measured.seconds - known.seconds)
+    tx.execute(update(measurement).where(*has_key).values(seconds=mean, samples=samples))
 
 
 def _record_form(tx: Connection, model: str, form: dict[str, Any]) -> None:

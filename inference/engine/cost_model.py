@@ -12,7 +12,8 @@ from bot.cost_curve import CostCurve, CostPoint
 MIN_SAMPLE_WEIGHT = 1 / 20
 """Least weight of a sample in the running mean, to follow a device that becomes slower."""
 OUTLIER_FACTOR = 5.0
-"""A sample counts as at most this many times the mean."""
+"""A sample counts as at most this many times the mean. A mean of more than this many times a sample is forgotten: the
+machine was suspended."""
 MIN_SAMPLES = 3
 """Samples of a size, after the warm-up pass, before it is evaluated."""
 MIN_GAIN = 0.03
@@ -35,14 +36,15 @@ class _RunningMean:
 
     def __init__(self, size: float = 0.0, seconds: float = 0.0, samples: int = 0) -> None:
         self.size, self.seconds, self.samples = size, seconds, samples
-        self._is_warmed_up = False
+        self._warm_up_s = 0.0
 
     def add_sample(self, size: float, seconds: float) -> None:
-        if not self._is_warmed_up:
-            self._is_warmed_up = True
+        if not self._warm_up_s:
+            self._warm_up_s = seconds
             return
-        if self.samples:
-            seconds = min(seconds, OUTLIER_FACTOR * self.seconds)
+        if self.seconds > OUTLIER_FACTOR * seconds:
+            self.samples = 0
+        seconds = min(seconds, OUTLIER_FACTOR * (self.seconds if self.samples else self._warm_up_s))
         self.samples += 1
         weight = max(1 / self.samples, MIN_SAMPLE_WEIGHT)
         self.size += weight * (size - self.size)

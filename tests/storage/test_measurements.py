@@ -28,6 +28,21 @@ async def test_later_samples_weigh_at_least_a_twentieth(storage):
     assert await mean_s(storage) == pytest.approx(2.0)
 
 
+async def test_a_mean_of_many_times_the_next_sample_is_forgotten(storage):
+    for seconds in (10_000.0, 1.0, 2.0):
+        await storage.measurements.record_measurement(make_measured(seconds))
+
+    assert await mean_s(storage) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
+async def test_impossible_figures_are_not_kept(storage, seconds):
+    await storage.measurements.record_measurement(make_measured(1.0))
+    await storage.measurements.record_measurement(make_measured(seconds))
+
+    assert await mean_s(storage) == 1.0
+
+
 async def test_every_circumstance_has_its_own_mean(storage):
     samples = [
         make_measured(1.0),

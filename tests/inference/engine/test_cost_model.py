@@ -115,6 +115,29 @@ def test_a_single_outlier_hardly_counts():
     assert model.predict_seconds(1) == pytest.approx(1.0 + 4 / 20)
 
 
+def test_a_pass_of_a_suspended_machine_is_limited_if_it_is_the_first_that_counts():
+    model = measured((1, 1.0), times=1)
+
+    model.record_pass(1, 10_000.0)
+
+    assert model.predict_seconds(1) == pytest.approx(5.0)
+
+
+def test_absurd_costs_of_an_earlier_process_are_forgotten_after_two_passes():
+    model = PassCostModel([CostPoint(1, 10_000.0)])
+    for _ in range(2):
+        model.record_pass(1, 1.0)
+
+    assert model.predict_seconds(1) == 1.0
+
+
+def test_a_size_with_an_absurd_cost_is_used_again_after_one_retry():
+    model = PassCostModel([CostPoint(1, 1.0), CostPoint(2, 10_000.0)])
+    sizes = feed(model, OVERHEAD_BOUND, 3 * RETRY_AFTER_PASSES, limit=8)
+
+    assert sizes[-1] == 8
+
+
 def test_the_model_follows_a_device_that_becomes_slower():
     model = measured((1, 1.0), times=200)
     for _ in range(60):
