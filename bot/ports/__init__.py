@@ -49,6 +49,7 @@ from bot.ports.picture_collections import (
 from bot.ports.picture_store import PictureStore
 from bot.ports.platforms import Adapter, Platform
 from bot.ports.pool import (
+    FORMAT,
     DeviceStatus,
     Measurement,
     ModelCapabilities,
@@ -61,6 +62,7 @@ from bot.ports.pool import (
     TaskAddon,
     TaskImage,
     TaskOutput,
+    TaskWork,
     UnloadResult,
     step_of,
 )
@@ -87,6 +89,7 @@ from bot.ports.token_counts import TokenCount, TokenCounter
 
 __all__ = [
     "ALL_JOBS",
+    "FORMAT",
     "KEPT_FREE",
     "MAX_COLLECTIONS",
     "MAX_COLLECTION_NAME",
@@ -179,6 +182,7 @@ __all__ = [
     "TaskAddon",
     "TaskImage",
     "TaskOutput",
+    "TaskWork",
     "TokenCount",
     "TokenCounter",
     "UnloadResult",

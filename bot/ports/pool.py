@@ -108,11 +108,16 @@ class Progress:
             object.__setattr__(self, "phase", "finishing")
 
 
+FORMAT = "format"
+"""What is measured, as `Measurement.what`: a step in a trial. Its `backend` is the number format, its `shape` stands for
+the weights and the processor."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """`seconds` of one `what`: "step" (a denoising step), "step_unguided" (one without guidance, about half as
     expensive), "token", "job" (a job's overhead beside its steps), "load", "import", "pass"; "attention" and "compile"
-    (a pass in a trial, see `inference.diffusion.execution.denoiser_execution`).
+    (a pass in a trial, see `inference.diffusion.execution.denoiser_execution`); `FORMAT`.
 
     The libraries of the engines (torch) are imported before a process loads its first model: "import" is measured for
     the device, with `model` and `shape` "".
@@ -186,20 +191,40 @@ class TaskOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskWork:
+    """What a device makes of a running task. `owner`: its fairness key; `step` of `steps`: of all its images together."""
+
+    task: str
+    owner: str
+    images: int
+    step: int
+    steps: int
+
+    @property
+    def steps_left(self) -> int:
+        return max(0, self.steps - self.step)
+
+    @property
+    def images_left(self) -> int:
+        """Images in flight: all advance at the same time, as far as is known."""
+        return self.images if self.steps_left else 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceStatus:
     """A device for `/readyz`, `/metrics` and `doctor`. `state`: starting, ready, restarting, stopped.
 
-    `running`: tasks, which make `images` images. `slots`: the maximum number of concurrent tasks; each model also has
-    its own limit. `loading`: the model that it is loading, and `load_s` the expected seconds until that is loaded;
-    None: unknown. `has_imported`: its process has imported the engines' libraries, which its first load waits for.
-    `lost_at`: when its process was lost last, Unix time, and `lost_reason` why.
+    `running`: tasks, and `work` what they make. `slots`: the maximum number of concurrent tasks; each model also has its
+    own limit. `loading`: the model that it is loading, and `load_s` the expected seconds until that is loaded; None:
+    unknown. `has_imported`: its process has imported the engines' libraries, which its first load waits for. `lost_at`:
+    when its process was lost last, Unix time, and `lost_reason` why.
     """
 
     device: str
     state: str
     loaded: tuple[str, ...] = ()
     running: int = 0
-    images: int = 0
+    work: tuple[TaskWork, ...] = ()
     restarts: int = 0
     memory_mb: int = 0
     slots: int = 1

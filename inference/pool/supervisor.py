@@ -122,7 +122,7 @@ class WorkerSupervisor:
             state=self._state,
             loaded=self._loaded_models,
             running=len(self._running),
-            images=sum(handle.task.image_count for handle in self._running.values()),
+            work=tuple(handle.work for handle in self._running.values()),
             **vars(self._losses),
             memory_mb=self._memory_mb,
             slots=self._settings.max_tasks,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bot.errors import EaselError
-from bot.ports import Measurement, ModelCapabilities, Progress, Task
+from bot.ports import Measurement, ModelCapabilities, Progress, Task, TaskWork
 from inference.ipc.messages import RawImage, TaskResult
 from inference.settings import SLOW_STEP_FACTOR, PoolSettings
 
@@ -46,6 +46,7 @@ class TaskHandle:
         slowest_step_s: seconds of its slowest step.
         stop_deadline: set when its time is up and it was told to stop; after that its child is killed.
         waits_for_model: it last reported that it waits for its model, or that this is loading.
+        progress: the last that was reported; None before the first.
     """
 
     task: Task
@@ -59,11 +60,25 @@ class TaskHandle:
     slowest_step_s: float = 0.0
     stop_deadline: float | None = None
     waits_for_model: bool = False
+    progress: Progress | None = None
+
+    @property
+    def work(self) -> TaskWork:
+        images = self.task.image_count
+        steps = self.progress.steps if self.progress is not None else 0
+        return TaskWork(
+            task=self.task.id,
+            owner=self.task.fairness_key or self.task.id,
+            images=images,
+            step=self.progress.step if self.progress is not None else 0,
+            steps=steps or images * int(self.task.options.get("steps") or 1),
+        )
 
     def put_event(self, event: HandleEvent) -> None:
         """Queue an event for the task's reader; a result or an error is the last."""
         if not self.is_finished:
             self.is_finished = isinstance(event, TaskResult | EaselError)
+            self.progress = event if isinstance(event, Progress) else self.progress
             self.events.put_nowait(event)
 
     def mark_started(self, now: float) -> None:
