@@ -8,12 +8,13 @@ from pathlib import PurePath
 from typing import Any
 
 from bot.commands import COMMANDS, Command
+from bot.commands.edit import IMAGE_GUIDANCE, takes_image_guidance
 from bot.commands.input_images import KINDS
 from bot.commands.upscale import describe_upscaling
 from bot.error_texts import DEMO_HINT, explain
 from bot.errors import JobCancelled
 from bot.jobs import ImageRef, Job, JobState, Result, StoredImage
-from bot.models import IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
+from bot.models import IMAGE_TASKS, IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.ports import PictureCollection, PictureMarks, Progress
 from bot.usecases import JobEvent, Quota, Quote, Ticket
 from bot.usecases.job_facts import read_facts
@@ -243,7 +244,7 @@ def model_json(spec: ModelSpec, models: ModelRegistry, loaded: frozenset[str]) -
         "loaded": spec.name in loaded,
         "max_images": spec.max_images,
         "upscale": describe_upscaling(spec),
-        "options": _model_options(spec) if "imagine" in commands else _text_options(spec, commands),
+        "options": _model_options(spec) if IMAGE_TASKS & set(spec.tasks) else _text_options(spec, commands),
         "further_options": list(spec.capabilities.get("row_options", ())),
         "schedules": dict(spec.capabilities.get("schedules", {})),
     }
@@ -264,6 +265,8 @@ def _model_options(spec: ModelSpec) -> list[dict[str, Any]]:
         options.insert(1, {"name": "guidance_scale", **guidance})
     if spec.takes_negative:
         options.append({"name": "negative_prompt", "type": "string", "default": ""})
+    if takes_image_guidance(spec):
+        options.append({"name": IMAGE_GUIDANCE, "type": "number", "minimum": 1, "maximum": 5, "default": None})
     return options
 
 

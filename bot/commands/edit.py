@@ -18,6 +18,7 @@ from bot.jobs import ImageRef
 from bot.models import IMAGE_SEGMENTATION, IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.options import OptionSpec
 
+IMAGE_GUIDANCE = "image_guidance_scale"
 _LEFT_OUT = frozenset({"strength", *(spec.name for spec in CONTROLLING)} - {"region", "keep", "inpaint_area"})
 _PROMPT, *_OTHER_SPECS = (spec for spec in Imagine.specs if spec.name not in _LEFT_OUT)
 
@@ -36,7 +37,7 @@ class Edit(Imagine):
         replace(_PROMPT, help=N_("What to change"), aliases=("instruction",)),
         *_OTHER_SPECS,
         OptionSpec(
-            name="image_guidance_scale",
+            name=IMAGE_GUIDANCE,
             kind=float,
             help=N_("Image guidance scale: how closely to follow the input image (default: the model's)"),
             aliases=("image_guidance",),
@@ -77,12 +78,12 @@ class Edit(Imagine):
         return IMAGE_TEXT_TO_IMAGE not in model.tasks and IMAGE_TO_IMAGE in model.tasks
 
     def to_inpainting(self) -> Imagine:
-        values = {name: value for name, value in self.values.items() if name != "image_guidance_scale"}
+        values = {name: value for name, value in self.values.items() if name != IMAGE_GUIDANCE}
         return Imagine(values=values, images=self.images)
 
     def _check_guidance(self, model: ModelSpec) -> None:
-        if self.is_inpainting(model) and self.values.get("image_guidance_scale") is not None:
-            raise InvalidOption("image_guidance_scale", "model_lacks", value=model.name)
+        if self.values.get(IMAGE_GUIDANCE) is not None and not takes_image_guidance(model):
+            raise InvalidOption(IMAGE_GUIDANCE, "model_lacks", value=model.name)
 
     @property
     def _pictures(self) -> list[ImageRef]:
@@ -93,13 +94,19 @@ class Edit(Imagine):
         check_native_references(self._pictures, model)
         filled = super().fill_options(model, seed, aspect)
         del filled["strength"]
-        if self.values.get("image_guidance_scale") is not None:
-            filled["image_guidance_scale"] = self.values["image_guidance_scale"]
+        if self.values.get(IMAGE_GUIDANCE) is not None:
+            filled[IMAGE_GUIDANCE] = self.values[IMAGE_GUIDANCE]
         return filled
 
     def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         area = options["width"] * options["height"] * reference_cost(self._pictures, is_native=True)
         return int(options["steps"]), float(area), int(options["count"])
+
+
+def takes_image_guidance(model: ModelSpec) -> bool:
+    """Whether an edit's image guidance changes anything; of a model that was never loaded, it may."""
+    known = model.capabilities.get("options", (IMAGE_GUIDANCE,))
+    return IMAGE_TEXT_TO_IMAGE in model.tasks and model.takes_guidance and IMAGE_GUIDANCE in known
 
 
 def adapt_to_model(command: Command, model: ModelSpec) -> Command:

@@ -167,6 +167,27 @@ def test_an_edit_needs_a_model_that_takes_an_instruction():
     assert explain(refused.value) == "I can't edit pictures here yet; the owner can add a model."
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_refused"),
+    [
+        ({}, False),  # it was never loaded
+        ({"capabilities": {"options": ["guidance_scale", "image_guidance_scale"]}}, False),
+        ({"capabilities": {"options": ["guidance_scale"]}}, True),
+        ({"takes_guidance": False}, True),
+    ],
+)
+def test_image_guidance_is_refused_where_it_changes_nothing(changes, is_refused):
+    command = Edit.from_text("make it blue --image_guidance 2", PHOTO)
+    model = make_model(tasks=(IMAGE_TEXT_TO_IMAGE,), **changes)
+
+    if not is_refused:
+        assert command.fill_options(model, 5)["image_guidance_scale"] == 2.0
+        return
+    with pytest.raises(InvalidOption) as refused:
+        command.fill_options(model, 5)
+    assert (refused.value.option, refused.value.problem) == ("image_guidance_scale", "model_lacks")
+
+
 def test_an_edit_is_paid_for_all_its_steps():
     command = Edit.from_options({"prompt": "make it blue", "steps": 10, "count": 2}, PHOTO)
 

@@ -8,7 +8,7 @@ const IMAGE_TO_IMAGE = "image-to-image";
 const INSTRUCTION = "image-text-to-image";
 const SEGMENTATION = "image-segmentation";
 const ADVANCED_OPTIONS = ["hires", "variation_seed", "variation_strength", "guidance_rescale", "clip_skip", "tiling", "schedule"];
-const MODEL_OPTIONS = ["guidance_scale", "negative_prompt", "sampler", "strength"];
+const MODEL_OPTIONS = ["guidance_scale", "image_guidance_scale", "negative_prompt", "sampler", "strength"];
 const REGION_OPTIONS = ["region", "keep", "detail"];
 
 export const findCommand = (name) => commands.value.find((one) => one.name === name);
