@@ -220,6 +220,8 @@ class ModelSpec(ModelSettings):
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     """From `ModelCapabilities`: `{"samplers": [...], "options": [...], "revision": "..."}`; empty before the first
     load."""
+    generation: int = 0
+    """Another number has workers load it anew, because something in its files has changed."""
 
     def with_capabilities(self, capabilities: Mapping[str, Any]) -> "ModelSpec":
         return replace(self, capabilities=dict(capabilities))

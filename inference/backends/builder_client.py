@@ -53,7 +53,7 @@ class BuilderClient:
     async def _make(
         self, request: BuildRequest, is_paused: Callable[[], bool]
     ) -> AsyncGenerator[BuildProgress | BuildReport, None]:
-        name = request.model.name
+        name = request.model.display_name
         try:
             child = await ChildProcess.start("builder", self.module, threads=self.threads)
         except OSError as error:
@@ -114,7 +114,7 @@ async def _receive(child: ChildProcess, name: str) -> BuildProgress | BuildRepor
 
 def _as_refusal(error: EaselError, name: str) -> ModelRefused:
     if isinstance(error, ModelRefused):
-        return error
+        return ModelRefused(name, error.problem, detail=error.detail)
     detail = getattr(error, "detail", "") or error.code
     return ModelRefused(name, "build", detail=str(detail).strip().splitlines()[-1][:300].rstrip("."))
 
@@ -136,10 +136,10 @@ def _state_of(build: builds.StoredBuild, model: ModelSpec | None, folder: Path) 
 
 def _problem_of(build: builds.StoredBuild, model: ModelSpec | None, folder: Path) -> str:
     """As `BuildState.problem`."""
+    if model is None:
+        return "model" if build.names[0] else "damaged"
     if not build.is_intact:
         return "damaged"
-    if model is None:
-        return "model"
     _, backend, precision, weights, _ = build.names
     request = BuildRequest(model=model, backend=backend, precision=precision, weights=weights, loras=build.loras)
     try:
@@ -147,4 +147,4 @@ def _problem_of(build: builds.StoredBuild, model: ModelSpec | None, folder: Path
     except ModelUnavailable:
         return "weights"
     made = build.manifest.parts
-    return next((part for part in ("library", "processor", "weights") if wanted[part] != made.get(part)), "")
+    return next((part for part in ("library", "processor", "form", "weights") if wanted[part] != made.get(part)), "")

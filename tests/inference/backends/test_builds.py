@@ -66,6 +66,10 @@ def other_processor(env, monkeypatch):
     monkeypatch.setattr(builds, "processor_name", lambda: "another processor")
 
 
+def other_easel(env, monkeypatch):
+    monkeypatch.setattr(builds, "graph_form", lambda: "other inputs")
+
+
 def cut_short(env, monkeypatch):
     next((env / builds.FOLDER).glob("*/graph.xml")).write_text("")
 
@@ -87,6 +91,7 @@ CHANGES = {
     other_library: "library",
     no_library: "library",
     other_processor: "processor",
+    other_easel: "form",
     cut_short: "damaged",
     lost_file: "damaged",
     other_bytes: "damaged",
@@ -273,6 +278,13 @@ def test_the_hubs_cache_names_files_by_their_hash(env, model):
     assert builds.FileHashes(env).hash_of(link) == "f" * 64
 
 
+def test_a_damaged_build_of_a_removed_model_is_reported_as_one(env, model, monkeypatch):
+    make_build(env, model)
+    cut_short(env, monkeypatch)
+
+    assert [state.problem for state in BuilderClient(env / builds.FOLDER).list_states([])] == ["model"]
+
+
 def test_builds_are_counted_and_removed(env, model):
     make_build(env, model)
     make_build(env, replace(model, name="other"))
@@ -289,6 +301,6 @@ def test_a_manifest_says_what_was_measured(env, model):
 
     assert manifest["parts"] == {
         "model": "fox", "weights": manifest["parts"]["weights"], "backend": "openvino", "precision": "float32",
-        "weight_format": "none", "library": "1.0", "processor": "a processor",
+        "weight_format": "none", "library": "1.0", "processor": "a processor", "form": builds.graph_form(),
     }  # fmt: skip
     assert manifest["report"]["speeds"][0] == [1, 0.3, 0.2]
