@@ -122,8 +122,8 @@ class BuildProgress:
 class BuildState:
     """One build on the disk. `loras`: fused into it, by names and weights.
 
-    `problem`: why it is not used: "damaged", "library", "processor", "weights" or "model" (which is not configured any
-    more); empty: it fits the model as it is now.
+    `problem`: why it is not used: "damaged", "library", "processor", "form" (another Easel exported it), "weights" or
+    "model" (which is not configured any more); empty: it fits the model as it is now.
     """
 
     key: str

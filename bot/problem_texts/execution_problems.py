@@ -9,6 +9,7 @@ BACKEND_PROBLEMS: Mapping[str, str] = {
     "not_built": N_("Its {backend} build is missing: {optimize} makes one."),
     "library": N_("{backend} has another version now than its build was made with: {optimize} makes a new one."),
     "processor": N_("Its {backend} build was made for another processor: {optimize} makes a new one."),
+    "form": N_("Its {backend} build was made by another version of Easel: {optimize} makes a new one."),
     "weights": N_("The model has other weights now than its {backend} build: {optimize} makes a new one."),
     "damaged": N_("Its {backend} build is damaged: {optimize} makes a new one."),
     "unopened": N_("Its {backend} build cannot be opened: {delete} deletes it, then {optimize} makes a new one."),

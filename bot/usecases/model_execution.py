@@ -18,7 +18,7 @@ TITLES = {"openvino": "OpenVINO", "onnx": "ONNX Runtime"}
 """Of backends, in sentences; torch has none."""
 PLAIN_ATTENTION = ("", "native", "sdpa", "eager")
 """What nobody chose: torch's own."""
-_STALE = ("damaged", "library", "processor", "weights")
+_STALE = ("damaged", "library", "processor", "form", "weights")
 _NOT_FOUND = ("not_built", "not_installed")
 """Reported by a load before the build, or the library, was there."""
 RUNS_ON = N_("Runs on {how}.")

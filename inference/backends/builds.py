@@ -65,6 +65,17 @@ def processor_name() -> str:
     return f"{platform.machine()} {platform.processor()}"
 
 
+@functools.cache
+def graph_form() -> str:
+    """Of the graphs that this Easel exports and calls: a hash of the modules that do. One of another form may have other
+    inputs."""
+    digest = hashlib.sha256()
+    for name in ("*_inputs.py", "shared_weights.py"):
+        for path in sorted(Path(__file__).parent.glob(name)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 # ---------------------------------------------------------------- keys
 
 
@@ -78,6 +89,7 @@ def key_parts(request: BuildRequest, folder: Path) -> dict[str, str]:
         "weight_format": request.weights,
         "library": library_version(request.backend),
         "processor": processor_name(),
+        "form": graph_form(),
         **({"loras": describe_loras(request.loras)} if request.loras else {}),
     }
 
