@@ -21,7 +21,7 @@ class PoolSettings:
         restart_backoff_max_s: the upper limit of that delay.
         warm_up: load the first model at startup, which makes the first image quick.
         nice: added to the nice value of the workers, which keeps the chat responsive.
-        threads: CPU threads of each worker; 0: torch's default.
+        threads: CPU threads of each worker; 0: torch's default, at most the CPU limit of a container.
         max_tasks: number of tasks one device runs concurrently, whatever limits its models have.
         max_loaded_models: number of models one device keeps loaded.
         loaded_models_mb: estimated memory they may use together, MiB; 0: all of the device's memory.

@@ -3,9 +3,12 @@
 An allow-list, from which every name that looks like a secret is removed.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 ROOT = Path(__file__).resolve().parents[2]
 """The clone. Children start here and find the same packages and relative model folders."""
@@ -42,8 +45,22 @@ _DEFAULTS = {
 
 
 def clean_environment(environ: Mapping[str, str], threads: int = 0) -> dict[str, str]:
-    """The variables of `environ` that a child may see, and our own. `threads` 0: the libraries' default."""
+    """The variables of `environ` that a child may see, and our own. `threads` 0: the libraries' default, or as many as
+    the container may use."""
     allowed = {name: value for name, value in environ.items() if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
-    if threads:
-        allowed |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    return _DEFAULTS | allowed | _FIXED
+    limit = threads or container_threads()
+    counts = {"OMP_NUM_THREADS": str(limit), "MKL_NUM_THREADS": str(limit)} if limit else {}
+    return _DEFAULTS | (allowed | counts if threads else counts | allowed) | _FIXED
+
+
+def container_threads(cgroup: Path = _CGROUP) -> int:
+    """The processors whose time this container may use, where it has more; 0: it has no such limit. Libraries count the
+    processors that it has, and threads beyond the limit are stopped in turn, while others wait for them."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        limit = max(1, int(quota) // int(period))
+    except (OSError, ValueError, ZeroDivisionError):  # not in a container, or "max": no limit
+        return 0
+    import psutil  # type: ignore[import-untyped]
+
+    return limit if limit < (psutil.cpu_count(logical=False) or os.cpu_count() or 1) else 0

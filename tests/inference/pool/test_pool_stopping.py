@@ -14,7 +14,7 @@ import pytest_asyncio
 from bot.errors import Interrupted, JobCancelled
 from bot.models import VISUAL_QUESTION_ANSWERING
 from bot.ports import Progress
-from inference.ipc.environment import ROOT, clean_environment
+from inference.ipc.environment import ROOT, clean_environment, container_threads
 from tests.inference.support import (
     child_pid,
     collect,
@@ -198,6 +198,32 @@ def test_the_environment_keeps_what_torch_needs():
     assert (kept["PATH"], kept["CUDA_VISIBLE_DEVICES"], kept["HF_HOME"]) == ("/bin", "1", "/hub")
     assert kept["OMP_NUM_THREADS"] == "2"
     assert "MY_THING" not in kept
+
+
+@pytest.mark.parametrize(
+    ("limit", "threads"),
+    [
+        ("200000 100000", 2),
+        ("250000 100000", 2),
+        ("50000 100000", 1),
+        ("1600000 100000", 0),
+        ("max 100000", 0),
+        ("", 0),
+    ],
+)
+def test_in_a_container_threads_are_as_many_as_the_processors_it_may_use(monkeypatch, tmp_path, limit, threads):
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: 16)
+    (tmp_path / "cpu.max").write_text(limit)
+
+    assert container_threads(tmp_path) == threads
+
+
+def test_the_containers_limit_counts_unless_the_owner_says_otherwise(monkeypatch):
+    monkeypatch.setattr("inference.ipc.environment.container_threads", lambda: 3)
+
+    assert clean_environment({})["OMP_NUM_THREADS"] == "3"
+    assert clean_environment({"OMP_NUM_THREADS": "5"})["OMP_NUM_THREADS"] == "5"
+    assert clean_environment({"OMP_NUM_THREADS": "5"}, threads=2)["OMP_NUM_THREADS"] == "2"
 
 
 def test_threads_do_not_spin_while_they_wait_unless_the_owner_says_so():
