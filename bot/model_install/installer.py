@@ -3,11 +3,11 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot import error_texts
 from bot.commands import COMMANDS, Command
-from bot.errors import EaselError, EngineError, ModelRefused, StorageFull, UserError
+from bot.errors import EaselError, EngineError, ModelRefused, StorageFull, UserError, WorkerLost
 from bot.jobs import ImageRef, Media
 from bot.memory.fit import format_gib
 from bot.memory.format_check import KERNEL_REPO, format_problem, installed_support
@@ -19,6 +19,7 @@ from bot.models import (
     split_repo_file,
 )
 from bot.ports import (
+    FORMAT,
     DownloadProgress,
     Downloads,
     Measurement,
@@ -158,12 +159,24 @@ class Installer:
             async for event in events:
                 match event:
                     case Progress(phase="running" | "finishing"):
+        """Once more if its repetition in another number format has ended the process: then there is none."""
+        found: set[str] = set()
+        try:
+            return await self._follow_task(task, found)
+        except WorkerLost:
+            if FORMAT not in found:
+                raise
+        return await self._follow_task(replace(task, id=f"{task.id}-again"), found)
+
+    async def _follow_task(self, task: Task, found: set[str]) -> TaskOutput:
+        """`found`: gets what was measured."""
                         self.on_progress(InstallProgress(stage="trying", done=event.step, total=event.steps))
                     case Measurement() | ModelCapabilities():
                         self.on_event(event)
                     case TaskOutput():
                         return event
         raise EngineError("the pool ended without a result")
+                        found.update([event.what] if isinstance(event, Measurement) else [])
 
 
 def _smoke_test_commands(spec: ModelSpec) -> list[tuple[Command, str]]:

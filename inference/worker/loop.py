@@ -12,9 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from statistics import median
 from typing import Any
 
 from bot.commands.refine_tiles import plan_refinement
@@ -29,43 +27,9 @@ from inference.worker.admission import AdmissionQueue
 from inference.worker.early_import import EarlyImport
 from inference.worker.format_trial import FormatTrials
 from inference.worker.model_cache import ModelCache, torch_memory_budget, used_memory_mb
+from inference.worker.running_task import RunningTask
 
 HEARTBEAT_S = 1.0
-
-
-@dataclass
-class RunningTask:
-    """A task in an engine.
-
-    Attributes:
-        step_times_s: device-seconds between the steps that were reported.
-        input_score: the least score of its images; see `SafetyChecker.check_inputs`.
-    """
-
-    task: Task
-    shape: str = ""
-    used_s: float = 0.0
-    reported_s: float = 0.0
-    step_times_s: list[float] = field(default_factory=list)
-    input_score: float | None = None
-
-    def record_step(self) -> None:
-        self.step_times_s.append(self.used_s - self.reported_s)
-        self.reported_s = self.used_s
-
-    @property
-    def step_s(self) -> float:
-        """The median of this task's share of a step, without the first step, which warms up."""
-        steady = self.step_times_s[1:] or self.step_times_s
-        return median(steady) if steady else 0.0
-
-    @property
-    def overhead_s(self) -> float:
-        """Device-seconds outside steps, per result.
-
-        Measured against the task's own share of its steps: a step alone costs more than a share of a shared one.
-        """
-        return max(0.0, self.used_s - self.step_s * len(self.step_times_s)) / int(self.task.options.get("count", 1))
 
 
 class WorkerLoop:
@@ -174,6 +138,9 @@ class WorkerLoop:
         self._waiting = deque([*ready, *held])
         for _ in range(len(ready)):
             task = self._waiting.popleft()
+            if not self._can_load(task.model):  # one that has just started needs another
+                self._waiting.append(task)
+                continue
             failure = self._models.load_model(task.model, busy=self._models_in_use())
             if failure is not None:
                 self._pipes.send(messages.TaskEnded(task_id=task.id, outcome=failure, used_s=0.0))
@@ -248,6 +215,9 @@ class WorkerLoop:
         match event:
             case StepDone():
                 running.record_step()
+                if self._format_trials.is_hopeless(task_id, running.step_times_s):
+                    self._end_second_run(task_id)
+                    return
                 rules = running.task.rules
                 preview = event.preview if rules is None or rules.may_preview else None
                 self._send_event(task_id, Progress(step=event.step, steps=event.steps, preview=preview))
@@ -262,9 +232,16 @@ class WorkerLoop:
                     self._models.remember(measurement)
                 result = self._format_trials.end_run(running.task, event.result, running.step_times_s)
                 if result is not None:
+                    self._report_capabilities(running.task)
                     self._end_task(task_id, result)
                 else:
-                    running.step_times_s.clear()
+                    running.start_again()
+
+    def _report_capabilities(self, task: Task) -> None:
+        """If they have changed since they were reported: a trial has chosen, or something was given up."""
+        changed = self._models.take_changed_capabilities(task.model.name) if task.model.name in self._models else None
+        if changed is not None:
+            self._send_event(task.id, changed)
 
     def _send_event(self, task_id: str, event: Any) -> None:
         used_s = self._running[task_id].used_s
@@ -298,10 +275,11 @@ class WorkerLoop:
     # ------------------------------------------------------------ ending
 
     def _fail_tasks(self, tasks: list[str], error: Exception) -> None:
-        for task_id in [one for one in tasks if self._format_trials.is_repeating(one)]:
-            tasks = [one for one in tasks if one != task_id]
-            self._engine_for(task_id).cancel_task(task_id)
-            self._end_task(task_id, self._format_trials.end(self._running[task_id].task))
+        repeating = [one for one in tasks if self._format_trials.is_repeating(one)]
+        for task_id in repeating:
+            error.__traceback__ = None  # its frames hold tensors
+            self._end_second_run(task_id)
+        tasks = [one for one in tasks if one not in repeating]
         if not tasks:
             return
         model = self._running[tasks[0]].task.model.name
@@ -316,6 +294,14 @@ class WorkerLoop:
                 return
         for task_id, task_error in errors.items():
             self._end_task(task_id, messages.pack_error(task_error))
+
+    def _end_second_run(self, task_id: str) -> None:
+        """End a trial with the result of its first run."""
+        self._engine_for(task_id).cancel_task(task_id)
+        task = self._running[task_id].task
+        result = self._format_trials.end(task)
+        self._report_capabilities(task)
+        self._end_task(task_id, result)
 
     def _retry_tasks(self, tasks: list[str]) -> None:
         """Put the tasks back at the head of the queue, to start from their first step; the time used still counts."""

@@ -10,19 +10,28 @@ import sys
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from bot.memory import placement
 from bot.memory.fit import model_requirements
 from bot.memory.placement import MemoryBudget, PlacementPlan
 from bot.models import ModelSpec
-from bot.ports import Measurement, ModelCapabilities
+from bot.ports import FORMAT, Measurement, ModelCapabilities
 from inference.engine.base import TRIED, Engine
 from inference.engine.error_mapping import is_out_of_memory, to_load_error
 from inference.ipc import child, messages
 from inference.safety.checker import SafetyChecker
 from inference.worker.early_import import EarlyImport
-from inference.worker.format_trial import FORMAT, choose_format, has_bfloat16_instructions, may_choose_format
+from inference.worker.format_trial import (
+    HALF,
+    LEVELS,
+    choose_format,
+    describe_choice,
+    format_key,
+    has_bfloat16_instructions,
+    may_choose_format,
+)
 
 OTHER_MODELS = "others"
 """The first fallback level: models without running tasks are unloaded."""
@@ -32,12 +41,14 @@ NO_PLAN = PlacementPlan(model="", placements={})
 
 @dataclass(frozen=True)
 class CachedModel:
-    """A loaded model. `plan`: the estimate of its memory; `dtype`: it was asked for, other than the spec's "auto"."""
+    """A loaded model. `plan`: the estimate of its memory; `dtype`: it was asked for, other than the spec's "auto";
+    `checker`: of its images, as `SafetyChecker.load_for` returns it."""
 
     spec: ModelSpec
     engine: Engine
     plan: PlacementPlan
     dtype: str = "auto"
+    checker: str = ""
 
 
 def unknown_budget() -> MemoryBudget | None:
@@ -78,6 +89,9 @@ class ModelCache:
         """The latest of each kind that trials have found in this process."""
         self._forced_dtypes: dict[str, str] = {}
         """By model: the format that a trial needs."""
+        self._format_keys: dict[str, tuple[ModelSpec, str]] = {}
+        self._reported: dict[str, dict[str, Any]] = {}
+        """The capabilities of models, as they were reported last."""
         self.needs_restart = False
         """Memory ran out at the last fallback level."""
 
@@ -96,9 +110,14 @@ class ModelCache:
     # ------------------------------------------------------------ loading
 
     def can_load(self, model: ModelSpec, *, busy: frozenset[str]) -> bool:
-        """Whether the model is loaded or fits beside the busy models. If nothing is busy, waiting would not help."""
-        if model.name in self._cached or not busy:
+        """Whether the model is loaded or fits beside the busy models. If nothing is busy, waiting would not help.
+
+        One whose settings have changed is loaded anew when its tasks have ended.
+        """
+        if not busy:
             return True
+        if model.name in self._cached:
+            return model.name not in busy or _has_same_spec(self._cached[model.name].spec, model)
         return self._fits(model, [cached for name, cached in self._cached.items() if name in busy])
 
     def load_model(self, model: ModelSpec, *, busy: frozenset[str]) -> messages.PackedError | None:
@@ -120,12 +139,12 @@ class ModelCache:
         except Exception as error:
             return self._report_failed(model, error)
         plan = self._estimate_plan(self._with_format(model), list(self._cached.values()))
-        self._cached[model.name] = CachedModel(model, engine, plan, self._with_format(model).dtype)
+        self._cached[model.name] = CachedModel(model, engine, plan, self._with_format(model).dtype, checker)
         for _ in range(self._reductions[model.name]):
             engine.reduce_memory()
         load_s = time.monotonic() - started - sum(one.seconds for one in self._measured)
         self._measure("load", load_s, model.name, self.dtype_of(model.name), self.backend_of(model.name))
-        self._report_loaded(model, engine, checker)
+        self._report_loaded(model)
         return None
 
     def _load_or_evict(self, model: ModelSpec, busy: frozenset[str]) -> Engine:
@@ -153,7 +172,7 @@ class ModelCache:
         if not may_choose_format(model, self._init.device):
             return model
         forced = self._forced_dtypes.get(model.name)
-        chosen = forced or choose_format(self.trial_measurements(model.name))
+        chosen = forced or self.measured_format(model)
         is_able = chosen == "bfloat16" and (forced or has_bfloat16_instructions())
         return replace(model, dtype=chosen) if is_able else model
 
@@ -165,9 +184,20 @@ class ModelCache:
         finally:
             del self._forced_dtypes[model.name]
 
-    def trial_measurements(self, name: str) -> list[Measurement]:
-        """What trials have found for the model in any number format, the latest last."""
-        return [one for one in (*self._init.measurements, *self._tried.values()) if one.model == name]
+    def measured_format(self, model: ModelSpec) -> str:
+        """The number format that a trial of these weights on this processor has found to be the quickest; empty: none
+        has."""
+        known = (*self._init.measurements, *self._tried.values())
+        found = [one for one in known if (one.model, one.what) == (model.name, FORMAT)]
+        return choose_format(found, self.format_key_of(model)) if found else ""
+
+    def format_key_of(self, model: ModelSpec) -> str:
+        """While it is loaded, that of the files that were loaded."""
+        spec, key = self._format_keys.get(model.name, (model, ""))
+        if not key or not _has_same_spec(spec, model):
+            key = format_key(model)
+            self._format_keys[model.name] = model, key
+        return key
 
     def _measure(self, what: str, seconds: float, model: str = "", dtype: str = "", backend: str = "torch") -> None:
         self._measured.append(
@@ -187,15 +217,25 @@ class ModelCache:
         measured, self._measured = tuple(self._measured), []
         return measured
 
-    def _report_loaded(self, model: ModelSpec, engine: Engine, checker: str) -> None:
-        capabilities = ModelCapabilities(
-            model=model.name, capabilities=dict(engine.capabilities) | ({"checker": checker} if checker else {})
-        )
+    def take_changed_capabilities(self, name: str) -> ModelCapabilities | None:
+        """Of a loaded model; None: they are as they were reported last."""
+        cached = self._cached[name]
+        found = dict(cached.engine.capabilities) | ({"checker": cached.checker} if cached.checker else {})
+        if may_choose_format(cached.spec, self._init.device) and found.get("dtype") == HALF:
+            measured = [one for one in (*self._init.measurements, *self._tried.values()) if one.model == name]
+            found |= describe_choice(measured, self.format_key_of(cached.spec))
+        if found == self._reported.get(name):
+            return None
+        self._reported[name] = found
+        return ModelCapabilities(model=name, capabilities=found)
+
+    def _report_loaded(self, model: ModelSpec) -> None:
+        self._reported.pop(model.name, None)
         self._pipes.send(
             messages.ModelLoaded(
                 model=model.name,
                 loaded_models=tuple(self._cached),
-                capabilities=capabilities,
+                capabilities=self.take_changed_capabilities(model.name),
                 measurements=self._take_measurements(),
             )
         )
@@ -220,7 +260,7 @@ class ModelCache:
 
     def remember(self, measured: Measurement) -> None:
         """What a trial found counts for the model's next load, too."""
-        if measured.what in (*TRIED, FORMAT):
+        if measured.what in (*TRIED, FORMAT, LEVELS):
             self._tried[replace(measured, seconds=0.0)] = measured
 
     # ------------------------------------------------------------ when memory runs out
@@ -296,12 +336,18 @@ class ModelCache:
 
     def _unload_model(self, name: str) -> None:
         self._cached.pop(name).engine.unload_model()
+        self._format_keys.pop(name, None)
         free_memory()
 
 
 def _has_same_spec(first: ModelSpec, second: ModelSpec) -> bool:
-    """Ignores the capabilities that were reported since."""
-    return replace(first, capabilities={}) == replace(second, capabilities={})
+    """Ignores what does not matter to a loaded model: such as the capabilities that it has reported since."""
+    return all(getattr(first, name) == getattr(second, name) for name in _LOADED_SETTINGS)
+
+
+_LOADED_SETTINGS = tuple(
+    one.name for one in fields(ModelSpec) if one.name not in ("capabilities", "default_for", "enabled")
+)
 
 
 def torch_memory_budget(device: str) -> Callable[[], MemoryBudget | None]:

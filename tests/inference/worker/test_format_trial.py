@@ -1,24 +1,27 @@
 """A trial on a CPU finds out whether bfloat16 is quicker, with the task that it has to do anyway."""
 
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ClassVar
 
 import pytest
 
 from bot.error_texts import format_note
+from bot.errors import ModelUnavailable
 from bot.models import IMAGE_TO_TEXT, IMAGE_UPSCALING, VISUAL_QUESTION_ANSWERING
-from bot.ports import Measurement
+from bot.ports import Measurement, ModelCapabilities, Progress
 from bot.problem_texts.model_problems import IN_BFLOAT16
 from inference.engine.base import ImageReady
 from inference.hardware.probe import has_bfloat16
 from inference.ipc import messages
 from inference.worker import format_trial, loop, model_cache
-from inference.worker.format_trial import FormatTrial, TrialRun, choose_format, may_choose_format
+from inference.worker.format_trial import LEVELS, NEVER_S, FormatTrial, TrialRun, format_key, may_choose_format
 from tests.inference.engines import TestEngine, flat_image
 from tests.inference.support import make_model, make_task
 
 STEP_S = {"float32": 0.6, "bfloat16": 0.3}
+KEY = format_key(make_model(repo="/nowhere"))
 
 
 class TwoFormats(TestEngine):
@@ -81,10 +84,17 @@ class Child:
         return ended[-1]
 
 
+def find_files(model: Any) -> Path:
+    if model.repo == ".":
+        raise ModelUnavailable(model.name, "it has no files")
+    return Path(model.repo)
+
+
 @pytest.fixture(autouse=True)
 def engine(monkeypatch):
     for module in (format_trial, model_cache):
         monkeypatch.setattr(module, "has_bfloat16_instructions", lambda: True)
+    monkeypatch.setattr(format_trial, "model_path", find_files)
     monkeypatch.setattr(TwoFormats, "loads", [])
     monkeypatch.setattr(TwoFormats, "step_s", STEP_S)
     monkeypatch.setattr(TwoFormats, "fault", "")
@@ -98,7 +108,14 @@ def trial(**overrides):
 def measured(full_s, half_s, model="test"):
     return tuple(
         Measurement(
-            device="cpu", model=model, dtype="", shape="", batch_size=1, what="format", seconds=seconds, backend=name
+            device="cpu",
+            model=model,
+            dtype="",
+            shape=KEY,
+            batch_size=1,
+            what="format",
+            seconds=seconds,
+            backend=name,
         )
         for name, seconds in (("float32", full_s), ("bfloat16", half_s))
     )
@@ -114,10 +131,30 @@ def test_what_is_quicker_is_used_from_then_on_and_the_difference_is_reported(eng
     assert note.startswith(IN_BFLOAT16.removesuffix("{words}"))
     assert note.endswith(" 2.0x, 2/255")
     assert {one.dtype for one in child.sent.events(Measurement) if one.what == "step"} == {"float32", "bfloat16"}
-    assert [one.backend for one in child.sent.events(Measurement) if one.what == "format"] == ["float32", "bfloat16"]
+    found = [(one.backend, one.seconds) for one in child.sent.events(Measurement) if one.what == "format"]
+    assert [name for name, _ in found] == ["float32", "bfloat16"] * 2
+    assert [seconds for _, seconds in found] == pytest.approx([0.6, NEVER_S, 0.6, 0.3])
+    # the first two for the case that the second run ends the process
 
     child.run(make_task(id="next"))
     assert engine.loads == ["auto", "bfloat16"]
+
+
+def test_owners_are_told_what_was_chosen_now_and_after_a_restart(engine):
+    child = Child()
+    child.run(trial())
+    (chosen,) = child.sent.events(ModelCapabilities)
+    child.run(make_task(id="next"))
+    levels = [one for one in child.sent.events(Measurement) if one.what == LEVELS]
+    later = Child(*measured(0.6, 0.3), *levels)
+    later.run(make_task())
+
+    found = {name: chosen.capabilities[name] for name in ("dtype", "dtype_gain", "dtype_levels")}
+    assert found == {"dtype": "bfloat16", "dtype_gain": 2.0, "dtype_levels": 2}
+    assert len(child.sent.events(ModelCapabilities)) == 1
+    assert [one.seconds for one in levels] == [2.0]
+    loaded = [one.capabilities for one in later.sent if isinstance(one, messages.ModelLoaded)]
+    assert loaded == [chosen]
 
 
 def test_where_bfloat16_is_not_quicker_float32_stays(engine, monkeypatch):
@@ -137,7 +174,7 @@ def test_a_model_that_does_not_run_in_bfloat16_passes_its_trial_in_float32(engin
     assert ended.outcome == messages.TaskResult(revision="test")
     assert engine.loads[-1] == "auto"
     assert child.run(make_task(id="next")).outcome == messages.TaskResult(revision="test")
-    assert choose_format(child.loop._models.trial_measurements("test")) == "float32"
+    assert child.loop._models.measured_format(make_model()) == "float32"
 
 
 def test_a_trial_that_is_cancelled_in_its_second_run_leaves_the_model_in_float32(engine):
@@ -178,7 +215,45 @@ def test_the_next_process_loads_what_trials_have_measured(engine, measurements, 
     assert engine.loads == [dtype]
 
 
-def test_on_another_processor_what_was_measured_does_not_count(engine, monkeypatch):
+def test_other_weights_or_another_processor_are_tried_anew(engine, monkeypatch, tmp_path):
+    weights = tmp_path / "unet.safetensors"
+    weights.write_bytes(b"some")
+    model = make_model(repo=str(tmp_path))
+    child = Child()
+    child.run(trial(model=model))
+    found = child.sent.events(Measurement)
+    engine.loads.clear()
+    Child(*found).run(make_task(model=model))
+    weights.write_bytes(b"more")
+    Child(*found).run(make_task(model=model))
+    weights.write_bytes(b"some")
+    monkeypatch.setattr(format_trial, "processor_name", lambda: "another")
+    Child(*found).run(trial(model=model))
+
+    assert engine.loads == ["bfloat16", "auto", "auto", "bfloat16"]
+
+
+def test_a_second_run_that_takes_much_longer_is_given_up(engine, monkeypatch):
+    monkeypatch.setattr(engine, "step_s", {"float32": 0.5, "bfloat16": 50.0})
+    child = Child()
+    ended = child.run(make_task(is_trial=True, options={"steps": 20, "seed": 7}))
+    steps = [event.step for event in child.sent.events(Progress)]
+
+    assert ended.outcome == messages.TaskResult(revision="test")
+    assert len(steps) < 20 + 5
+    assert engine.loads == ["auto", "bfloat16", "auto"]
+
+
+def test_what_follows_the_last_step_of_the_first_run_is_not_a_step_of_the_second(engine):
+    """Both have one step."""
+    child = Child()
+    child.run(make_task(is_trial=True, options={"steps": 1, "seed": 7}))
+    found = [one.seconds for one in child.sent.events(Measurement) if one.what == "format"][2:]
+
+    assert found == pytest.approx([0.6, 0.3])
+
+
+def test_without_its_instructions_what_was_measured_does_not_count(engine, monkeypatch):
     monkeypatch.setattr(model_cache, "has_bfloat16_instructions", lambda: False)
     Child(*measured(1.0, 0.5)).run(make_task())
 
@@ -235,7 +310,7 @@ def test_images_of_another_size_are_as_different_as_can_be():
 
 
 def test_a_run_without_steps_decides_nothing():
-    assert FormatTrial().measurements("cpu", "test") == []
+    assert FormatTrial().measurements("cpu", "test", "") == []
 
 
 def test_the_note_is_translated_like_others():

@@ -7,7 +7,8 @@ import pytest
 
 from inference.engine.base import CostSample
 from inference.ipc.messages import Init
-from inference.worker.loop import RunningTask, WorkerLoop
+from inference.worker.loop import WorkerLoop
+from inference.worker.running_task import RunningTask
 from tests.inference.support import make_task
 
 

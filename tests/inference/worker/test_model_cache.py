@@ -1,5 +1,6 @@
 """What trials have measured reaches the model's next load, in the same process."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -46,6 +47,51 @@ def test_a_model_is_loaded_with_what_its_trial_has_found(cache):
     cache.load_model(make_model(title="changed"), busy=frozenset())
 
     assert RecordingEngine.loaded == [[], [measured("attention", 2.0)]]
+
+
+CHANGED = {
+    "settings": ({"backend": "openvino"}, False),
+    "files": ({"generation": 1}, False),
+    "capabilities": ({"capabilities": {"rows": 4}}, True),
+    "default": ({"default_for": ("text-to-image",), "enabled": False}, True),
+}
+
+
+@pytest.mark.parametrize(("change", "is_same"), CHANGED.values(), ids=CHANGED)
+def test_a_changed_model_is_loaded_anew_when_its_tasks_have_ended(cache, change, is_same):
+    model = make_model("one")
+    changed = replace(model, **change)
+    cache.load_model(model, busy=frozenset())
+
+    assert cache.can_load(changed, busy=frozenset({"one"})) is is_same
+    assert cache.can_load(changed, busy=frozenset())
+    cache.load_model(changed, busy=frozenset())
+    assert len(RecordingEngine.loaded) == (1 if is_same else 2)
+
+
+class ChangingEngine(TestEngine):
+    found: ClassVar[dict[str, Any]] = {}
+
+    @property
+    def capabilities(self) -> Any:
+        return {"dtype": "float32", **self.found}
+
+
+def test_capabilities_are_reported_again_when_they_have_changed(monkeypatch):
+    monkeypatch.setattr(ChangingEngine, "found", {"compile": True})
+    init = Init(device="cpu", engine_factory="")
+    cache = ModelCache(ChangingEngine, init, NoPipes(), SafetyChecker((), harmless))  # type: ignore[arg-type]
+    cache.load_model(make_model("one"), busy=frozenset())
+    before = cache.take_changed_capabilities("one")
+    ChangingEngine.found.clear()
+    ChangingEngine.found["compile_problem"] = "failed"
+
+    changed = cache.take_changed_capabilities("one")
+
+    assert before is None
+    assert changed is not None
+    assert changed.capabilities == {"dtype": "float32", "compile_problem": "failed", "checker": "missing"}
+    assert cache.take_changed_capabilities("one") is None
 
 
 class TookFiveSeconds:
