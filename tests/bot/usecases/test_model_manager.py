@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from bot import error_texts
-from bot.errors import DownloadFailed, EngineError, ModelRefused, StorageFull
+from bot.errors import DownloadFailed, EngineError, ModelRefused, StorageFull, WorkerLost
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.memory.format_check import KERNEL_REPO
@@ -24,7 +24,17 @@ from bot.models import (
     InstallProgress,
     ModelRegistry,
 )
-from bot.ports import CheckpointInfo, ModelCapabilities, Offer, Progress, RenderedImage, RepoRef, TaskOutput
+from bot.ports import (
+    FORMAT,
+    CheckpointInfo,
+    Measurement,
+    ModelCapabilities,
+    Offer,
+    Progress,
+    RenderedImage,
+    RepoRef,
+    TaskOutput,
+)
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
 from bot.settings import read_settings
@@ -37,10 +47,10 @@ SEEING = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 
 
 class Device:
-    """Completes every task, after `go_on` is set."""
+    """Completes every task, or fails it with `error`: the first one only, if that has `measured` something before."""
 
     def __init__(self):
-        self.known, self.tasks, self.error = None, [], None
+        self.known, self.tasks, self.error, self.measured = None, [], None, ""
 
     def set_models(self, models):
         self.known = [model.name for model in models]
@@ -51,7 +61,11 @@ class Device:
     async def run_task(self, task):
         self.tasks.append(task)
         yield Progress(step=0, steps=1, phase="loading")
-        if self.error is not None:
+        if self.measured and len(self.tasks) == 1:
+            yield Measurement(
+                device="cpu", model=task.model.name, dtype="", shape="", batch_size=1, what=self.measured, seconds=1
+            )
+        if self.error is not None and not (self.measured and len(self.tasks) > 1):
             raise self.error
         yield ModelCapabilities(model=task.model.name, capabilities={"samplers": ["euler"], "revision": COMMIT})
         yield Progress(step=1, steps=1)
@@ -211,6 +225,23 @@ async def test_a_model_is_fetched_tried_and_then_the_default_without_a_restart(e
     assert env.device.known == ["fox", "starter"]
     assert env.models.get("fox").known_samplers == ("euler",)
     assert env.woken_jobs
+
+
+async def test_a_trial_whose_second_run_in_bfloat16_ends_the_process_is_made_once_more(env):
+    env.device.error, env.device.measured = WorkerLost(was_alone=True, detail="killed"), FORMAT
+    installation = await finished(env)
+
+    assert installation.error == ""
+    assert len({task.id for task in env.device.tasks}) == 2
+    assert env.models.default_for(TEXT_TO_IMAGE).name == "fox"
+
+
+async def test_a_trial_whose_first_run_ends_the_process_is_refused(env):
+    env.device.error, env.device.measured = WorkerLost(was_alone=True, detail="killed"), "load"
+    installation = await finished(env)
+
+    assert "Fox XL" in installation.error
+    assert len(env.device.tasks) == 1
 
 
 async def test_the_choice_outlives_a_restart(env):
