@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from bot.errors import ModelRefused
 from bot.samplers import SAMPLERS
@@ -32,7 +32,7 @@ TASKS = (
     *(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION),
     *(IMAGE_SEGMENTATION, DEPTH_ESTIMATION, KEYPOINT_DETECTION, IMAGE_UPSCALING),
 )
-TORCH = "torch"
+TORCH: Final = "torch"
 """The backend of a model that runs on no build."""
 CONTROL_KINDS = ("canny", "lineart", "scribble", "depth", "pose", "tile")
 REFERENCE_KINDS = ("style", "subject")
