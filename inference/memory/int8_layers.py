@@ -41,7 +41,7 @@ class Int8Linear(nn.Module):
 
 
 def _quantize_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """8-bit values, and the scale of each row, (rows, 1). The scale of a row that is not finite is not finite either."""
+    """8-bit values, and the scale of each row, (rows, 1), which is not finite if one of the row's values is not."""
     scale = rows.abs().amax(dim=1, keepdim=True) / _LARGEST
     scale = torch.where(scale == 0, 1.0, scale)
     return (rows / scale).round().to(torch.int8), scale

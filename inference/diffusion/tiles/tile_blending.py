@@ -29,7 +29,8 @@ def blend_tiles(outputs: Sequence[torch.Tensor], tiles: Sequence[Cells], size: t
     `tiles`: of one size; they cover the whole, whose `size` is (height, width).
     """
     first = outputs[0]
-    window = tile_window(*first.shape[-2:], device=first.device)
+    height, width = first.shape[-2:]
+    window = tile_window(height, width, first.device)
     blended = torch.zeros((*first.shape[:-2], *size), dtype=torch.float32, device=first.device)
     total = torch.zeros(size, device=first.device)
     for output, cells in zip(outputs, tiles, strict=True):
