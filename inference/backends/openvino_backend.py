@@ -22,6 +22,9 @@ GRAPH_FILE = "graph.xml"
 EIGHT_BIT = "8bit"
 MIN_LAYER_WEIGHTS = 2**14
 """Smaller layers are not quantized, as that would save little."""
+KEPT_KERNELS = 200
+"""Compiled kernels of each kind that a graph keeps for the shapes that it has computed. By default they are 5000, and
+its memory grows with each new size or number of rows; making one anew takes no measurable part of a pass."""
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -73,6 +76,7 @@ class OpenVinoBackend:
             "NUM_STREAMS": "1",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # 8-bit weights would have 8-bit activations, too
             "ENABLE_CPU_PINNING": False,  # other processes compute on these cores too
+            "CPU_RUNTIME_CACHE_CAPACITY": str(KEPT_KERNELS),
         }
         settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
         settings |= {"CACHE_DIR": str(cache)} if cache is not None else {}

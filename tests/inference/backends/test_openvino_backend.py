@@ -1,11 +1,13 @@
 """OpenVINO's graphs: number formats of weights, threads, and what is switched off."""
 
+import functools
 import sys
 import threading
 
 import pytest
 import torch
 
+from inference.backends import openvino_backend
 from inference.backends.graph import graph_backend
 from tests.backends_required import require_backend
 
@@ -33,6 +35,7 @@ def layers():
 
 @pytest.fixture(scope="module")
 def export(layers, tmp_path_factory):
+    @functools.cache
     def export_with(weights):
         folder = tmp_path_factory.mktemp("graph")
         axes = [{0: "rows", 2: "height", 3: "width"}]
@@ -105,3 +108,18 @@ def test_telemetry_is_never_imported(export):
     open_graph(export("none"))
 
     assert sys.modules["openvino_telemetry"] is None
+
+
+def test_few_kernels_are_kept_for_sizes_that_came_before(export, monkeypatch):
+    """By default they are thousands, and memory grows with each new size of images."""
+    openvino = openvino_backend._import_openvino()
+    compile_model, given = openvino.Core.compile_model, {}
+
+    def record(core, path, device, settings):
+        given.update(settings)
+        return compile_model(core, path, device, settings)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", record)
+    open_graph(export("none"))
+
+    assert int(given["CPU_RUNTIME_CACHE_CAPACITY"]) == openvino_backend.KEPT_KERNELS < 1000
