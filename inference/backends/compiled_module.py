@@ -22,7 +22,10 @@ class CompiledModule(torch.nn.Module):
 
     Attributes:
         backend, precision: what computes the graph, and in which number format.
+        has_failed: the graph failed a call that torch then made, so it makes no more.
     """
+
+    has_failed: bool
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class CompiledModule(torch.nn.Module):
             _is_strict=is_strict,
             backend=backend,
             precision=precision,
+            has_failed=False,
         )
         own.update(_signature=signature, dtype=module.dtype, device=module.device)
 
@@ -85,6 +89,17 @@ class CompiledModule(torch.nn.Module):
             return
         module: torch.nn.Module = self.__dict__["_module"]
         _move_weights(self.__dict__["_reload"](), module)
+
+    @property
+    def released_mb(self) -> int:
+        """Memory that restoring the torch module's weights would take, MiB."""
+        module: torch.nn.Module = self.__dict__["_module"]
+        released = (one.numel() * one.element_size() for one in module.parameters() if one.is_meta)
+        return -(-sum(released) // 2**20)
+
+    def give_up(self) -> None:
+        """Let torch make all further calls."""
+        self.__dict__["has_failed"] = True
 
     def with_graph(self, graph: CompiledGraph) -> "CompiledModule":
         """Another for the same module, whose graph has LoRAs fused into its weights."""

@@ -190,12 +190,12 @@ class BatchedModule:
 
     def usual_backend(self, loras: LoraSet) -> str:
         """What makes calls with these LoRAs that have nothing else which the graph lacks."""
-        compiled = self._compiled_with(loras)
+        compiled = self.graph_with(loras)
         return TORCH if compiled is None else compiled.backend
 
     def backend_for(self, call: ModuleCall, arguments: Mapping[str, Any], loras: LoraSet) -> str:
         """What makes this call: "torch" where the graph lacks something that the call has, such as its LoRAs."""
-        compiled = self._compiled_with(loras)
+        compiled = self.graph_with(loras)
         if compiled is None or call.is_tiled or not compiled.takes(arguments):
             return TORCH
         return compiled.backend
@@ -203,16 +203,16 @@ class BatchedModule:
     def module_for(self, backend: str, loras: LoraSet = ()) -> torch.nn.Module | None:
         """What computes calls of this backend with these LoRAs; torch's weights are loaded if they were released.
 
-        None: the build with these LoRAs was closed, so torch has to compute them.
+        None: the build was closed or has failed, so torch has to compute them.
         """
         if self.compiled is None:
             return self.module
-        return self.compiled.original if backend == TORCH else self._compiled_with(loras)
+        return self.compiled.original if backend == TORCH else self.graph_with(loras)
 
-    def _compiled_with(self, loras: LoraSet) -> CompiledModule | None:
-        if not loras:
-            return self.compiled
-        return self.fused.get(loras) if self.fused is not None else None
+    def graph_with(self, loras: LoraSet) -> CompiledModule | None:
+        """The compiled module with exactly these LoRAs; None: there is none, or it has failed."""
+        found = self.compiled if not loras else self.fused.get(loras) if self.fused is not None else None
+        return None if found is None or found.has_failed else found
 
     def restore_weights(self) -> None:
         """Load the torch module's weights if they were released, before something reads or changes them."""

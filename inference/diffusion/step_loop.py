@@ -13,20 +13,20 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from bot.cost_curve import CostPoint
+from bot.errors import OutOfMemory
 from bot.models import TORCH
 from bot.ports import Measurement
-from inference.diffusion.batching import REFERENCES, BatchedModule
-from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.batching import BatchedModule
 from inference.diffusion.divided_pass import PassThreads, divide_batch, is_divisible
 from inference.diffusion.execution.denoiser_execution import DenoiserExecution
 from inference.diffusion.lora import LoraManager, LoraSet
+from inference.diffusion.pass_calls import is_plain, pending_call, prepare_call, split_outputs
 from inference.diffusion.schedule_policy import (
     MAX_WAIT_PASSES,
     WaitingSequence,
@@ -38,6 +38,7 @@ from inference.diffusion.sequence import ImageSequence
 from inference.diffusion.tiling import set_tiling
 from inference.engine.divided_costs import PASS, WHOLE, DividedPassCosts, PassChoice
 from inference.engine.error_mapping import is_out_of_memory
+from inference.ipc import child
 
 OnFailure = Callable[[ImageSequence, Exception], None]
 
@@ -79,8 +80,8 @@ class StepLoop:
         """By backend and shape."""
         self.usage_s: dict[str, float] = defaultdict(float)
         self.max_rows = 0
-
         self._passes_without_overdue = 0
+
     def __len__(self) -> int:
         return len(self._sequences)
 
@@ -144,16 +145,23 @@ class StepLoop:
         batch = self._schedule(self._due_for_control() or self._ready_for_denoiser())
         component = self._component_of(batch[0])
         compiled_before = self._compile_count
+        failed: Exception | None = None
         while True:
             started = time.monotonic()
             try:
                 outputs = self._forward(batch)
                 break
             except Exception as error:
+                if self._leave_to_torch(batch, error):
+                    failed = error
+                    continue
+                failed = None
                 if len(batch) == 1:
                     self._drop_failed(batch[0], error, on_failure)
                     return []
                 batch = self._smaller_batch(batch, error)
+        if failed is not None:
+            self._give_up_graph(batch[0], failed)
         self._charge(batch, time.monotonic() - started, is_typical=self._compile_count == compiled_before)
         if component == self._denoiser:
             self._count_waiting(batch)
@@ -186,6 +194,9 @@ class StepLoop:
         return call.component if call is not None and call.component in self.modules else self._denoiser
 
     def _count_waiting(self, batch: Sequence[ImageSequence]) -> None:
+        longest = max((sequence.passes_waited for sequence in self._sequences), default=0)
+        is_served = longest < MAX_WAIT_PASSES or batch[0].passes_waited == longest
+        self._passes_without_overdue = 0 if is_served else self._passes_without_overdue + 1
         for sequence in self._sequences:
             sequence.passes_waited += 1
         for sequence in batch:
@@ -194,9 +205,6 @@ class StepLoop:
     def _schedule(self, sequences: Sequence[ImageSequence]) -> list[ImageSequence]:
         by_id: dict[Hashable, ImageSequence] = {id(sequence): sequence for sequence in sequences}
 
-        longest = max((sequence.passes_waited for sequence in self._sequences), default=0)
-        is_served = longest < MAX_WAIT_PASSES or batch[0].passes_waited == longest
-        self._passes_without_overdue = 0 if is_served else self._passes_without_overdue + 1
         def max_tokens(candidates: Sequence[WaitingSequence]) -> int:
             first = by_id[candidates[0].id]
             choice = self._choose_pass(first, candidates, self._component_of(first))
@@ -256,10 +264,10 @@ class StepLoop:
         module = module or called.module_for(TORCH)
         assert module is not None
         if backend == TORCH:
-            set_tiling(module, _pending_call(batch[0]).is_tiled)
+            set_tiling(module, pending_call(batch[0]).is_tiled)
         make_pass = partial(self._make_pass, called, module, batch)
         if component == self._denoiser and backend == TORCH and self._execution is not None:
-            outputs = self._execution.run(make_pass, is_plain=_is_plain(batch))
+            outputs = self._execution.run(make_pass, is_plain=is_plain(batch))
         else:
             outputs = make_pass()
         if self._device.type == "cuda":
@@ -273,20 +281,35 @@ class StepLoop:
         if len(batch) < self._division.parts:
             self._division = WHOLE
         if self._division == WHOLE:
-            return _split_output(called, _prepare_call(called, module, batch)(), batch)
+            return split_outputs(called, prepare_call(called, module, batch)(), batch)
         parts = divide_batch(batch, self._division.parts)
         batches = [[batch[index] for index in part] for part in parts]
-        calls = [_prepare_call(called, module, part) for part in batches]
+        calls = [prepare_call(called, module, part) for part in batches]
         outputs: dict[int, Any] = {}
         results = self._threads.run(calls, self._division.threads)
         for part, sequences, result in zip(parts, batches, results, strict=True):
-            outputs |= zip(part, _split_output(called, result, sequences), strict=True)
+            outputs |= zip(part, split_outputs(called, result, sequences), strict=True)
         return [outputs[index] for index in range(len(batch))]
+
+    def _leave_to_torch(self, batch: Sequence[ImageSequence], error: Exception) -> bool:
+        """Let torch make a pass that a compiled denoiser has failed; False: torch made it, or memory ran out."""
+        if batch[0].backend == TORCH or is_out_of_memory(error):
+            return False
+        for sequence in batch:
+            sequence.backend = TORCH
+        return True
+
+    def _give_up_graph(self, sequence: ImageSequence, error: Exception) -> None:
+        """Torch has made what the compiled denoiser of this image's LoRAs has failed: it makes no more passes."""
+        failed = self.modules[self._denoiser].graph_with(sequence.loras)
+        if failed is not None:
+            failed.give_up()
+            child.log("warning", "A compiled denoiser has failed: torch serves from now on", error=str(error)[:500])
 
     def _smaller_batch(self, batch: list[ImageSequence], error: Exception) -> list[ImageSequence]:
         """The part of the batch to retry after the error: half of it when out of memory, which then limits all passes;
         else one sequence, and the others run unbatched, so only the faulty one fails."""
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error) or isinstance(error, OutOfMemory):  # ours: weights have no room, for any batch
             for sequence in batch:
                 sequence.batch_key = id(sequence)
             return batch[:1]
@@ -346,39 +369,6 @@ def _as_waiting(sequences: Sequence[ImageSequence]) -> list[WaitingSequence]:
         )
         for sequence in sequences
     ]
-
-
-def _prepare_call(called: BatchedModule, module: torch.nn.Module, batch: Sequence[ImageSequence]) -> Callable[[], Any]:
-    """The module's call for these sequences."""
-    if len(batch) == 1 or called.rule is None:
-        calls = [_copy_lists(_pending_call(sequence)) for sequence in batch]
-        return lambda: [call.execute(module) for call in calls]
-    merged = called.rule.merge_calls([sequence.call_arguments for sequence in batch])
-    return lambda: module(**merged)
-
-
-def _split_output(called: BatchedModule, output: Any, batch: Sequence[ImageSequence]) -> list[Any]:
-    """The part of each sequence in the output of their call."""
-    if len(batch) == 1 or called.rule is None:
-        return list(output)
-    return called.rule.split_output(output, [sequence.rows for sequence in batch])
-
-
-def _copy_lists(call: ModuleCall) -> ModuleCall:
-    """UNets remove a T2I-Adapter's residuals from the list that they get."""
-    return replace(
-        call, kwargs={name: list(value) if isinstance(value, list) else value for name, value in call.kwargs.items()}
-    )
-
-
-def _is_plain(batch: Sequence[ImageSequence]) -> bool:
-    """Whether no image of the pass has LoRAs or references."""
-    return not batch[0].loras and not any(_pending_call(one).kwargs.get(REFERENCES) for one in batch)
-
-
-def _pending_call(sequence: ImageSequence) -> ModuleCall:
-    assert sequence.pending_call is not None
-    return sequence.pending_call
 
 
 def shape_key(options: Mapping[str, Any]) -> str:

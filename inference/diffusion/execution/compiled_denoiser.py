@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 
+from bot.errors import OutOfMemory
+from bot.memory.fit import format_gib
+from bot.memory.weights import EIGHT_BIT, FOUR_BIT, FP8
 from bot.models import TORCH, ModelSpec
 from inference.backends.builds import find_build
 from inference.backends.compiled_module import CompiledModule
@@ -19,12 +22,13 @@ from inference.backends.graph_inputs import GraphInputs, UnsupportedModule, grap
 from inference.diffusion.loader import load_denoiser
 from inference.ipc import child
 from inference.memory.offload import offloader_of
+from inference.memory.planner import free_ram_mb
 from inference.memory.precision import dtype_for, dtype_name
 
 NOT_INSTALLED, NOT_BUILT, NOT_HERE = "not_installed", "not_built", "not_here"
-UNSUPPORTED, REFUSED, DAMAGED = "unsupported", "refused", "damaged"
+UNSUPPORTED, REFUSED, DAMAGED, FAILED = "unsupported", "refused", "damaged", "failed"
 """Why torch computes instead: the library or the build is missing, the device or the denoiser has no such form, the
-library lacks the number format or providers, or the build cannot be opened."""
+library lacks the number format or providers, the build cannot be opened, or it failed a call."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +73,23 @@ def find_denoiser(model: ModelSpec, device: str) -> FoundDenoiser:
     if not is_on_cpu and model.backend == "openvino":
         return FoundDenoiser(model, problem=NOT_HERE)
     if not graph_backend(model.backend).is_installed():
-        return FoundDenoiser(model, problem=NOT_INSTALLED)
+        return FoundDenoiser(_without_build(model) if is_on_cpu else model, problem=NOT_INSTALLED)
+    if model.quantize in (FP8, FOUR_BIT):  # no build has these
+        return FoundDenoiser(model, problem=REFUSED)
     build = find_build(model, precision)
     if build is None:
-        return FoundDenoiser(model, problem=NOT_BUILT)
+        return FoundDenoiser(_without_build(model) if is_on_cpu else model, problem=NOT_BUILT)
     return FoundDenoiser(_beside_build(model) if is_on_cpu else model, precision, build)
 
 
 def _beside_build(model: ModelSpec) -> ModelSpec:
     """The model to load on the CPU: in full precision if it fits, whatever the build computes in."""
     return replace(model, dtype="auto", quantize="auto")
+
+
+def _without_build(model: ModelSpec) -> ModelSpec:
+    """The model to load on the CPU instead: 8 bits were chosen for the build, and torch would need another library."""
+    return replace(model, quantize="auto") if model.quantize == EIGHT_BIT else model
 
 
 def graph_precision(model: ModelSpec, device: str) -> str:
@@ -152,4 +163,14 @@ def _reload(
     model: ModelSpec, folder: Path, module: torch.nn.Module, name: str, device: str
 ) -> Callable[[], torch.nn.Module]:
     kind, dtype = type(module), module.dtype
-    return lambda: load_denoiser(model, folder, device, name, kind, dtype)
+    size_mb = -(-sum(one.numel() * one.element_size() for one in module.parameters()) // 2**20)
+
+    def load() -> torch.nn.Module:
+        free_mb = free_ram_mb()
+        if free_mb < size_mb:
+            detail = f"what its build cannot compute needs {format_gib(size_mb)} of RAM, {format_gib(free_mb)} are free"
+            raise OutOfMemory(detail)
+        loaded: torch.nn.Module = load_denoiser(model, folder, device, name, kind, dtype)
+        return loaded
+
+    return load

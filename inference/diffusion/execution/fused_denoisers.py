@@ -5,6 +5,7 @@ an image asks for such a set and there is memory for one more denoiser. Every ot
 """
 
 import math
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,6 +26,7 @@ MAX_CHECKED = 256
 """Sets whose last search is remembered."""
 SPARE_MB = 1024
 """Left free in RAM."""
+Stamp = tuple[tuple[int, int], ...]
 
 
 class FusedDenoisers:
@@ -43,7 +45,7 @@ class FusedDenoisers:
         self._clock = clock
         self._opened: OrderedDict[LoraSet, CompiledModule] = OrderedDict()
         """Least recently used first."""
-        self._stamps: dict[LoraSet, tuple[int, ...]] = {}
+        self._stamps: dict[LoraSet, Stamp] = {}
         self._checked_at: dict[LoraSet, float] = {}
 
     def get(self, loras: LoraSet) -> CompiledModule | None:
@@ -63,9 +65,10 @@ class FusedDenoisers:
         if len(self._checked_at) >= MAX_CHECKED:
             self._checked_at.clear()
         self._checked_at[loras] = now
+        stamp = _stamp(loras)  # before the build is found: what is replaced meanwhile is another set
         build = find_build(self._model, self._found.precision, loras)
         if build is not None and self._make_room(build, in_use):
-            self._open(loras, build)
+            self._open(loras, build, stamp)
 
     def close(self) -> None:
         for loras in list(self._opened):
@@ -78,7 +81,8 @@ class FusedDenoisers:
 
     def _make_room(self, build: Path, in_use: frozenset[LoraSet]) -> bool:
         """Close those that are not in use until there is room for one more; False: there is none."""
-        needed_mb = SPARE_MB + sum(path.stat().st_size for path in build.rglob("*") if path.is_file()) // 2**20
+        size_mb = sum(path.stat().st_size for path in build.rglob("*") if path.is_file()) // 2**20
+        needed_mb = SPARE_MB + size_mb + self._base.released_mb  # which loading the LoRAs for text encoders restores
         while len(self._opened) >= MAX_OPEN or free_ram_mb() < needed_mb:
             unused = next((loras for loras in self._opened if loras not in in_use), None)
             if unused is None:
@@ -86,8 +90,7 @@ class FusedDenoisers:
             self._close(unused)
         return True
 
-    def _open(self, loras: LoraSet, build: Path) -> None:
-        stamp = _stamp(loras)
+    def _open(self, loras: LoraSet, build: Path, stamp: Stamp) -> None:
         try:
             graph = open_graph(self._found, build)
         except Exception as error:  # the libraries raise many types for a damaged file
@@ -100,6 +103,14 @@ class FusedDenoisers:
         child.log("info", "Images with a set of LoRAs run compiled", model=self._model.name)
 
 
-def _stamp(loras: LoraSet) -> tuple[int, ...]:
-    """When the files of a set were changed; -1: one is gone."""
-    return tuple(Path(path).stat().st_mtime_ns if Path(path).exists() else -1 for path, _ in loras)
+def _stamp(loras: LoraSet) -> Stamp:
+    """When the files of a set were changed, and their sizes; (-1, 0): it is gone."""
+    return tuple(_stamp_file(path) for path, _ in loras)
+
+
+def _stamp_file(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (-1, 0)
+    return (found.st_mtime_ns, found.st_size)

@@ -6,8 +6,11 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
+from bot.errors import OutOfMemory
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from inference.backends.export import export_module
 from inference.backends.graph import graph_backend
 from inference.backends.graph_inputs import graph_inputs_for
 from inference.checkpoints.resolve import model_path
@@ -16,6 +19,7 @@ from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.execution import compiled_denoiser
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.pipeline_call import generate
+from inference.engine.base import TaskDone, TaskFailed
 from inference.engine.cost_model import PassCostModel
 from inference.memory import planner
 from tests.inference.backends.graphs import BACKENDS, export_denoiser, save_v_prediction
@@ -190,6 +194,22 @@ def test_released_weights_are_loaded_for_the_first_lora(builds, finds, tmp_path,
     assert levels(image, on_torch.run(on_torch.task("lora", case))["lora"]) <= 1
 
 
+def test_without_memory_for_the_released_weights_only_what_needs_them_fails(builds, finds, tmp_path, monkeypatch):
+    monkeypatch.setattr(planner, "keeps_both_denoisers", lambda *_: False)
+    finds(builds("sd")[1])
+    engine = engine_of(builds("sd")[0], builds.backend)
+    monkeypatch.setattr(compiled_denoiser, "free_ram_mb", lambda: 0)
+    names = ("plain", "seamless", "also seamless")
+    for name in names:
+        engine.add_task(make_task(id=name, options={"width": 32, "height": 32, "tiling": name != "plain"}))
+    events = [event for _ in range(10) for event in engine.step()]
+
+    failed = {event.task_id: type(event.error) for event in events if isinstance(event, TaskFailed)}
+    assert failed == dict.fromkeys(names[1:], OutOfMemory)
+    assert [event.task_id for event in events if isinstance(event, TaskDone)] == ["plain"]
+    assert engine._step_loop.max_rows == 0, "no pass was too large"
+
+
 def test_a_pass_that_runs_out_of_memory_is_repeated_with_fewer_rows(builds, finds, monkeypatch):
     folder, build = builds("sd")
     finds(build)
@@ -208,6 +228,46 @@ def test_a_pass_that_runs_out_of_memory_is_repeated_with_fewer_rows(builds, find
     test_batching.check_stream(peer, requests, [0] * 4, [None] * 4)
 
     assert peer.engine._step_loop.max_rows == 2
+
+
+def test_a_graph_that_fails_leaves_its_images_to_torch(builds, finds, monkeypatch, capfd):
+    """The pass is made again, and so are all later ones."""
+    folder, build = builds("sd")
+    finds(build)
+    peer = test_batching.Peer(folder, backend=builds.backend)
+    compiled = peer.engine._step_loop.modules["unet"].compiled
+    run, calls = compiled.__dict__["_graph"].run, []
+
+    def fail_third_pass(inputs):
+        calls.append(len(calls))
+        if len(calls) > 2:
+            raise RuntimeError("the library has a fault")
+        return run(inputs)
+
+    monkeypatch.setattr(compiled.__dict__["_graph"], "run", fail_third_pass)
+    requests = [test_batching.Request(guidance=3.0, seed=seed, steps=4) for seed in (1, 2)]
+
+    test_batching.check_stream(peer, requests, [0] * 2, [None] * 2)
+
+    assert len(calls) == 3
+    assert "the library has a fault" in capfd.readouterr().err
+
+
+def test_an_image_that_torch_cannot_make_either_does_not_end_the_graphs_use(builds, finds, monkeypatch):
+    folder, build = builds("sd")
+    finds(build)
+    engine = engine_of(folder, builds.backend)
+    unet = engine._step_loop.modules["unet"]
+    with monkeypatch.context() as patch:
+        for one in (unet.compiled, unet.module):
+            patch.setitem(one.__dict__, "forward", lambda *_, **__: 1 / 0)
+        engine.add_task(make_task(id="faulty", options={"width": 32, "height": 32}))
+        events = [event for _ in range(3) for event in engine.step()]
+    runs = count_runs(engine)
+    test_control.generated(engine, make_task(id="good", options={"width": 32, "height": 32}))
+
+    assert [event.task_id for event in events if isinstance(event, TaskFailed)] == ["faulty"]
+    assert runs["graph"] > 0 == runs["torch"]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -321,6 +381,31 @@ def difference(graph_peer, arguments) -> float:
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_any_rows_sizes_and_prompts(graph_peer, rows, height, width, tokens):
     assert difference(graph_peer, call(graph_peer[0], rows, height, width, tokens)) < 2e-5
+
+
+UNETS: dict[str, dict[str, Any]] = {
+    "guidance as a condition": {"time_cond_proj_dim": 8},
+    "inpainting": {"in_channels": 9},
+    "two layers a block": {"layers_per_block": 2, "act_fn": "gelu", "mid_block_scale_factor": 2},
+}
+
+
+@pytest.mark.parametrize("change", UNETS.values(), ids=UNETS)
+def test_unets_of_other_settings(builds, tmp_path, change):
+    torch.manual_seed(1)
+    folder = builds("sd")[0]
+    config = UNet2DConditionModel.load_config(folder, subfolder="unet") | change
+    unet = UNet2DConditionModel.from_config(config).eval()
+    backend, rule = graph_backend(builds.backend), graph_inputs_for(unet)
+    export_module(unet, backend, tmp_path)
+    graph = backend.open(tmp_path, threads=1, precision="float32")
+    arguments = call(unet, 3, 12, 9)
+    arguments["sample"] = torch.randn(3, unet.config.in_channels, 12, 9)
+
+    assert difference((unet, rule, graph), arguments) < 2e-5
+    if "time_cond_proj_dim" in change:
+        assert difference((unet, rule, graph), arguments | {"timestep_cond": torch.randn(3, 8)}) < 2e-5
+    graph.close()
 
 
 @torch.no_grad()

@@ -144,6 +144,24 @@ def test_a_set_with_a_build_runs_on_it_and_all_others_on_torch(graphs, folder, l
     assert len(set(graphs.runs)) == 2
 
 
+def test_a_lora_that_is_replaced_while_its_build_serves_is_that_of_the_next_image(graphs, folder, loras):
+    compiled, task = compiled_engine(folder), job(loras, "<lora:ink:0.5>")
+    own, times = loras["ink"].read_bytes(), os.stat(loras["ink"])
+    paint(compiled, task)
+    loras["ink"].write_bytes(loras["film"].read_bytes())
+    os.utime(loras["ink"], ns=(1, times.st_mtime_ns + 1))
+    graphs.runs.clear()
+    try:
+        image = paint(compiled, task)[0]
+        expected = paint(engine_of(folder), task)[0]
+    finally:
+        loras["ink"].write_bytes(own)
+        os.utime(loras["ink"], ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    assert levels(image, expected) <= 1
+    assert graphs.runs == ["closed"]
+
+
 def test_images_with_and_without_the_set_run_together(graphs, folder, loras):
     plain, compiled = engine_of(folder), compiled_engine(folder)
     jobs = [job(loras, words, f"{number}") for number, words in enumerate(("<lora:ink:0.5>", "", "<lora:ink:0.5>"))]
@@ -197,7 +215,7 @@ def opened(monkeypatch, tmp_path):
 
     monkeypatch.setattr(fused_denoisers, "find_build", find)
     monkeypatch.setattr(fused_denoisers, "open_graph", lambda *_: SimpleNamespace(close=lambda: None))
-    base = SimpleNamespace(with_graph=lambda graph: graph)
+    base = SimpleNamespace(with_graph=lambda graph: graph, released_mb=0)
     clock = SimpleNamespace(now=0.0)
     found = compiled_denoiser.FoundDenoiser(make_model(), "float32")
     denoisers = fused_denoisers.FusedDenoisers(make_model(), found, base, lambda: clock.now)  # type: ignore[arg-type]
@@ -254,6 +272,23 @@ def test_a_build_is_closed_when_a_file_of_its_set_was_replaced(opened, tmp_path)
 
     assert opened.denoisers.get(loras) is not first is not None
     assert opened.looked_for == [loras] * 2
+
+
+def test_a_file_that_is_replaced_while_its_build_is_found_is_another_set(opened, tmp_path, monkeypatch):
+    path = tmp_path / "ink.safetensors"
+    path.write_bytes(b"one")
+    loras = ((str(path), 1.0),)
+
+    def find(*_: Any) -> Path:
+        os.utime(path, (1, 1))
+        return tmp_path
+
+    monkeypatch.setattr(fused_denoisers, "find_build", find)
+    opened.denoisers.prepare(loras, frozenset())
+    first = opened.denoisers.get(loras)
+    opened.denoisers.prepare(loras, frozenset())
+
+    assert opened.denoisers.get(loras) is not first
 
 
 def test_a_graph_with_loras_refuses_what_it_cannot_compute(folder):
