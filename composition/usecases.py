@@ -77,7 +77,7 @@ def default_model_sources(loaded: LoadedConfig) -> ModelSources:
         files=ModelLibrary(loaded.data_dir),
         builds=BuilderClient(loaded.data_dir / BUILDS, getattr(loaded.settings.get("pool"), "threads", 0)),
         owner_config=ModelConfigFile(loaded.data_dir, shipped_models),
-        machine_spec=MachineProbe(loaded.data_dir),
+        machine_spec=MachineProbe(loaded.data_dir, getattr(loaded.settings.get("pool"), "max_loaded_models", 4)),
         sample_image=lambda: Media((loaded.root / "models" / "sample.png").read_bytes(), "image/png"),
     )
 
@@ -235,6 +235,7 @@ def build_model_manager(
         machine_spec=sources.machine_spec,
         wake=wake,
         extra_repos=_classifier_repos(loaded),
+        read_prequantized=sources.files.read_prequantized,
     )
 
 

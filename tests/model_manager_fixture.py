@@ -125,6 +125,9 @@ class FakeBuilds:
         self.go_on = asyncio.Event()
         self.go_on.set()
 
+    def is_installed(self, backend):
+        return self.installed
+
     def find(self, request):
         if not self.installed:
             raise ModelRefused(request.model.display_name, "no_backend", detail=request.backend)
@@ -141,8 +144,9 @@ class FakeBuilds:
             if self.error is not None:
                 raise self.error
             report = replace(
-                self.report, backend=request.backend, precision=request.precision, dtype=request.model.dtype
-            )
+                self.report, backend=request.backend, precision=request.precision, weights=request.weights,
+                dtype=request.model.dtype, quantize=request.model.quantize,
+            )  # fmt: skip
             self.stored[request.names] = report
             is_done = True
             yield report
@@ -214,6 +218,9 @@ class FakeFiles:
         if is_ours:
             path.unlink()
         return size
+
+    def read_prequantized(self, model):
+        return self.kind.prequantized, ""
 
     def cached_path(self, repo, revision):
         return self.place

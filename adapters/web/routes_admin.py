@@ -10,7 +10,7 @@ from adapters.web.context import ContextDep, WebContext
 from adapters.web.schemas import AddModelBody, OptimizeModelBody, ProblemInfo, ScanModelsBody, UseModelBody
 from bot.errors import NotFound
 from bot.models import ModelSpec
-from bot.usecases.model_manager import Installation
+from bot.usecases.installations import Installation
 from bot.usecases.model_scan import scan_folder
 from bot.usecases.model_views import (
     addon_body,
@@ -47,9 +47,11 @@ async def unload_models(context: ContextDep) -> dict[str, Any]:
 
 @router.get("/models")
 async def list_all_models(context: ContextDep) -> dict[str, Any]:
-    """Every model and preset: whether it fits this machine, its disk usage and its installation progress."""
+    """Every model and preset: whether it fits this machine, its disk usage and installation progress, and, as
+    `execution`, what it runs on and why something configured does not run."""
     manager = context.usecases.model_manager
-    rows = model_rows(manager, await manager.estimate_fits(), await manager.downloads.disk_usage())
+    executions = await context.usecases.optimizer.find_executions()
+    rows = model_rows(manager, await manager.estimate_fits(), await manager.downloads.disk_usage(), executions)
     return {
         "models": rows,
         "additions": [addon_body(addon) for addon in context.usecases.catalogue.files.list_addons()],
@@ -57,14 +59,18 @@ async def list_all_models(context: ContextDep) -> dict[str, Any]:
 
 
 @router.get("/models/{name}/terms")
-async def get_terms(name: str, context: ContextDep) -> dict[str, Any]:
-    """Licences, download size and how the model would run on this machine; queries the hub."""
-    return terms_body(await context.usecases.model_manager.get_terms(name))
+async def get_terms(name: str, context: ContextDep, weights: str = "", precision: str = "") -> dict[str, Any]:
+    """Licences, download size and how the model would run on this machine, in these number formats; queries the hub."""
+    terms = await context.usecases.model_manager.get_terms(name, weights=weights, precision=precision)
+    return terms_body(terms)
 
 
 @router.post("/models/{name}/use", status_code=202)
 async def use_model(name: str, request: Request, context: ContextDep) -> dict[str, Any]:
-    """Install, verify, test and switch to the model, in the background; `GET /installation` reports the progress."""
+    """Install, verify, test and switch to the model, in the background; `GET /installation` reports the progress.
+
+    `weights` and `precision` also change the number formats of a model that is installed, if its test passes.
+    """
     body = await read_json(request, UseModelBody)
     installation = await context.usecases.model_manager.use_model(
         name,
@@ -72,6 +78,8 @@ async def use_model(name: str, request: Request, context: ContextDep) -> dict[st
         licence_accepted=body.accept_licence,
         force=body.force,
         download_only=body.download_only,
+        weights=body.weights,
+        precision=body.precision,
     )
     return installation_body(installation)
 
@@ -104,9 +112,8 @@ async def get_installation(name: str, context: ContextDep) -> dict[str, Any]:
 
 @router.delete("/models/{name}/installation")
 async def cancel_installation(name: str, context: ContextDep) -> dict[str, Any]:
-    """Cancel the installation; partial files are kept for resuming."""
-    await context.usecases.model_manager.cancel_install(name)
-    return installation_body(_find_installation(context, name))
+    """Cancel the installation, of which partial files are kept for resuming, or the compilation."""
+    return installation_body(await context.usecases.model_manager.cancel_install(name))
 
 
 @router.get("/models/{name}/installation/picture")

@@ -334,7 +334,9 @@ class LinkInfo(BaseModel):
 
 
 class UseModelBody(BaseModel):
-    """`tasks`: it becomes the default for these; empty: for all it supports. `force`: even if it may not fit."""
+    """`tasks`: it becomes the default for these; empty: for all it supports. `force`: even if it may not fit.
+    `weights` ("auto", "none", "8bit", "4bit", "fp8") and `precision` ("auto", "float32", "float16", "bfloat16"): its
+    number formats from now on; empty: as they are."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -342,6 +344,8 @@ class UseModelBody(BaseModel):
     accept_licence: bool = False
     force: bool = Field(False, validation_alias=AliasChoices("force", "anyway"))
     download_only: bool = Field(False, validation_alias=AliasChoices("download_only", "only_fetch"))
+    weights: str = ""
+    precision: str = ""
 
 
 class OptimizeModelBody(BaseModel):

@@ -8,6 +8,7 @@ from bot.chat.arguments import ChatOption, OptionKind, Suggestion, unknown_choic
 from bot.chat.replies import ChatContext, ChatReply
 from bot.errors import AdminsOnly, InvalidOption, ModelRefused
 from bot.i18n import N_
+from bot.memory.weights import LONG_DTYPES, NUMBER_FORMATS
 from bot.models import ModelRegistry
 from bot.safety import Policy
 
@@ -35,6 +36,19 @@ OPTIONS = (
         name="accept",
         help=N_("True: I have read the licence and accept it; or switch to what was compiled"),
         kind=OptionKind.FLAG,
+    ),
+    ChatOption(
+        name="weights",
+        help=N_("With use or optimize: the number format of the model's weights"),
+        is_named=True,
+        choices=NUMBER_FORMATS["quantize"],
+    ),
+    ChatOption(
+        name="precision",
+        help=N_("With use or optimize: what the model computes in"),
+        is_named=True,
+        choices=NUMBER_FORMATS["dtype"],
+        aliases=LONG_DTYPES,
     ),
     ChatOption(name="edit_others", help=N_("Whether pictures posted by others may be edited"), kind=OptionKind.YES_NO),
 )
@@ -72,9 +86,9 @@ async def _manage_models(ctx: ChatContext, action: str, options: Mapping[str, An
         raise InvalidOption("model", "missing")
     match action:
         case "use":
-            return await _use_model(ctx, name, is_accepted=options.get("accept") is True)
+            return await _use_model(ctx, name, _formats(options), is_accepted=options.get("accept") is True)
         case "optimize" | "torch":
-            return await _optimize_model(ctx, name, action, switch=options.get("accept") is True)
+            return await _optimize_model(ctx, name, action, _formats(options), switch=options.get("accept") is True)
         case "remove":
             freed = await ctx.usecases.catalogue.remove_model(name)
             return admin_texts.format_removed(name, freed, ctx.locale)
@@ -91,26 +105,33 @@ async def _list_models(ctx: ChatContext) -> str:
         await manager.estimate_fits(),
         installations,
         ctx.usecases.catalogue.list_addons(),
+        await ctx.usecases.optimizer.find_executions(),
         ctx.locale,
         style=ctx.style,
     )
 
 
-async def _use_model(ctx: ChatContext, name: str, *, is_accepted: bool) -> str:
+def _formats(options: Mapping[str, Any]) -> dict[str, str]:
+    """The number formats that were asked for."""
+    return {name: options[name] for name in ("weights", "precision") if name in options}
+
+
+async def _use_model(ctx: ChatContext, name: str, formats: Mapping[str, str], *, is_accepted: bool) -> str:
     manager = ctx.usecases.model_manager
     try:
-        installation = await manager.use_model(name, licence_accepted=is_accepted)
+        installation = await manager.use_model(name, licence_accepted=is_accepted, **formats)
     except ModelRefused as refused:
         if refused.problem != "licence":
             raise
-        return admin_texts.format_terms(await manager.get_terms(name), ctx.locale, style=ctx.style)
+        terms = await manager.get_terms(name, **formats)
+        return admin_texts.format_terms(terms, ctx.locale, formats=formats, style=ctx.style)
     return admin_texts.format_install_started(installation, ctx.locale, style=ctx.style)
 
 
-async def _optimize_model(ctx: ChatContext, name: str, action: str, *, switch: bool) -> str:
+async def _optimize_model(ctx: ChatContext, name: str, action: str, formats: Mapping[str, str], *, switch: bool) -> str:
     """Compile a model, switch to what was compiled, or go back to torch."""
-    backend = {"backend": TORCH} if action == TORCH else {}
-    installation = await ctx.usecases.optimizer.optimize(name, switch=switch, **backend)
+    how = {"backend": TORCH} if action == TORCH else formats
+    installation = await ctx.usecases.optimizer.optimize(name, switch=switch, **how)
     return admin_texts.format_optimization(installation, ctx.locale, style=ctx.style)
 
 

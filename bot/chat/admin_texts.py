@@ -1,6 +1,8 @@
 """What admins read in a chat about models: lists, terms and progress. Plain text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 from bot import error_texts
 from bot.chat.arguments import TYPED, CommandStyle
@@ -8,10 +10,13 @@ from bot.chat.texts import format_duration, format_install_progress
 from bot.commands.upscale import describe_upscaling
 from bot.i18n import N_, Translate, translator
 from bot.memory.fit import FitEstimate
+from bot.memory.loaded_together import describe_loaded_together
 from bot.models import ModelRegistry, ModelSpec
-from bot.ports import PromptAddon, UnloadResult
-from bot.usecases.model_manager import Installation, InstallTerms
+from bot.ports import BuildRequest, PromptAddon, UnloadResult
+from bot.usecases.installations import Installation, InstallTerms
+from bot.usecases.model_execution import ModelExecution, describe_execution, explain_problem, type_commands
 from bot.usecases.moderation import SpaceRules
+from bot.usecases.number_formats import compiled_precision, compiled_weights
 
 HOW_TO_USE = N_("To install one: {use}. Instead of use: cancel stops an installation, remove deletes a model.")
 TRIGGER_WORDS = N_("Trigger words: {words}.")
@@ -32,13 +37,14 @@ def format_model_list(
     fits: dict[str, FitEstimate],
     installations: Sequence[Installation],
     additions: Sequence[PromptAddon],
+    executions: Mapping[str, ModelExecution],
     locale: str = "en",
     *,
     style: CommandStyle = TYPED,
 ) -> str:
-    """Every installed model with its tasks, then the presets with their requirements."""
+    """Every installed model with its tasks and what it runs on, then the presets with their requirements."""
     translate = translator(locale)
-    lines = [_format_installed(models, spec, translate) for spec in models]
+    lines = [_format_installed(models, spec, executions.get(spec.name), translate, style) for spec in models]
     lines += [
         translate("Available to install:"),
         *(_format_preset(spec, fits.get(spec.name), translate) for spec in models.presets),
@@ -63,7 +69,9 @@ def _format_addition(addon: PromptAddon, translate: Translate) -> str:
     return f"{text}. " + translate(TRIGGER_WORDS).format(words=", ".join(addon.trigger_words))
 
 
-def _format_installed(models: ModelRegistry, spec: ModelSpec, translate: Translate) -> str:
+def _format_installed(
+    models: ModelRegistry, spec: ModelSpec, execution: ModelExecution | None, translate: Translate, style: CommandStyle
+) -> str:
     progress = models.install_progress(spec.name)
     if progress is not None:
         return f"{spec.name}: {format_install_progress(progress, spec.display_name, translate)}"
@@ -73,7 +81,23 @@ def _format_installed(models: ModelRegistry, spec: ModelSpec, translate: Transla
         else translate(task)
         for task in spec.tasks
     ]
-    return f"{spec.name}: {', '.join(tasks)}"
+    text = f"{spec.name}: {', '.join(tasks)}"
+    return text if execution is None else f"{text}. {_format_execution(execution, translate, style)}"
+
+
+def _format_execution(execution: ModelExecution, translate: Translate, style: CommandStyle) -> str:
+    """What a model runs on, and a problem if there is one, with commands of the chat where it has them."""
+    commands = type_commands(execution)
+    options = {"what": "models", "action": "optimize", "model": execution.model}
+    commands = replace(
+        commands,
+        torch=style.write("admin", options | {"action": "torch"}),
+        unload=style.write("admin", {"what": "unload"}),
+    )
+    if execution.configured == "openvino":  # the command's default
+        commands = replace(commands, optimize=style.write("admin", options))
+    problem = explain_problem(execution, translate, commands)
+    return " ".join(filter(None, (describe_execution(execution, translate), problem)))
 
 
 def _format_preset(spec: ModelSpec, fits: FitEstimate | None, translate: Translate) -> str:
@@ -94,8 +118,14 @@ def _format_fit(fits: FitEstimate, translate: Translate) -> str:
     return f"{where}, {format_duration(fits.seconds, translate)}" if fits.seconds else where
 
 
-def format_terms(terms: InstallTerms, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
-    """What an admin should know before the download, and how to accept it."""
+def format_terms(
+    terms: InstallTerms,
+    locale: str = "en",
+    *,
+    formats: Mapping[str, str] = MappingProxyType({}),
+    style: CommandStyle = TYPED,
+) -> str:
+    """What an admin should know before the download, and how to accept it. `formats`: options that were given."""
     translate, spec = translator(locale), terms.spec
     lines = [_format_preset(spec, terms.fit, translate)]
     if upscaling := describe_upscaling(spec, translate):
@@ -108,8 +138,10 @@ def format_terms(terms: InstallTerms, locale: str = "en", *, style: CommandStyle
         )
     lines += [translate("Licence: {licence}").format(licence=licence) for licence in terms.licences]
     lines += [spec.licence_url] if spec.licence_url else []
+    lines += describe_loaded_together(terms.together, translate) if terms.together is not None else []
     options = {"what": "models", "action": "use", "model": spec.name}
-    return "\n".join([*lines, translate(ACCEPT_FIRST).format(accept=style.write("admin", options, accept=True))])
+    accept = style.write("admin", options, **formats, accept=True)
+    return "\n".join([*lines, translate(ACCEPT_FIRST).format(accept=accept)])
 
 
 def format_install_started(installation: Installation, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
@@ -137,8 +169,15 @@ def format_optimization(installation: Installation, locale: str = "en", *, style
         )
     if not report.is_better:
         return translate(NOT_BETTER).format(**values)
-    command = style.write("admin", {"what": "models", "action": "optimize", "model": name}, accept=True)
+    options = {"what": "models", "action": "optimize", "model": name}
+    command = style.write("admin", options, **_asked_formats(built.request), accept=True)
     return translate(IS_FASTER).format(**values, command=command)
+
+
+def _asked_formats(request: BuildRequest) -> dict[str, str]:
+    """The options that a build needs beside the model's settings."""
+    own = {"weights": compiled_weights(request.model), "precision": compiled_precision(request.model)}
+    return {name: value for name in own if (value := getattr(request, name)) != own[name]}
 
 
 def format_removed(name: str, freed: int, locale: str = "en") -> str:

@@ -37,6 +37,7 @@ class ChatOption:
 
     Attributes:
         takes_rest: in a typed line it takes all the words that are left.
+        is_named: in a typed line it is given by its name only, `--weights 8bit`.
         choices: the only values there are; `aliases` are other spellings of them.
         maximum: of a number.
     """
@@ -45,6 +46,7 @@ class ChatOption:
     help: str
     kind: OptionKind = OptionKind.TEXT
     takes_rest: bool = False
+    is_named: bool = False
     choices: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     suggests: Suggestion | None = None
@@ -131,7 +133,7 @@ def parse_arguments(options: Sequence[ChatOption], line: str) -> dict[str, Any]:
 def _assign_words(options: Sequence[ChatOption], words: deque[str]) -> dict[str, str]:
     values: dict[str, str] = {}
     for option in options:
-        if option.kind is not OptionKind.TEXT or not words:
+        if option.kind is not OptionKind.TEXT or option.is_named or not words:
             continue
         if option.takes_rest:
             rest = " ".join(words)

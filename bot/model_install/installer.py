@@ -46,13 +46,17 @@ def required_repos(spec: ModelSpec) -> list[RepoRef]:
         own.append(RepoRef(repo=KERNEL_REPO, is_kernel=True))
     own += dict.fromkeys(ref for kind in spec.controls if (ref := _control_repo(spec, kind)) is not None)
     detector = [spec.detector] if REPO.fullmatch(spec.detector) and not spec.detector.startswith("models/") else []
-    loras = [RepoRef(repo=repo, file=file) for repo, file in map(split_repo_file, spec.loras) if REPO.fullmatch(repo)]
+    named = map(split_repo_file, spec.loras)
+    loras = [RepoRef(repo=repo, file=file, is_lora=True) for repo, file in named if REPO.fullmatch(repo)]
     return [*own, *loras, *(RepoRef(repo=repo) for repo in detector)]
 
 
-def refuse_lacking_format(spec: ModelSpec, own_repo: RepoListing) -> None:
-    """Before anything is downloaded. Raises: ModelRefused: its number format cannot run here."""
-    if problem := format_problem(spec, installed_support(), own_repo.prequantized, own_repo.precision):
+def refuse_lacking_format(spec: ModelSpec, prequantized: str = "", precision: str = "", *, kind: str = "") -> None:
+    """Before anything is downloaded; `prequantized` and `precision` as `format_problem` has them.
+
+    Raises: ModelRefused: its number format cannot run here, on this kind of device.
+    """
+    if problem := format_problem(spec, installed_support(kind), prequantized, precision):
         raise ModelRefused(spec.display_name, "weights", detail=problem)
 
 
@@ -155,10 +159,6 @@ class Installer:
         return SmokeTest(task=task, image=image, text=output.text or "", seconds=output.seconds, notes=output.notes)
 
     async def _run_task(self, task: Task) -> TaskOutput:
-        async with aclosing(self.pool.run_task(task)) as events:
-            async for event in events:
-                match event:
-                    case Progress(phase="running" | "finishing"):
         """Once more if its repetition in another number format has ended the process: then there is none."""
         found: set[str] = set()
         try:
@@ -170,13 +170,17 @@ class Installer:
 
     async def _follow_task(self, task: Task, found: set[str]) -> TaskOutput:
         """`found`: gets what was measured."""
+        async with aclosing(self.pool.run_task(task)) as events:
+            async for event in events:
+                match event:
+                    case Progress(phase="running" | "finishing"):
                         self.on_progress(InstallProgress(stage="trying", done=event.step, total=event.steps))
                     case Measurement() | ModelCapabilities():
+                        found.update([event.what] if isinstance(event, Measurement) else [])
                         self.on_event(event)
                     case TaskOutput():
                         return event
         raise EngineError("the pool ended without a result")
-                        found.update([event.what] if isinstance(event, Measurement) else [])
 
 
 def _smoke_test_commands(spec: ModelSpec) -> list[tuple[Command, str]]:

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bot.errors import ConfigError, ModelRefused
+from bot.memory.weights import NUMBER_FORMATS
 from bot.models import InstallProgress, ModelRegistry, ModelSettings, ModelSpec, related_tasks
 from bot.ports import PendingInstall
 from bot.settings.overlay import Overlay
@@ -70,7 +72,10 @@ class ModelConfigFile:
     # ------------------------------------------------------------ pending installations
 
     def pending_installs(self) -> Sequence[PendingInstall]:
-        return [PendingInstall(name, tuple(tasks)) for name, tasks in self._read_pending().items()]
+        return [
+            PendingInstall(name, tuple(map(str, entry["tasks"])), _read_formats(entry.get("settings")))
+            for name, entry in self._read_pending().items()
+        ]
 
     def restore_pending(self, models: ModelRegistry) -> None:
         """At startup: register models that are being installed, for which queued jobs keep waiting."""
@@ -82,10 +87,12 @@ class ModelConfigFile:
                 models.add_model(replace(spec, enabled=True, default_for=()))
                 models.set_install_progress(pending.name, InstallProgress(stage="downloading"))
 
-    def set_pending_install(self, name: str, tasks: Sequence[str] | None) -> None:
+    def set_pending_install(
+        self, name: str, tasks: Sequence[str] | None, settings: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         pending = self._read_pending()
         if tasks is not None:
-            pending[name] = list(tasks)
+            pending[name] = {"tasks": list(tasks), "settings": dict(settings)}
         elif pending.pop(name, None) is None:
             return
         path = self.data_dir / PENDING_FILE
@@ -93,13 +100,19 @@ class ModelConfigFile:
         temporary.write_text(json.dumps(pending), encoding="utf-8")
         os.replace(temporary, path)
 
-    def _read_pending(self) -> dict[str, list[str]]:
+    def _read_pending(self) -> dict[str, dict[str, Any]]:
         with contextlib.suppress(OSError, ValueError):
             pending = json.loads((self.data_dir / PENDING_FILE).read_text(encoding="utf-8"))
-            if isinstance(pending, dict):
-                return {
-                    str(name): [str(task) for task in tasks]
-                    for name, tasks in pending.items()
-                    if isinstance(tasks, list)
+            if isinstance(pending, dict):  # an older version wrote the tasks alone
+                entries = {
+                    name: entry if isinstance(entry, dict) else {"tasks": entry} for name, entry in pending.items()
                 }
+                return {name: entry for name, entry in entries.items() if isinstance(entry.get("tasks"), list)}
         return {}
+
+
+def _read_formats(settings: object) -> dict[str, str]:
+    """Of an interrupted installation. The file may be edited: other settings and values are left out."""
+    if not isinstance(settings, dict):
+        return {}
+    return {key: settings[key] for key, allowed in NUMBER_FORMATS.items() if settings.get(key) in allowed}

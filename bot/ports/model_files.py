@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from bot.models import ModelSpec
@@ -33,14 +34,19 @@ class OwnerModelConfig(Protocol):
     def pending_installs(self) -> Sequence["PendingInstall"]:
         """Installations that a restart interrupted."""
 
-    def set_pending_install(self, name: str, tasks: Sequence[str] | None) -> None:
-        """Record that an installation for these tasks has begun; None: that it has ended."""
+    def set_pending_install(
+        self, name: str, tasks: Sequence[str] | None, settings: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Record that an installation for these tasks, with these settings, has begun; None: that it has ended."""
 
 
 @dataclass(frozen=True)
 class PendingInstall:
+    """`settings`: number formats of the model that its owner asked for."""
+
     name: str
     tasks: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +132,11 @@ class ModelFiles(Protocol):
 
     async def delete_download(self, path: Path) -> int:
         """Delete a file in `download_dir`; returns the bytes freed, 0 for a file elsewhere."""
+
+    def read_prequantized(self, model: ModelSpec) -> tuple[str, str]:
+        """Method and precision in which the files of a local model's denoiser are quantized; empty: they are not.
+        Blocking.
+        """
 
     def cached_path(self, repo: str, revision: str) -> Path | None:
         """The folder of a cached repo; None: it is not cached."""

@@ -1,6 +1,7 @@
 """The catalogue of models: adding models and prompt add-ons, and removing them with their files."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -259,7 +260,9 @@ class ModelCatalogue:
         self.pool.set_models(self.registry.installed())
         await fail_orphaned_jobs(self.store, self.registry)
         self.wake([])
-        freed = await asyncio.to_thread(self.remove_builds, spec.name)
+        freed = 0
+        with contextlib.suppress(ModelRefused):  # `doctor` says which are left
+            freed = await asyncio.to_thread(self.remove_builds, spec.name)
         if keeps_files:
             return freed
         if spec.is_local:
@@ -311,4 +314,10 @@ def _readable_path(source: str) -> Path | None:
     else:
         is_known = path.endswith((".safetensors", GGUF_SUFFIX)) or path.lower().endswith(UPSCALER_PICKLES)
         is_readable = is_known and os.path.exists(path) and os.access(path, os.R_OK)
-    return Path(path).resolve() if is_readable else None
+    return _resolve(Path(path)) if is_readable else None
+
+
+def _resolve(path: Path) -> Path:
+    """Without links, except one whose target has another ending: the blobs of a hub's cache have none."""
+    resolved = path.resolve()
+    return resolved if resolved.is_dir() or resolved.suffix == path.suffix else Path(os.path.abspath(path))

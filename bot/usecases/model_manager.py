@@ -7,7 +7,7 @@ installation fails they are refunded, and the models in use stay as they were.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,12 +18,11 @@ from bot import error_texts
 from bot.errors import EaselError, ModelRefused
 from bot.jobs import Media
 from bot.memory.fit import FitEstimate, MachineSpec, estimate_fit
-from bot.model_install.installer import Installer, SmokeTest, failure_reason, refuse_lacking_format, required_repos
+from bot.memory.loaded_together import find_loaded_together, order_models
+from bot.model_install.installer import Installer, failure_reason, refuse_lacking_format, required_repos
 from bot.model_install.owner_config import write_config
-from bot.models import InstallProgress, ModelRegistry, ModelSpec
+from bot.models import TORCH, InstallProgress, ModelRegistry, ModelSpec
 from bot.ports import (
-    BuildReport,
-    BuildRequest,
     Downloads,
     JobStore,
     Measurement,
@@ -39,6 +38,8 @@ from bot.ports import (
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
 from bot.queue.recovery import fail_orphaned_jobs
+from bot.usecases.installations import Installation, InstallTerms
+from bot.usecases.number_formats import format_settings
 
 log = structlog.get_logger(__name__)
 
@@ -49,60 +50,12 @@ RESERVED_DISK_BYTES = 2**30
 """Free disk space that a download leaves, bytes."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class InstallTerms:
-    """What an owner has to know before a model is downloaded."""
-
-    spec: ModelSpec
-    listings: tuple[RepoListing, ...] = ()
-    fit: FitEstimate
-    missing_bytes: int = 0
-    free_bytes: int = 0
-    is_gated: bool = False
-
-    @property
-    def licences(self) -> tuple[str, ...]:
-        """The model's licence, or those of its components."""
-        spec = self.spec
-        licence = spec.licence or next((one.licence for one in self.listings if one.licence), "")
-        return spec.licences or ((licence,) if licence else ())
-
-    @property
-    def requires_licence(self) -> bool:
-        """It has a licence that was not yet accepted by enabling the model."""
-        return bool(self.licences) and not self.spec.demo and not self.spec.enabled
-
-
-@dataclass(kw_only=True)
-class Optimization:
-    """What is compiled for a model. `report`: once it was tried; `is_applied`: the model runs on it now."""
-
-    request: BuildRequest
-    report: BuildReport | None = None
-    is_applied: bool = False
-
-
-@dataclass(kw_only=True)
-class Installation:
-    """The installation of one model, or the compilation of a build for it. `error`, a sentence, and `smoke_tests` are
-    set at the end."""
-
-    spec: ModelSpec
-    tasks: tuple[str, ...]
-    is_new: bool
-    download_only: bool = False
-    progress: InstallProgress = field(default_factory=lambda: InstallProgress(stage="downloading"))
-    error: str = ""
-    smoke_tests: tuple[SmokeTest, ...] = ()
-    optimization: Optimization | None = None
-    is_finished: bool = False
-    task: asyncio.Task[None] | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 @dataclass(kw_only=True)
 class ModelManager:
-    """`extra_repos`: repos that every model except demos needs, such as the safety classifier."""
+    """Attributes:
+    extra_repos: repos that every model except demos needs, such as the safety classifier.
+    read_prequantized: the method and precision in which the files of a local model's denoiser are quantized. Blocking.
+    """
 
     models: ModelRegistry
     downloads: Downloads
@@ -116,6 +69,7 @@ class ModelManager:
     machine_spec: Callable[[], Awaitable[MachineSpec]]
     wake: Callable[[Iterable[str]], None]
     extra_repos: Sequence[RepoRef] = ()
+    read_prequantized: Callable[[ModelSpec], tuple[str, str]] = lambda _model: ("", "")
 
     _installations: dict[str, Installation] = field(default_factory=dict)
     _notified_at: dict[str, float] = field(default_factory=dict)
@@ -134,22 +88,34 @@ class ModelManager:
         log.info("idle models unloaded", action="released", models=list(unloaded.models), mb=unloaded.freed_mb)
         return unloaded
 
-    async def get_terms(self, name: str) -> InstallTerms:
-        """Inspects the repos of a model on a hub. Raises: ModelRefused, DownloadFailed."""
+    async def get_terms(self, name: str, *, weights: str = "", precision: str = "") -> InstallTerms:
+        """Inspects the repos of a model on a hub. Empty `weights` and `precision`: the model's.
+
+        Raises: InvalidOption, ModelRefused, DownloadFailed.
+        """
         spec = self.models.require(name)
-        fit = estimate_fit(spec, await self.machine_spec())
+        return await self._read_terms(spec, format_settings(spec, weights, precision))
+
+    async def _read_terms(self, spec: ModelSpec, settings: Mapping[str, Any]) -> InstallTerms:
+        """`settings`: of the model, to be changed. Raises: ModelRefused, DownloadFailed."""
+        spec, machine = replace(spec, **settings), await self.machine_spec()
+        fit = estimate_fit(spec, machine)
         repos = self._required_repos(spec)
-        if not repos:
-            return InstallTerms(spec=spec, fit=fit)
         listings = [await self.downloads.inspect_repo(ref) for ref in repos]
-        refuse_lacking_format(spec, listings[0])
+        if spec.is_local:
+            stored = await asyncio.to_thread(self.read_prequantized, spec)
+        else:
+            stored = (listings[0].prequantized, listings[0].precision)
+        refuse_lacking_format(replace(spec, backend=TORCH) if settings else spec, *stored, kind=machine.kind)
         return InstallTerms(
             spec=spec,
             listings=tuple(listings),
             fit=fit,
             missing_bytes=sum(listing.missing_bytes for listing in listings),
-            free_bytes=min(listing.free_bytes for listing in listings),
+            free_bytes=min((listing.free_bytes for listing in listings), default=0),
             is_gated=any(listing.is_gated for listing in listings),
+            together=find_loaded_together(order_models(self.models, spec), machine),
+            settings=settings,
         )
 
     def _required_repos(self, spec: ModelSpec) -> list[RepoRef]:
@@ -174,18 +140,23 @@ class ModelManager:
         licence_accepted: bool = False,
         force: bool = False,
         download_only: bool = False,
+        weights: str = "",
+        precision: str = "",
     ) -> Installation:
         """Start to download, test and activate a model for these tasks, or for all that it supports, in the background.
 
-        `force`: even if it is not expected to fit. `download_only`: for a later `use_model`.
+        Args:
+            force: even if it is not expected to fit.
+            download_only: for a later `use_model`.
+            weights, precision: its number formats from now on, as `quantize` and `dtype`; empty: as they are.
 
-        Raises: ModelRefused, DownloadFailed.
+        Raises: InvalidOption, ModelRefused, DownloadFailed.
         """
         spec = self.models.require(name)
         self._refuse_running_install(spec)
         if unsupported := [task for task in tasks if task not in spec.tasks]:
             raise ModelRefused(spec.display_name, "task", detail=", ".join(unsupported))
-        terms = await self.get_terms(spec.name)
+        terms = await self.get_terms(spec.name, weights=weights, precision=precision)
         if terms.requires_licence and not licence_accepted:
             raise ModelRefused(spec.display_name, "licence", detail="; ".join(terms.licences))
         if terms.missing_bytes and terms.missing_bytes + RESERVED_DISK_BYTES > terms.free_bytes:
@@ -205,12 +176,12 @@ class ModelManager:
         if work is None:
             self._finish_install(installation)
         else:
-            running = self._run_work(installation, work())
+            running = self._run_work(installation, work)
             installation.task = asyncio.create_task(running, name=f"work on {installation.spec.name}")
 
-    async def _run_work(self, installation: Installation, work: Awaitable[None]) -> None:
+    async def _run_work(self, installation: Installation, work: Callable[[], Awaitable[None]]) -> None:
         async with self._failing(installation):
-            await work
+            await work()
             self._finish_install(installation)
 
     def _refuse_running_install(self, spec: ModelSpec) -> None:
@@ -222,13 +193,14 @@ class ModelManager:
     ) -> Installation:
         spec = terms.spec
         self._refuse_running_install(spec)  # it may have been started while the hub was asked
-        is_new = not download_only and (
-            self.models.get(spec.name) is None or self.models.install_progress(spec.name) is not None
+        is_new = not download_only and self._is_new(spec.name)
+        preset = replace(self.models.require(spec.name), enabled=False) if is_new else None
+        installation = Installation(
+            spec=spec, tasks=tasks, preset=preset, download_only=download_only, settings=terms.settings
         )
-        installation = Installation(spec=spec, tasks=tasks, is_new=is_new, download_only=download_only)
         self._installations[spec.name] = installation
         if not download_only:
-            self.owner_config.set_pending_install(spec.name, tasks)
+            self.owner_config.set_pending_install(spec.name, tasks, terms.settings)
         if is_new:
             self.models.add_model(replace(spec, enabled=True, default_for=()))
             self.models.set_install_progress(spec.name, installation.progress)
@@ -240,10 +212,16 @@ class ModelManager:
         """Resume installations that a restart interrupted."""
         for pending in self.owner_config.pending_installs():
             try:
-                terms = await self.get_terms(pending.name)
+                terms = await self._read_terms(self.models.require(pending.name), pending.settings)
                 self._start_install(terms, pending.tasks)
             except EaselError as error:
-                await self._abandon_install(pending.name, failure_reason(error))
+                spec = self.models.find(pending.name) if self._is_new(pending.name) else None
+                preset = replace(spec, enabled=False) if spec is not None else None
+                await self._abandon_install(pending.name, failure_reason(error), preset)
+
+    def _is_new(self, name: str) -> bool:
+        """Whether the model is not installed yet."""
+        return self.models.get(name) is None or self.models.install_progress(name) is not None
 
     async def close(self) -> None:
         """Stop running installations; they resume at the next start."""
@@ -252,14 +230,16 @@ class ModelManager:
             task.cancel()
         await asyncio.gather(*installing, *self._background_tasks, return_exceptions=True)
 
-    async def cancel_install(self, name: str) -> None:
+    async def cancel_install(self, name: str) -> Installation:
         """Cancel an installation; partial downloads are kept for resuming. Raises: ModelRefused: there is none."""
         installation = self._installations.get(self.models.require(name).name)
         if installation is None or installation.is_finished or installation.task is None:
             raise ModelRefused(name, "not_arriving")
         installation.task.cancel()
         await asyncio.gather(installation.task, return_exceptions=True)
-        await self._fail_install(installation, error_texts.STOPPED)
+        is_download = installation.optimization is None
+        await self._fail_install(installation, error_texts.STOPPED if is_download else error_texts.NOTHING_COMPILED)
+        return installation
 
     async def cancel_running_install(self, name: str) -> None:
         """The same, but does nothing if there is none."""
@@ -308,7 +288,8 @@ class ModelManager:
 
     def _activate(self, installation: Installation, ready: ModelSpec) -> None:
         """Make the model available for jobs. Raises: ModelRefused."""
-        table: dict[str, Any] = {"enabled": True} | ({"revision": ready.revision} if ready.revision else {})
+        table: dict[str, Any] = {"enabled": True, **installation.settings}
+        table |= {"revision": ready.revision} if ready.revision else {}
         if ready.variant != installation.spec.variant:
             table["variant"] = ready.variant
         demos = [] if ready.demo else [spec.name for spec in self.models if spec.demo]
@@ -326,15 +307,15 @@ class ModelManager:
 
     async def _fail_install(self, installation: Installation, sentence: str) -> None:
         installation.error = sentence
-        await self._abandon_install(installation.spec.name, sentence, is_new=installation.is_new)
+        await self._abandon_install(installation.spec.name, sentence, installation.preset)
         self._finish_install(installation)
 
-    async def _abandon_install(self, name: str, reason: str, *, is_new: bool = True) -> None:
-        """Give the model up and refund the jobs that waited for it."""
+    async def _abandon_install(self, name: str, reason: str, preset: ModelSpec | None) -> None:
+        """Give the model up and refund the jobs that waited for it; one that was installed before serves on."""
         log.warning("model not installed", action="model_refused", model=name, reason=reason)
         self.owner_config.set_pending_install(name, None)
-        if is_new:
-            self.models.remove_model(name, self.owner_config.shipped_preset(name))
+        if preset is not None:
+            self.models.remove_model(name, preset)
             await fail_orphaned_jobs(self.store, self.models)
             self.wake([])
 

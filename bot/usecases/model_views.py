@@ -1,14 +1,18 @@
 """JSON views of models for their owner, shared by the page, REST and the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bot.commands.upscale import describe_upscaling
 from bot.memory.fit import FitEstimate
+from bot.memory.loaded_together import describe_loaded_together
 from bot.models import InstallProgress, ModelRegistry, ModelSpec
 from bot.ports import BuildReport, PromptAddon, UnloadResult
-from bot.usecases.model_manager import Installation, InstallTerms, ModelManager
+from bot.usecases.installations import Installation, InstallTerms
+from bot.usecases.model_execution import ModelExecution, execution_body
+from bot.usecases.model_manager import ModelManager
 from bot.usecases.model_scan import ScannedFile
+from bot.usecases.number_formats import long_name
 
 
 def install_progress_body(progress: InstallProgress | None) -> dict[str, Any] | None:
@@ -49,12 +53,19 @@ def spec_body(spec: ModelSpec) -> dict[str, Any]:
         "demo": spec.demo,
         "enabled": spec.enabled,
         "backend": spec.backend,
+        "weights": spec.quantize,
+        "precision": long_name(spec.dtype),
         "download_mb": spec.download_mb,
     }
 
 
-def model_rows(manager: ModelManager, fits: dict[str, FitEstimate], usage: dict[str, int]) -> list[dict[str, Any]]:
-    """All models, then all presets. `usage`: disk usage by repo, bytes."""
+def model_rows(
+    manager: ModelManager,
+    fits: dict[str, FitEstimate],
+    usage: dict[str, int],
+    executions: Mapping[str, ModelExecution],
+) -> list[dict[str, Any]]:
+    """All models, then all presets. `usage`: disk usage by repo, bytes. `executions`: of enabled models."""
     models: ModelRegistry = manager.models
     rows = []
     for spec in models.all_specs:
@@ -68,6 +79,7 @@ def model_rows(manager: ModelManager, fits: dict[str, FitEstimate], usage: dict[
                 "disk_bytes": usage.get(spec.repo, 0),
                 "error": installation.error if installation else "",
                 "optimization": optimization_body(installation),
+                "execution": execution_body(executions[spec.name]) if spec.name in executions else None,
             }
         )
     return rows
@@ -102,6 +114,7 @@ def terms_body(terms: InstallTerms) -> dict[str, Any]:
         "free_bytes": terms.free_bytes,
         "refused": rejected,
         "commit": terms.listings[0].commit if terms.listings else "",
+        "together": describe_loaded_together(terms.together) if terms.together is not None else [],
     }
 
 
@@ -142,6 +155,8 @@ def installation_body(installation: Installation) -> dict[str, Any]:
         "name": installation.spec.name,
         "title": installation.spec.display_name,
         "tasks": list(installation.tasks),
+        "weights": installation.spec.quantize,
+        "precision": long_name(installation.spec.dtype),
         "install_progress": install_progress_body(None if installation.is_finished else installation.progress),
         "is_over": installation.is_finished,
         "error": installation.error,

@@ -7,12 +7,15 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.errors import ModelRefused
+from bot.errors import ModelRefused, ModelUnavailable
 from bot.model_install import addon_files
+from bot.models import ModelSpec
 from bot.ports import CheckpointInfo, PromptAddon
 from bot.settings import hub_repo_dir
 from inference.checkpoints import identify
 from inference.checkpoints.convert import convert_pickle
+from inference.checkpoints.prequantized import read_prequantized
+from inference.checkpoints.resolve import model_path
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,13 @@ class ModelLibrary:
         size = path.stat().st_size
         path.unlink()
         return size
+
+    def read_prequantized(self, model: ModelSpec) -> tuple[str, str]:
+        try:
+            found = read_prequantized(model_path(model))
+        except (ModelUnavailable, OSError):
+            return "", ""
+        return found.method, found.precision
 
     def cached_path(self, repo: str, revision: str) -> Path | None:
         folder = hub_repo_dir(repo) / "snapshots" / revision

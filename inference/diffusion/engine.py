@@ -37,7 +37,7 @@ from inference.diffusion.masks import mask_notes
 from inference.diffusion.pass_costs import pass_cost_samples
 from inference.diffusion.pipeline_call import SEED_COUNT, supported_options
 from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, RunExtension, sampler_name
-from inference.diffusion.prefix_caches import max_tasks
+from inference.diffusion.prefix_caches import empty_cache, max_references, max_tasks, select_startable
 from inference.diffusion.previews import Previewer, preview_decoder
 from inference.diffusion.prompt_cache import PromptConditioner
 from inference.diffusion.row_options import RowOptions
@@ -48,7 +48,7 @@ from inference.diffusion.step_loop import StepLoop
 from inference.diffusion.tiles.tiled_refinement import TiledRefinement
 from inference.engine.base import CostSample, EngineEvent, ImageReady, TaskDone, TaskFailed
 from inference.ipc.messages import RawImage, TaskResult
-from inference.memory.offload import offloader_of
+from inference.memory.offload import offloader_of, weights_capability
 from inference.memory.precision import dtype_name
 
 MAX_TASKS = 16
@@ -82,7 +82,8 @@ class DiffusionEngine:
 
     @property
     def capabilities(self) -> Mapping[str, Any]:
-        return self._capabilities
+        """What computes the denoiser's calls changes while it is loaded: trials choose, and what fails is given up."""
+        return {**self._capabilities, **(self._execution.capabilities if self._execution is not None else {})}
 
     def load_model(self, device: str) -> None:
         folder = model_path(self._model)
@@ -105,7 +106,7 @@ class DiffusionEngine:
             batched = BatchedModule(denoiser, rule, compiled=opened.compiled, fused=self._fused)
             modules, self._conditioner.loras.before_use = {self._denoiser: batched}, batched.restore_weights
             self._execution = create_execution(self._model, self._denoiser, pipeline, device, opened)
-        step_device = torch.device(device)
+        step_device, self._max_references = torch.device(device), max_references(pipeline)
         self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras, self._execution)
         self._split_sequences = SplitSequences(self._step_loop, self._advance, self._fail_task)
         self._runner.extensions += self._create_extensions(pipeline)
@@ -120,12 +121,11 @@ class DiffusionEngine:
             "revision": model_revision(self._model, folder),
             "family": base_model_family(pipeline),
             "dtype": opened.precision or dtype_name(getattr(denoiser, "dtype", pipeline.dtype)),
-            "rows": min(MAX_TASKS, max_tasks(pipeline, device)),
+            "rows": min(MAX_TASKS, max_tasks(pipeline)),
             "backend": opened.backend,
             **({"backend_problem": opened.problem} if opened.problem else {}),
+            **weights_capability(pipeline),
         }
-        if self._execution is not None:
-            self._capabilities |= self._execution.capabilities
         for extension in self._runner.extensions:
             self._capabilities |= extension.capabilities()
         self._capabilities["options"] += self._capabilities["row_options"]
@@ -149,7 +149,6 @@ class DiffusionEngine:
         self._step_loop.load_costs(measurements)
         if self._execution is not None:
             self._execution.load_choices(measurements)
-            self._capabilities |= self._execution.capabilities
 
     def add_task(self, task: Task) -> None:
         self._runner.samplers.resolve_name(sampler_name(task))
@@ -221,6 +220,7 @@ class DiffusionEngine:
             self._split_sequences.close(sequence)
             if sequence in self._new_sequences:
                 self._new_sequences.remove(sequence)
+            empty_cache(sequence.call_arguments)
             sequence.close()
 
     def set_previews(self, task_id: str, is_enabled: bool) -> None:
@@ -238,6 +238,7 @@ class DiffusionEngine:
         if self._execution is not None and offloader is not None and offloader.moves(self._denoiser):
             self._execution.block_compiling(STREAMED)
         self._runner.device = None
+        self._max_references = max_references(self._pipelines[""])
         if self._decode_thread is not None and _uses_model_offload(self._pipelines[""]):
             self._decode_thread.close()
             self._decode_thread = None
@@ -263,7 +264,9 @@ class DiffusionEngine:
 
     def _start_new_sequences(self) -> None:
         """Run new images up to their first pass: their prompts and input images are encoded."""
-        new, self._new_sequences = self._new_sequences, []
+        unfinished = [sequence for running in self._tasks.values() for sequence in running.sequences]
+        new = select_startable(self._new_sequences, unfinished, self._max_references)
+        self._new_sequences = [sequence for sequence in self._new_sequences if sequence not in new]
         warm_up_started = time.monotonic()
         self._conditioner.warm_up([(sequence.task, sequence.index) for sequence in new])
         warm_up_share_s = (time.monotonic() - warm_up_started) / max(1, len(new))

@@ -21,7 +21,7 @@ from inference.ipc.process import ChildProcess
 from inference.pool.capacity import DeviceCapacity
 from inference.pool.early_worker import WORKER, EarlyWorker
 from inference.pool.idle_unload import IdleTracker
-from inference.pool.load_reports import DeviceMeasurements, LoadReports
+from inference.pool.load_reports import DeviceMeasurements, LoadReports, load_details
 from inference.pool.watchdog import Hung, Losses, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 
@@ -333,10 +333,12 @@ class WorkerSupervisor:
             case messages.Ready():
                 self._on_ready(child)
 
-    def _on_task_event(self, handle: TaskHandle, event: Progress | Measurement | RawImage, used_s: float) -> None:
+    def _on_task_event(
+        self, handle: TaskHandle, event: Progress | Measurement | ModelCapabilities | RawImage, used_s: float
+    ) -> None:
         if isinstance(event, Measurement):
             self._measurements.record_measurement(event)
-        has_stepped = not isinstance(event, Measurement)
+        has_stepped = not isinstance(event, Measurement | ModelCapabilities)
         others_step_at = latest_step_at(self._running.values())
         handle.record_usage(self._clock(), used_s, has_stepped=has_stepped, others_step_at=others_step_at)
         handle.put_event(event)
@@ -359,6 +361,8 @@ class WorkerSupervisor:
             self._loaded_at = now
             self._load_reports.has_imported = True
             self._slots[message.model] = slots_of(message.capabilities.capabilities)
+            details = load_details(message.capabilities)
+            _log.info("A model was loaded", action="model_loaded", device=self.name, **details)
         events: list[ModelCapabilities | Measurement] = [*message.measurements]
         events += [message.capabilities] if message.capabilities else []
         waiting = [handle for handle in self._running.values() if handle.task.model.name == message.model]

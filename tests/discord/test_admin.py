@@ -41,12 +41,13 @@ async def test_a_model_is_installed_from_a_chat_and_waiting_jobs_show_its_progre
         app.application.usecases.model_manager.downloads = hub
         app.start()
         await app.wait_until_ready()
-        terms = await private_reply(ann.slash("admin", what="models", action="use", model="fox"))
+        formats = {"weights": "fp8", "precision": "bfloat16"}
+        terms = await private_reply(ann.slash("admin", what="models", action="use", model="fox", **formats))
         assert "Licence: fox-1.0" in terms
-        assert "accept:True" in terms
+        assert "weights:fp8 precision:bfloat16 accept:True" in terms
         hub.go_on.clear()
         assert "Downloading and testing" in await private_reply(
-            ann.slash("admin", what="models", action="use", model="fox", accept=True)
+            ann.slash("admin", what="models", action="use", model="fox", accept=True, **formats)
         )
         ann.slash("imagine", prompt="a knight", model="fox")
         waiting = await ann.posted()
@@ -56,6 +57,8 @@ async def test_a_model_is_installed_from_a_chat_and_waiting_jobs_show_its_progre
         hub.go_on.set()
         await ann.finished()
         assert "fox: text-to-image (default)" in await private_reply(ann.slash("admin", what="models"))
+        fox = app.application.usecases.models.require("fox")
+        assert (fox.quantize, fox.dtype) == ("fp8", "bfloat16")
 
 
 async def test_a_model_is_compiled_from_a_chat_and_used_after_a_second_command(

@@ -43,17 +43,17 @@ async def test_a_model_is_installed_from_a_chat_and_waiting_jobs_show_its_progre
         app.application.usecases.models.add_preset(FOX)
         app.application.usecases.model_manager.downloads = hub
         await app.open(admins=(str(bob["id"]),))
-        server.state.send_message(chat, bob, "/admin models use fox")
+        server.state.send_message(chat, bob, "/admin models use fox --weights FP8")
         terms = await app.message_with(chat, "Licence: fox-1.0")
         hub.go_on.clear()
-        server.state.send_message(chat, bob, "/admin models use fox --accept")
+        server.state.send_message(chat, bob, "/admin models use fox --weights fp8 --accept")
         await app.message_with(chat, "Downloading and testing", 2)
         server.state.send_message(chat, bob, "/imagine a knight --model fox")
         waiting = text_of(await app.message_with(chat, "Downloading Fox XL: 40 %", 3))
         hub.go_on.set()
         await app.finished_picture(chat, 3)
 
-    assert "--accept" in text_of(terms)
+    assert "--weights fp8 --accept" in text_of(terms)
     assert "You are 1st in the queue." in waiting
 
 

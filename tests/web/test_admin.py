@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bot.usecases.model_manager import Installation
+from bot.usecases.installations import Installation
 from tests.model_manager_fixture import FOX
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -34,6 +34,9 @@ async def test_models_are_listed_with_whether_they_fit(shared_client):
     fox = rows["fox"]
     assert (fox["enabled"], fox["fits"]["place"], fox["disk_bytes"]) == (False, "cpu", 100 * 2**20)
     assert body["additions"] == []
+    assert fox["execution"] is None
+    assert rows["paint"]["execution"]["sentence"].startswith("Runs on torch")
+    assert rows["paint"]["execution"]["problem"] == ""
 
 
 async def test_terms_are_shown_and_must_be_accepted(shared_client):
@@ -41,6 +44,7 @@ async def test_terms_are_shown_and_must_be_accepted(shared_client):
     refused = await shared_client.post("/api/v1/admin/models/fox/use", json={})
 
     assert (terms["licences"], terms["must_accept"], terms["commercial"]) == (["fox-1.0"], True, False)
+    assert isinstance(terms["together"], list)
     assert (refused.status_code, refused.json()["code"]) == (409, "model_refused")
     assert "fox-1.0" in refused.json()["detail"]
 
@@ -104,13 +108,40 @@ async def test_only_admins_manage_models(client, easel):
     assert (await client.get("/api/v1/me", headers=headers)).json() == {"name": "Ann", "admin": False}
 
 
+@pytest.mark.parametrize(
+    ("formats", "status", "words"),
+    [
+        ({"weights": "4bit"}, 409, "needs a denoiser in 4 bits"),
+        ({"weights": "3bit"}, 422, "auto, none, 8bit, 4bit, fp8"),
+        ({"precision": "int8"}, 422, "auto, float32, float16, bfloat16"),
+    ],
+)
+async def test_number_formats_are_checked_with_the_terms_and_with_the_request(shared_client, formats, status, words):
+    terms = await shared_client.get("/api/v1/admin/models/fox/terms", params=formats)
+    used = await shared_client.post("/api/v1/admin/models/fox/use", json={"accept_licence": True, **formats})
+
+    for answer in (terms, used):
+        assert (answer.status_code, words in answer.json()["detail"]) == (status, True)
+
+
+async def test_a_model_is_used_in_the_formats_of_the_request(client):
+    body = {"accept_licence": True, "weights": "fp8", "precision": "float16"}
+    started = await client.post("/api/v1/admin/models/fox/use", json=body)
+    end = await finished_install(client, "fox")
+    rows = (await client.get("/api/v1/admin/models")).json()["models"]
+
+    assert (started.json()["weights"], end["error"]) == ("fp8", "")
+    fox = next(row for row in rows if row["name"] == "fox")
+    assert (fox["weights"], fox["precision"]) == ("fp8", "float16")
+
+
 @pytest.mark.parametrize("names", [("force", "download_only"), ("anyway", "only_fetch")])
 async def test_old_field_names_are_still_accepted(client, easel, monkeypatch, names):
     values = {}
 
     async def use_model(self, name, **options):
         values.update(options)
-        return Installation(spec=FOX, tasks=FOX.tasks, is_new=True)
+        return Installation(spec=FOX, tasks=FOX.tasks, preset=FOX)
 
     monkeypatch.setattr(type(easel.usecases.model_manager), "use_model", use_model)
     body = {"accept_licence": True, names[0]: True, names[1]: True}

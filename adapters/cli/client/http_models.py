@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from adapters.cli.client.http import HttpClient
 
@@ -26,8 +26,9 @@ class HttpModelClient:
             await self.client.send_request(method, f"/api/v1/admin/models{path}", timeout=_HUB_TIMEOUT_S, **more)
         ).json()
 
-    async def read_terms(self, name: str) -> dict[str, Any]:
-        body: dict[str, Any] = await self._send_request("GET", f"/{quote(name, safe='')}/terms", is_safe=True)
+    async def read_terms(self, name: str, formats: Mapping[str, str]) -> dict[str, Any]:
+        path = f"/{quote(name, safe='')}/terms?{urlencode(formats)}"
+        body: dict[str, Any] = await self._send_request("GET", path, is_safe=True)
         return body
 
     async def start_install(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,8 +47,9 @@ class HttpModelClient:
         body: dict[str, Any] = await self._send_request("GET", f"/{quote(name, safe='')}/installation", is_safe=True)
         return body
 
-    async def cancel_install(self, name: str) -> None:
-        await self._send_request("DELETE", f"/{quote(name, safe='')}/installation")
+    async def cancel_install(self, name: str) -> dict[str, Any]:
+        status: dict[str, Any] = await self._send_request("DELETE", f"/{quote(name, safe='')}/installation")
+        return status
 
     async def read_test_image(self, name: str) -> bytes:
         path = f"/api/v1/admin/models/{quote(name, safe='')}/installation/picture"

@@ -49,7 +49,7 @@ def add_model_commands(models: typer.Typer, session: Session) -> None:
 
 
 def _add_use(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Install a model, test it, and switch to it; also changes the number format of an installed one")
+    @models.command(help="Install a model or change its number format, test it, and switch to it")
     def use(
         name: NAME,
         task: Annotated[

@@ -2,137 +2,22 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from adapters.cli.client.open import open_client
 from adapters.cli.error_output import Failure
+from adapters.cli.models.model_client import Body, ModelClient, open_model_client
 from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from adapters.cli.progress import ProgressLine
 from bot.chat.texts import format_duration
 from bot.errors import ModelRefused
-from bot.models import ModelSpec
 from bot.runtime.private_files import make_private_folder
-from bot.usecases import UseCases
 from bot.usecases.model_catalogue import as_utf8
-from bot.usecases.model_scan import scan_folder
-from bot.usecases.model_views import addon_body, installation_body, scan_body, spec_body, terms_body, unload_body
 
-Body = dict[str, Any]
 TEST_IMAGE_FOLDER = "trials"
-NOTHING_COMPILED = "Cancelled. Nothing was compiled."
-CANCELLED = "Cancelled. Partial files are kept for resuming."
-
-
-class ModelClient(Protocol):
-    """Model management with the JSON bodies of REST. Every method raises only EaselError."""
-
-    is_remote: bool
-
-    async def read_terms(self, name: str) -> Body: ...
-
-    async def start_install(self, name: str, body: Mapping[str, Any]) -> Body: ...
-
-    async def start_optimize(self, name: str, body: Mapping[str, Any]) -> Body: ...
-
-    async def remove_builds(self, name: str) -> int: ...
-
-    async def wait_for_status(self, name: str) -> Body:
-        """The installation's current status, after a short wait for a change."""
-
-    async def cancel_install(self, name: str) -> None: ...
-
-    async def read_test_image(self, name: str) -> bytes: ...
-
-    async def add_model(self, body: Mapping[str, Any]) -> Body: ...
-
-    async def scan_models(self, folder: str) -> Body: ...
-
-    async def remove_model(self, name: str, *, keep_files: bool) -> int: ...
-
-    async def unload_models(self) -> Body: ...
-
-
-@dataclass(frozen=True)
-class LocalModelClient:
-    usecases: UseCases
-    is_remote = False
-
-    async def read_terms(self, name: str) -> Body:
-        return terms_body(await self.usecases.model_manager.get_terms(name))
-
-    async def start_install(self, name: str, body: Mapping[str, Any]) -> Body:
-        installation = await self.usecases.model_manager.use_model(
-            name,
-            tasks=body["tasks"],
-            licence_accepted=body["accept_licence"],
-            force=body["force"],
-            download_only=body["download_only"],
-        )
-        return installation_body(installation)
-
-    async def start_optimize(self, name: str, body: Mapping[str, Any]) -> Body:
-        return installation_body(await self.usecases.optimizer.optimize(name, **body))
-
-    async def remove_builds(self, name: str) -> int:
-        return await self.usecases.optimizer.remove_builds(name)
-
-    async def wait_for_status(self, name: str) -> Body:
-        manager = self.usecases.model_manager
-        installation = manager.status(manager.models.require(name).name)
-        assert installation is not None
-        if not installation.is_finished:
-            await manager.wait_for_change(installation)
-        return installation_body(installation)
-
-    async def cancel_install(self, name: str) -> None:
-        await self.usecases.model_manager.cancel_install(name)
-
-    async def read_test_image(self, name: str) -> bytes:
-        installation = self.usecases.model_manager.status(name)
-        tests = installation.smoke_tests if installation else ()
-        return next(test.image.data for test in tests if test.image is not None)
-
-    async def add_model(self, body: Mapping[str, Any]) -> Body:
-        values = dict(body)
-        added = await self.usecases.catalogue.add_model(values.pop("source"), **values)
-        return {"model": spec_body(added)} if isinstance(added, ModelSpec) else {"addition": addon_body(added)}
-
-    async def scan_models(self, folder: str) -> Body:
-        return scan_body(folder, await scan_folder(self.usecases.catalogue, folder))
-
-    async def remove_model(self, name: str, *, keep_files: bool) -> int:
-        return await self.usecases.catalogue.remove_model(name, keeps_files=keep_files)
-
-    async def unload_models(self) -> Body:
-        return unload_body(await self.usecases.model_manager.unload_idle_models())
-
-
-@asynccontextmanager
-async def open_model_client(composition: CompositionRoot, loaded: LoadedConfig) -> AsyncIterator[ModelClient]:
-    """Raises: StartupError."""
-    from adapters.cli.client.http import open_http_client
-    from adapters.cli.client.http_models import HttpModelClient
-
-    @asynccontextmanager
-    async def open_local() -> AsyncIterator[ModelClient]:
-        async with composition.open_application(loaded, only_submitted=True) as usecases:
-            yield LocalModelClient(usecases)
-
-    @asynccontextmanager
-    async def open_remote(holder: Any) -> AsyncIterator[ModelClient]:
-        async with open_http_client(loaded.data_dir, holder) as http_client:
-            yield HttpModelClient(http_client)
-
-    async with open_client(loaded.data_dir, open_remote, open_local) as client:
-        yield client
-
-
-# ---------------------------------------------------------------- the commands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +27,15 @@ class InstallRequest:
     accept_licence: bool = False
     force: bool = False
     download_only: bool = False
+    weights: str = ""
+    precision: str = ""
     as_json: bool = False
+
+    @property
+    def formats(self) -> dict[str, str]:
+        """The number formats that were asked for."""
+        given = {"weights": self.weights, "precision": self.precision}
+        return {name: value for name, value in given.items() if value}
 
 
 async def use_model(
@@ -158,7 +51,8 @@ async def use_model(
     elif request.download_only:
         print_line(f"{status['title']} is downloaded. `{program_name()} models use {status['name']}` switches to it.")
     else:
-        print_line(f"{status['title']} is in use for {', '.join(status['tasks'])}.")
+        formats = "".join(f", {name} {status[name]}" for name in request.formats)
+        print_line(f"{status['title']} is in use for {', '.join(status['tasks'])}{formats}.")
     return 0
 
 
@@ -167,7 +61,7 @@ async def install_model(
 ) -> Body:
     """Install a model and return its final status, with the path of its test image as `picture`. Raises: EaselError."""
     async with open_model_client(composition, loaded) as client:
-        terms = await client.read_terms(request.name)
+        terms = await client.read_terms(request.name, request.formats)
         for line in format_terms(terms):
             print_note(line)
         is_accepted = request.accept_licence or not terms["must_accept"] or _confirm_licence(terms, confirm)
@@ -178,6 +72,8 @@ async def install_model(
             "accept_licence": True,
             "force": request.force,
             "download_only": request.download_only,
+            "weights": request.weights,
+            "precision": request.precision,
         }
         name = terms["name"]
         status = await follow_status(client, await client.start_install(name, body))
@@ -212,8 +108,7 @@ def format_terms(terms: Body) -> list[str]:
         lines.append("The repository is gated: accept its terms on its page, then set HF_TOKEN.")
     if terms["refused"]:
         lines.append(f"Skipped, because only safetensors are loaded: {', '.join(terms['refused'][:3])}.")
-    lines.append(format_fit(terms["fits"]))
-    return lines
+    return [*lines, format_fit(terms["fits"]), *terms.get("together", ())]
 
 
 def format_fit(fits: Body) -> str:
@@ -248,8 +143,7 @@ async def follow_status(client: ModelClient, status: Body) -> Body:
         if client.is_remote:
             print_note(f"The server continues. `{program_name()} models cancel {name}` cancels it.")
         else:
-            await client.cancel_install(name)
-            print_note(CANCELLED if status["optimization"] is None else NOTHING_COMPILED)
+            print_note((await client.cancel_install(name))["error"])
         raise
     return status
 
@@ -298,8 +192,8 @@ def _write_image(folder: Path, name: str, data: bytes) -> Path:
 
 async def cancel_download(composition: CompositionRoot, loaded: LoadedConfig, name: str) -> int:
     async with open_model_client(composition, loaded) as client:
-        await client.cancel_install(name)
-    print_line(CANCELLED)
+        status = await client.cancel_install(name)
+    print_line(status["error"])
     return 0
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from adapters.cli.error_output import Failure
-from adapters.cli.models.install import Body, ModelClient, follow_status, format_size, open_model_client
+from adapters.cli.models.install import follow_status, format_size
+from adapters.cli.models.model_client import Body, ModelClient, open_model_client
 from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 
@@ -63,6 +64,12 @@ async def _optimize(client: ModelClient, request: OptimizeRequest) -> Body:
     status = await follow_status(client, await client.start_optimize(request.name, request.body))
     if status["error"]:
         raise Failure(status["error"], code="model_refused")
+    built = status["optimization"]
+    if request.backend != TORCH and (built is None or built["report"] is None):
+        name, command = status["title"], f"`{program_name()} models optimize {status['name']}{request.options}`"
+        raise Failure(
+            f"Somebody else changed {name} meanwhile: {command} shows what was measured.", code="model_refused"
+        )
     return status
 
 

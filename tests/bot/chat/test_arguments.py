@@ -79,6 +79,15 @@ def test_at_most_the_last_text_of_a_command_takes_the_rest(command):
     assert len({option.name for option in command.options}) == len(command.options) <= 25
 
 
+def test_number_formats_are_given_by_their_names_only():
+    line = "models use fox please --weights 8bit --precision bf16"
+    values = check_arguments(ADMIN, parse_arguments(ADMIN, line))
+
+    assert values == {
+        "what": "models", "action": "use", "model": "fox", "weights": "8bit", "precision": "bfloat16"
+    }  # fmt: skip
+
+
 def test_a_choice_may_have_another_spelling():
     option = ChatOption(name="option", help="", choices=("guidance",), aliases={"guidance_scale": "guidance"})
 

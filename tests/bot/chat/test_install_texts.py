@@ -10,7 +10,8 @@ from bot.memory.fit import MachineSpec, estimate_fit
 from bot.models import InstallProgress, ModelRegistry
 from bot.ports import BuildRequest, Progress, PromptAddon, RowSpeed
 from bot.usecases import Ticket
-from bot.usecases.model_manager import Installation, InstallTerms, Optimization
+from bot.usecases.installations import Installation, InstallTerms, Optimization
+from bot.usecases.model_execution import find_execution
 from composition.settings import shipped_models
 from tests.fakes import make_job, make_model
 from tests.model_manager_fixture import FASTER
@@ -59,13 +60,19 @@ def test_an_admin_reads_every_model_and_what_each_preset_takes():
     models.add_model(next(spec for spec in models.presets if spec.name == "sdxl"))
     models.set_install_progress("sdxl", COMING)
 
+    starter = models.require("starter-image")
+    found = find_execution(replace(starter, backend="openvino"), [], lambda _: True)
+
     said = admin_texts.format_model_list(
-        models, fits, [], [PromptAddon(name="style", kind="lora", family="sd15", size=7)]
+        models, fits, [], [PromptAddon(name="style", kind="lora", family="sd15", size=7)], {"starter-image": found}
     )
 
     lines = said.splitlines()
     assert "sdxl: Downloading Stable Diffusion XL: 41 %, about 6 min left." in lines
-    assert "starter-image: text-to-image (default), image-to-image (default)" in lines
+    assert (
+        "starter-image: text-to-image (default), image-to-image (default). Runs on torch. Its OpenVINO build is "
+        "missing: /admin models optimize starter-image makes one."
+    ) in lines
     assert "sd-turbo: SD-Turbo, 2.4 GiB, on the CPU, about 7 s, not for commercial use" in lines
     assert "flux2-klein-4b: FLUX.2 klein, 14.9 GiB, does not fit" in lines
     assert "style: lora sd15" in lines
@@ -90,7 +97,7 @@ def optimization(report=FASTER, **changes):
     built = Optimization(request=BuildRequest(model=spec, backend="openvino"), report=report)
     for name, value in changes.items():
         setattr(built, name, value)
-    return Installation(spec=spec, tasks=(), is_new=False, optimization=built, is_finished=True)
+    return Installation(spec=spec, tasks=(), optimization=built, is_finished=True)
 
 
 SLOWER = replace(FASTER, speeds=(RowSpeed(1, 0.1, 0.2),))
@@ -122,3 +129,15 @@ def test_what_is_being_compiled():
     running.is_finished = False
 
     assert admin_texts.format_optimization(running).endswith("serves on meanwhile. To see how far it is: /admin models")
+
+
+def test_a_second_command_repeats_the_formats_of_the_first():
+    built = optimization()
+    built.optimization.request = replace(built.optimization.request, weights="8bit", precision="bfloat16")
+    spec = shipped_models()["sd15-lcm"]
+    terms = InstallTerms(
+        spec=spec, fit=estimate_fit(spec, MachineSpec(devices=(), ram_mb=0, free_ram_mb=0, disk_free_mb=0))
+    )
+
+    assert admin_texts.format_optimization(built).endswith("fox --weights 8bit --precision bfloat16 --accept")
+    assert admin_texts.format_terms(terms, formats={"weights": "fp8"}).endswith("sd15-lcm --weights fp8 --accept")

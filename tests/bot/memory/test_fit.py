@@ -6,6 +6,7 @@ import pytest
 
 from bot.memory.fit import MachineSpec, estimate_fit, model_requirements, recommend_presets
 from bot.memory.residency import BFLOAT16_NOTE
+from bot.models import IMAGE_TEXT_TO_IMAGE
 from composition.settings import shipped_models
 
 PRESETS = {name: spec for name, spec in shipped_models().items() if not spec.enabled}
@@ -73,6 +74,13 @@ def test_the_cpu_is_slower_and_offloading_is_slower():
     assert estimate_fit(PRESETS["sdxl"], machine(8)).seconds > estimate_fit(PRESETS["sdxl"], machine(12)).seconds
 
 
+def test_a_model_that_only_edits_takes_all_its_steps():
+    editor = PRESETS["qwen-image-edit-2511"]
+
+    assert editor.tasks == (IMAGE_TEXT_TO_IMAGE,)
+    assert estimate_fit(editor, machine(80, 96)).seconds == editor.overhead_s + editor.steps * editor.step_s
+
+
 def test_memory_that_is_shared_is_the_machines():
     assert estimate_fit(PRESETS["sdxl"], machine(32, 32, kind="mps")).place == "resident"
     assert estimate_fit(PRESETS["sdxl"], machine(8, 8, kind="mps")).place == "no"
@@ -128,3 +136,10 @@ def test_a_gpus_format_says_nothing_about_the_cpu():
     quick = replace(spec, capabilities={"dtype": "bfloat16"})
 
     assert model_requirements(quick, has_accelerator=True) == model_requirements(spec, has_accelerator=True)
+
+
+@pytest.mark.parametrize(("ram_gb", "place"), [(12, "no"), (24, "cpu")])
+def test_weights_that_get_fewer_bits_are_loaded_in_full_before(ram_gb, place):
+    spec = replace(PRESETS["blip2-flan-t5-xl"], quantize="8bit")
+
+    assert estimate_fit(spec, machine(0, ram_gb)).place == place

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from adapters.cli.models.install import format_terms
 from bot import error_texts
+from bot.chat import admin_texts
 from bot.errors import DownloadFailed, EngineError, ModelRefused, StorageFull, WorkerLost
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
@@ -40,6 +42,7 @@ from bot.queue.progress import ProgressBus
 from bot.settings import read_settings
 from bot.usecases import ModelCatalogue, ModelManager
 from bot.usecases.model_manager import RESERVED_DISK_BYTES
+from bot.usecases.model_views import terms_body
 from tests.fakes import make_job, make_model
 from tests.model_manager_fixture import COMMIT, MB, FakeFiles, FakeHub
 
@@ -103,7 +106,7 @@ def env(tmp_path):
     models = ModelRegistry({"starter": STARTER, "fox": PRESET})
     env = SimpleNamespace(
         models=models, hub=FakeHub(), device=Device(), store=Store(), files=FakeFiles(), woken_jobs=[], learned=[],
-        ram_mb=8000,
+        ram_mb=8000, kind="cpu",
         owner_config=ModelConfigFile(tmp_path, lambda: {"starter": STARTER, "fox": PRESET}),
         config=tmp_path / "config.toml",
     )  # fmt: skip
@@ -115,8 +118,8 @@ def env(tmp_path):
         env.learned.append(form)
 
     async def hardware():
-        ram_mb = env.ram_mb
-        return MachineSpec(devices=(("cpu", "cpu", ram_mb),), ram_mb=ram_mb, free_ram_mb=ram_mb, disk_free_mb=10**6)
+        ram_mb, devices = env.ram_mb, ((env.kind, env.kind, env.ram_mb),)
+        return MachineSpec(devices=devices, ram_mb=ram_mb, free_ram_mb=ram_mb, disk_free_mb=10**6)
 
     def reopen():
         return ModelManager(
@@ -158,6 +161,19 @@ async def test_the_hubs_licence_is_used_if_the_settings_have_none(env):
     env.models.add_preset(replace(PRESET, name="owl", licence=""))
 
     assert (await env.manager.get_terms("owl")).licences == ("apache-2.0",)
+
+
+async def test_owners_read_before_the_download_what_would_stay_loaded(env):
+    env.models.add_model(make_model(name="owl", tasks=(TEXT_TO_IMAGE,), repo="org/owl", ram_mb=2000))
+    terms = await env.manager.get_terms("fox")
+    env.ram_mb = 4000
+    crowded = await env.manager.get_terms("fox")
+
+    (line,) = terms_body(terms)["together"]
+    assert line.startswith("These models stay loaded together on cpu: fox (1.0 GiB); owl (2.0 GiB).")
+    assert line in admin_texts.format_terms(terms).splitlines()
+    assert line in format_terms(terms_body(terms))
+    assert terms_body(crowded)["together"][-1] == "Loaded on request, in place of another: owl."
 
 
 async def test_a_starter_asks_no_hub_and_no_licence(env):
@@ -740,3 +756,16 @@ async def test_an_upscaler_of_one_file_on_the_hub_becomes_a_model(env, catalogue
 
     assert (added.name, added.repo, added.file) == ("upscaler", "org/upscaler", "model.safetensors")
     assert (added.licence, added.download_mb) == ("apache-2.0", 100)
+
+
+async def test_a_link_whose_target_has_no_ending_is_added_by_its_own_name(env, catalogue, tmp_path, monkeypatch):
+    monkeypatch.setattr("bot.memory.format_check.has_gguf", lambda: True)
+    blob, link = tmp_path / ("b" * 64), tmp_path / "Füchse 2.gguf"
+    blob.write_bytes(b"x")
+    link.symlink_to(blob)
+    defaults = {"base_model": "org/whole"}
+    env.files.kind = CheckpointInfo(kind="gguf", tasks=(TEXT_TO_IMAGE,), prequantized="gguf", defaults=defaults)
+
+    added = await catalogue.add_model(str(link))
+
+    assert (added.name, added.repo) == ("f-chse-2", str(link))

@@ -1,6 +1,7 @@
 """Compiled builds: made and tried while torch serves on, and used only if they are better and the owner agrees."""
 
 import asyncio
+import errno
 import tomllib
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from bot.errors import InvalidOption, ModelRefused
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.model_install.owner_config import ModelConfigFile
-from bot.models import TEXT_TO_IMAGE, ModelRegistry
+from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import DeviceStatus, RowSpeed
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
@@ -75,7 +76,7 @@ def owners_table(env):
 async def test_a_build_is_made_and_tried_and_torch_serves_on(env):
     installation = await finished(env)
 
-    assert installation.optimization.report == FASTER
+    assert installation.optimization.report == replace(FASTER, quantize="auto")
     assert not installation.optimization.is_applied
     assert env.models.get("fox").backend == "torch"
     assert owners_table(env) == {}
@@ -156,7 +157,7 @@ async def test_a_cancelled_build_leaves_torch(env):
     await env.manager.cancel_install("fox")
 
     assert env.builds.stopped
-    assert (bool(installation.error), installation.is_finished) == (True, True)
+    assert (installation.error, installation.is_finished) == ("Cancelled. Nothing was compiled.", True)
     assert env.models.get("fox").backend == "torch"
 
 
@@ -171,6 +172,7 @@ async def test_a_failed_build_says_why(env):
 REFUSED = {
     "backend": ({"backend": "openvinoo"}, InvalidOption),
     "weights": ({"weights": "4bit"}, InvalidOption),
+    "more than auto": ({"weights": "auto8bit"}, InvalidOption),
     "precision": ({"precision": "float8"}, InvalidOption),
 }
 
@@ -180,6 +182,14 @@ async def test_an_unknown_value_is_refused_before_anything_starts(env, options, 
     with pytest.raises(error):
         await env.optimizer.optimize("fox", **options)
     assert env.builds.made == []
+
+
+async def test_a_model_without_images_is_refused_before_others_make_room(env):
+    env.models.add_model(make_model(name="look", tasks=(IMAGE_TO_TEXT,)))
+    env.free_mb[:] = [0]
+
+    assert (await refusal(env, "look")).detail == "it makes no images"
+    assert env.pool.unloaded == 0
 
 
 async def refusal(env, name="fox", **options):
@@ -216,6 +226,31 @@ async def test_on_a_graphics_card_torch_is_tried_there_with_its_memory_free(env)
     assert env.builds.made[0].device == "cuda:0"
 
 
+SERVED = {
+    "a trial has chosen it": ({"capabilities": {"dtype": "bfloat16"}}, "bfloat16"),
+    "never loaded": ({}, ""),
+    "the table says it": ({"dtype": "float32", "capabilities": {"dtype": "float32"}}, ""),
+    "it runs on another build": ({"backend": "openvino", "capabilities": {"dtype": "bfloat16"}}, ""),
+}
+
+
+@pytest.mark.parametrize(("model", "dtype"), SERVED.values(), ids=SERVED)
+async def test_a_build_is_compared_with_torch_in_the_number_format_that_people_get(env, model, dtype):
+    env.models.add_model(replace(FOX, **model))
+    await finished(env, precision="float16")
+
+    assert env.builds.made[0].torch_dtype == dtype
+
+
+async def test_openvino_is_tried_on_the_processor_of_several_devices(env, monkeypatch):
+    statuses = [DeviceStatus(device=device, state="ready") for device in ("cuda:0", "cpu")]
+    monkeypatch.setattr(env.pool, "device_statuses", lambda: statuses)
+    await finished(env)
+    await finished(env, backend="onnx")
+
+    assert [request.device for request in env.builds.made] == ["cpu", "cuda:0"]
+
+
 async def test_a_build_waits_while_jobs_run(env):
     await finished(env)
     assert not env.builds.is_paused()
@@ -232,9 +267,107 @@ async def test_one_build_of_a_model_at_a_time(env):
     await env.manager.close()
 
 
+async def test_a_build_for_a_model_that_lacked_it_is_loaded_without_a_restart(env):
+    """Its settings named the backend already, and torch served."""
+    env.models.add_model(replace(FOX, backend="openvino"))
+    env.pool.set_models(env.models.installed())
+    before = env.pool.known["fox"]
+    installation = await finished(env)
+
+    assert installation.optimization.is_applied
+    assert env.pool.known["fox"] != before
+    assert owners_table(env) == {}
+
+
+async def test_a_build_that_is_made_again_keeps_the_way_back(env):
+    """After an update of the library, for example."""
+    await finished(env, precision="bf16", switch=True)
+    stale = dict(env.builds.stored)
+    env.builds.find = lambda _: None
+    await finished(env)
+
+    assert env.builds.made[-1].model.dtype == "auto"
+    assert env.builds.stored == stale
+    await finished(env, backend="torch")
+    assert owners_table(env) == {"backend": "torch", "dtype": "auto"}
+
+
+@pytest.mark.parametrize("options", [{"switch": True}, {"backend": "torch"}], ids=["there", "back"])
+async def test_a_file_that_cannot_be_changed_leaves_all_as_it_was(env, monkeypatch, options):
+    await finished(env)
+    if "backend" in options:
+        await finished(env, switch=True)
+    before = env.models.get("fox")
+
+    def refuse(_self, _name, _table):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(ModelConfigFile, "set_model", refuse)
+    with pytest.raises(ModelRefused):
+        await env.optimizer.optimize("fox", **options)
+
+    status = env.manager.status("fox")
+    assert (status.error, status.is_finished) == ("Your config.toml cannot be changed: Permission denied.", True)
+    assert env.models.get("fox") == before
+
+
+async def test_a_model_that_is_removed_while_its_weights_are_read_is_not_compiled(env):
+    def find(_request):
+        env.models.remove_model("fox")
+
+    env.builds.find = find
+    with pytest.raises(ModelRefused) as refused:
+        await env.optimizer.optimize("fox", switch=True)
+    assert (refused.value.detail, env.builds.made) == ("it is not installed", [])
+
+
+async def test_builds_of_a_model_that_is_being_compiled_are_not_deleted(env):
+    env.builds.go_on.clear()
+    await env.optimizer.optimize("fox")
+    with pytest.raises(ModelRefused) as refused:
+        await env.optimizer.remove_builds("fox")
+
+    assert refused.value.problem == "compiling"
+    await env.manager.close()
+
+
+async def test_removed_builds_are_no_longer_offered(env):
+    await finished(env)
+    await env.optimizer.remove_builds("fox")
+
+    assert env.manager.status("fox").optimization.report is None
+
+
+async def test_builds_of_a_model_that_is_not_enabled_are_deleted(env):
+    env.builds.stored["preset", "openvino", "float32", "none", ""] = FASTER
+
+    assert await env.optimizer.remove_builds("preset") > 0
+    assert env.manager.status("preset") is None
+
+
 async def test_removed_builds_bring_back_torch(env):
     await finished(env, switch=True)
 
     assert await env.optimizer.remove_builds("fox") > 0
     assert env.models.get("fox").backend == "torch"
     assert await env.optimizer.list_builds() == []
+
+
+async def test_the_way_back_restores_the_format_of_the_weights(env):
+    await finished(env, weights="8bit", switch=True)
+    assert owners_table(env) == {"backend": "openvino", "quantize": "8bit"}
+
+    await finished(env, backend="torch")
+
+    assert (env.models.get("fox").backend, env.models.get("fox").quantize) == ("torch", "auto")
+    assert owners_table(env)["quantize"] == "auto"
+
+
+@pytest.mark.parametrize("quantize", ["8bit", "fp8"])
+async def test_a_build_in_plain_weights_ends_other_formats(env, quantize):
+    env.models.add_model(replace(FOX, quantize=quantize))
+
+    installation = await finished(env, weights="none", switch=True)
+
+    assert installation.optimization.is_applied
+    assert (env.models.get("fox").backend, env.models.get("fox").quantize) == ("openvino", "none")

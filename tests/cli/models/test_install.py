@@ -229,3 +229,32 @@ def test_a_path_that_is_no_text_is_told(call, tmp_path, verb):
 
     assert result.code == 1
     assert result.err == f"easel: The path {tmp_path}/caf? is not in UTF-8: rename the file or folder.\n"
+
+
+@MODES
+def test_number_formats_of_an_installed_model_are_changed(open_mode, call, data_dir):
+    with open_mode(data_dir):
+        result = call("models", "use", "paint", "--weights", "FP8", "--precision", "bfloat16")
+
+    assert result.code == 0, result.err
+    assert result.out.endswith(", weights fp8, precision bfloat16.\n")
+    settings = (data_dir / "config.toml").read_text()
+    assert ('quantize = "fp8"' in settings, 'dtype = "bfloat16"' in settings) == (True, True)
+
+
+@MODES
+def test_a_number_format_that_cannot_run_is_refused_before_the_licence_is_asked(open_mode, call, data_dir):
+    with open_mode(data_dir):
+        result = call("models", "use", "fox", "--weights", "4bit")
+
+    assert result.code == 1
+    assert "Fox XL cannot be used so: quantize = '4bit' needs a denoiser in 4 bits" in result.err
+    assert "licence" not in result.err.casefold()
+    assert not (data_dir / "config.toml").exists()
+
+
+def test_an_unknown_number_format_is_refused_with_those_there_are(call):
+    result = call("models", "use", "paint", "--precision", "int4")
+
+    assert result.code == 2
+    assert "bfloat16" in result.err

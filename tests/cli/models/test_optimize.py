@@ -3,10 +3,12 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from adapters.cli.client import http_models
+from adapters.cli.error_output import Failure
 from adapters.cli.models import install, optimize
 from bot.errors import ModelRefused
 from composition.settings import ROOT
@@ -136,6 +138,21 @@ def test_a_refusal_is_one_sentence(open_mode, call, data_dir, builds):
     assert "Did you mean openvino?" in unknown.err
     assert failed.err.endswith("paint stays on torch: the disk filled up while it was compiled.\n")
     assert "openvino is not installed. `.venv/bin/uv pip install -e '.[openvino]'`" in missing.err
+
+
+@pytest.mark.parametrize("optimization", [None, {"report": None}], ids=["installed", "back to torch"])
+async def test_what_somebody_else_does_meanwhile_is_said(optimization):
+    """The status is of the model's latest change."""
+    status = {"name": "paint", "title": "Paint", "is_over": True, "error": "", "optimization": optimization}
+
+    async def start(_name, _body):
+        return status
+
+    client = SimpleNamespace(start_optimize=start)
+    with pytest.raises(
+        Failure, match=r"Somebody else changed Paint meanwhile: `.* models optimize paint --backend onnx`"
+    ):
+        await optimize._optimize(client, optimize.OptimizeRequest(name="paint", backend="onnx"))
 
 
 def test_as_json(call, builds):

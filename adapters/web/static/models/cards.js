@@ -25,6 +25,7 @@ export const cardView = (row) => html`
     </div>
     <p>${describeAbilities(row)}</p>
     ${factsView(row)}
+    ${isInstalled(row) && row.execution ? executionView(row.execution) : nothing}
     ${row.error && !progressOf(row) ? html`<p class="error" role="alert">${icon("alert")}<span>${sentenceView(row.error)}</span></p>` : nothing}
     ${progressOf(row) ? progressView(row) : nothing}
     ${isAdmin.value ? actionsView(row) : nothing}
@@ -45,8 +46,19 @@ function badgesView(row) {
   ];
 }
 
+/** What it runs on, and why something configured does not run. */
+const executionView = ({ sentence, problem }) => html`
+  <p class="hint">${sentence}</p>
+  ${problem ? html`<p class="error">${icon("alert")}<span>${sentenceView(problem)}</span></p>` : nothing}`;
+
+function sizeText(row) {
+  const compiled = row.execution?.builds_mb ? t("{size} compiled", { size: formatBytes(row.execution.builds_mb * 2 ** 20) }) : "";
+  const own = row.disk_bytes ? t("{size} on disk", { size: formatBytes(row.disk_bytes) }) : row.download_mb ? t("{size} to download", { size: formatBytes(row.download_mb * 2 ** 20) }) : "";
+  return [own, compiled].filter(Boolean).join(", ");
+}
+
 function factsView(row) {
-  const size = row.disk_bytes ? t("{size} on disk", { size: formatBytes(row.disk_bytes) }) : row.download_mb ? t("{size} to download", { size: formatBytes(row.download_mb * 2 ** 20) }) : "";
+  const size = sizeText(row);
   return html`
     <dl class="models-facts">
       ${isInstalled(row) && row.default_for.length ? html`<div><dt>${t("Default for")}</dt><dd>${listTasks(row.default_for)}</dd></div>` : nothing}
@@ -81,6 +93,7 @@ function actionsView(row) {
     <div class="row models-actions">
       ${isDefault ? html`<span class="hint models-chosen">${icon("check")}${t("In use")}</span>` : html`<button type="button" aria-label=${use} @click=${() => useModel(row)}>${isThere ? t("Make default") : t("Use it")}</button>`}
       ${isThere && row.tasks.some((task) => COMPILED.has(task)) ? html`<button type="button" class="subtle" aria-label=${t("Speed up {title}", row)} @click=${() => optimize(row)}>${t("Speed up")}</button>` : nothing}
+      ${isThere && row.default_for.length ? html`<button type="button" class="subtle" aria-label=${t("Number format of {title}", row)} @click=${() => changeFormats(row)}>${t("Number format")}</button>` : nothing}
       ${isThere && !row.demo ? html`<button type="button" class="subtle" aria-label=${t("Remove {title}", { title: row.title })} @click=${() => askToRemove(row)}>${t("Remove")}</button>` : nothing}
     </div>`;
 }
@@ -91,6 +104,11 @@ const COMPILED = new Set(["text-to-image", "image-text-to-image"]);
 async function optimize(row) {
   const { openOptimizing } = await import("../optimizing/optimizing.js");
   await openOptimizing(row, followInstall);
+}
+
+async function changeFormats(row) {
+  const { openFormats } = await import("./formats.js");
+  await openFormats(row, followInstall);
 }
 
 async function askToRemove(row) {

@@ -11,6 +11,7 @@ import { formatBytes, formatSeconds, t } from "../core/text.js";
 import { announce, showToast } from "../core/toast.js";
 import { describeAbilities } from "./abilities.js";
 import { followInstall, isInstalled } from "./catalogue.js";
+import { formatsView } from "./formats.js";
 
 /** Where a model would run, as `{kind, text}`: kind is "good", "slow" or "bad". */
 export function fitOf(fits) {
@@ -40,7 +41,8 @@ export const cardButton = ({ name }) => `[data-model="${CSS.escape(name)}"] butt
 /** Shows the terms if needed, then installs the model or makes it the default. @param {object} row */
 export async function useModel(row) {
   const state = signal({ terms: null, error: null, isSending: false });
-  const work = { row, state, close: () => {} };
+  const formats = signal({ weights: row.weights, precision: row.precision });
+  const work = { row, state, formats, close: () => {} };
   const dialog = openDialog({
     title: isInstalled(row) ? t("Make {title} the default", { title: row.title }) : t("Install {title}", { title: row.title }),
     view(close) {
@@ -78,12 +80,16 @@ function termsView(work) {
     <ul class="models-terms">
       ${terms.missing_bytes ? html`<li>${icon("download")}${t("{size} to download, {free} free on disk.", { size: formatBytes(terms.missing_bytes), free: formatBytes(terms.free_bytes) })}</li>` : nothing}
       ${fit ? html`<li class=${`models-fit-${fit.kind}`}>${icon(fit.kind === "bad" ? "alert" : "check")}${fit.text}</li>` : nothing}
-      ${terms.fits.notes.map((note) => html`<li>${icon("minus")}<span>${sentenceView(note)}</span></li>`)}
+      ${[...terms.fits.notes, ...terms.together].map((note) => html`<li>${icon("minus")}<span>${sentenceView(note)}</span></li>`)}
       <li>${icon("key")}<span>${t("Licence: {names}", { names: terms.licences.join("; ") || t("unknown") })}
         ${terms.licence_url ? html`<a href=${terms.licence_url} target="_blank" rel="noreferrer">${t("Read the licence")}</a>` : nothing}</span></li>
       <li>${icon(terms.commercial ? "check" : "alert")}${terms.commercial ? t("Commercial use is allowed.") : t("Not for commercial use.")}</li>
       ${terms.gated ? html`<li>${icon("alert")}${t("Gated model: request access from its authors, then set your Hub token on the server.")}</li>` : nothing}
     </ul>
+    <details>
+      <summary>${t("Number format")}</summary>
+      ${formatsView(work.formats.value, (values) => (work.formats.value = { ...work.formats.peek(), ...values }))}
+    </details>
     <div class="row dialog-actions">
       <button type="button" @click=${() => work.close()}>${t("Not now")}</button>
       <button type="button" class="primary" autofocus ?disabled=${isSending} @click=${() => install(work)}>${acceptText(terms)}</button>
@@ -99,7 +105,7 @@ async function install(work) {
   const { terms } = work.state.peek();
   work.state.value = { terms, error: null, isSending: true };
   try {
-    await post(`/admin/models/${terms.name}/use`, { accept_licence: true, force: terms.fits.place === "no" });
+    await post(`/admin/models/${terms.name}/use`, { accept_licence: true, force: terms.fits.place === "no", ...work.formats.peek() });
     work.close(true);
     if (!isQuestion(terms)) showToast(t("Preparing {title}…", { title: terms.title }));
   } catch (error) {
