@@ -136,6 +136,11 @@ class BuildState:
     problem: str = ""
     report: BuildReport | None = None
 
+    @property
+    def names(self) -> tuple[str, str, str, str, str]:
+        """As `BuildRequest.names`."""
+        return (self.model, self.backend, self.precision, self.weights, self.loras)
+
 
 class Builds(Protocol):
     """Where builds are made and kept. One is made at a time; others wait."""

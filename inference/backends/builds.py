@@ -67,8 +67,8 @@ def processor_name() -> str:
 
 @functools.cache
 def graph_form() -> str:
-    """Of the graphs that this Easel exports: a hash of the modules that export and call them. A graph of another form may
-    have other inputs."""
+    """Of the graphs that this Easel exports: a hash of the modules that export and call them. A graph of another form
+    may have other inputs."""
     digest = hashlib.sha256()
     for name in ("*_inputs.py", "shared_weights.py"):
         for path in sorted(Path(__file__).parent.glob(name)):
