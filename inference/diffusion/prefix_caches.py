@@ -5,13 +5,15 @@ pass stores goes to the rows' caches, and what it reads comes from them.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from bot.ports import Task
 from inference.diffusion.batching import pad_tokens
+from inference.diffusion.sequence import ImageSequence
 from inference.memory.offload import offloader_of
 from inference.memory.planner import free_device_mb
 
@@ -21,16 +23,52 @@ REFERENCE_MB = 2048
 """Device memory for the keys and values of a reference of a megapixel, MiB; a memory plan counts one."""
 
 
-def max_tasks(pipeline: Any, device: str) -> int:
+def max_tasks(pipeline: Any) -> int:
     """Tasks in flight at the same time for which there is memory, of pipelines whose images have such caches."""
-    most = MAX_TASKS.get(type(pipeline).__name__)
-    if most is None:
+    return min(MAX_TASKS.get(type(pipeline).__name__, sys.maxsize), max_references(pipeline))
+
+
+def max_references(pipeline: Any) -> int:
+    """References at the same time for whose keys and values there is memory; `sys.maxsize`: any number, or unknown."""
+    offloader = offloader_of(pipeline)
+    if type(pipeline).__name__ not in MAX_TASKS or offloader is None:
         return sys.maxsize
-    free_mb, offloader = free_device_mb(device), offloader_of(pipeline)
-    if not free_mb or offloader is None:
-        return most
+    free_mb = free_device_mb(str(offloader.device))
     spare_mb = free_mb - offloader.plan.step_mb - offloader.plan.decode_mb
-    return max(1, min(most, 1 + spare_mb // REFERENCE_MB))
+    return max(1, 1 + spare_mb // REFERENCE_MB) if free_mb else sys.maxsize
+
+
+def count_references(task: Task) -> int:
+    """Whose keys and values each image of the task keeps; twice where guidance is a pass of its own."""
+    is_guided = task.model.takes_guidance and float(task.options.get("guidance_scale", 1)) > 1
+    return sum(image.role != "mask" for image in task.images) * (2 if is_guided else 1)
+
+
+def select_startable(
+    waiting: Sequence[ImageSequence], unfinished: Iterable[ImageSequence], most: int
+) -> list[ImageSequence]:
+    """Of the images that have not started, those that may: they and the unfinished ones keep at most `most` references,
+    or the image is alone. The first image of every task comes before the second of any."""
+    if most == sys.maxsize:
+        return list(waiting)
+    kept = sum(count_references(one.task) for one in unfinished if one not in waiting)
+    startable: list[ImageSequence] = []
+    is_full = False
+    for sequence in sorted(waiting, key=lambda one: (one.index, one.arrival)):
+        needed = count_references(sequence.task)
+        is_full |= bool(kept and needed and kept + needed > most)  # smaller ones do not overtake a large one
+        if not needed or not is_full:
+            startable.append(sequence)
+            kept += needed
+    return startable
+
+
+def empty_cache(arguments: Mapping[str, Any]) -> None:
+    """Of an image that ends early: what failed it may refer to its calls until garbage is collected."""
+    cache = arguments.get("kv_cache")
+    for layers in vars(cache).values() if cache is not None else ():
+        for layer in layers if isinstance(layers, list) else ():
+            vars(layer).update(dict.fromkeys(vars(layer)))
 
 
 class StoredPrefixes:

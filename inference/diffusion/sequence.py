@@ -100,6 +100,7 @@ class ImageSequence:
         if self._coroutine is not None:
             self._coroutine.close()
         self._coroutine = self.pending_call = None
+        self.call_arguments = {}
 
     def record_step(self, step: int, steps: int, latents: Any) -> None:
         """The pipeline has completed a step."""
@@ -121,6 +122,7 @@ class ImageSequence:
     def _on_outcome(self, outcome: ModuleCall | Returned) -> None:
         if isinstance(outcome, Returned):
             self.output, self.pending_call, self._coroutine = outcome.value, None, None
+            self.call_arguments = {}  # they may hold gigabytes of keys and values
             return
         if outcome.component == self.denoiser:
             self.pass_count += 1

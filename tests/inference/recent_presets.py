@@ -11,7 +11,7 @@ from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, ModelSpec
 from bot.ports import Task, TaskImage
 from composition.settings import shipped_models
 from inference.diffusion.engine import DiffusionEngine
-from inference.engine.base import ImageReady, TaskDone
+from inference.engine.base import ImageReady, TaskDone, TaskFailed
 from tests.inference.families import save_klein, save_sdxl
 from tests.inference.recent_families import (
     save_ernie,
@@ -106,6 +106,8 @@ def paint(engine: DiffusionEngine, tasks: list[Task]) -> dict[str, Any]:
     done = 0
     while done < len(tasks):
         for event in engine.step():
+            if isinstance(event, TaskFailed):
+                raise event.error
             done += isinstance(event, TaskDone)
             if isinstance(event, ImageReady):
                 pixels = numpy.frombuffer(event.image.pixels, numpy.uint8).astype(int)
