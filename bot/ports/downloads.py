@@ -1,7 +1,7 @@
 """Downloads from model hubs: repo listings and files."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,7 @@ class RepoRef:
     as in `ModelSettings`.
 
     `without_denoiser`: the weights of its denoiser are not needed. `is_kernel`: it is compiled code, which the owner
-    allowed, and not a model.
+    allowed, and not a model. `is_lora`: a model's table names it among its `loras`.
     """
 
     repo: str
@@ -21,6 +21,7 @@ class RepoRef:
     file: str = ""
     without_denoiser: bool = False
     is_kernel: bool = False
+    is_lora: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,10 @@ DOWNLOAD_PROBLEMS: Mapping[str, str] = {
     "unknown_gguf": N_("{repo} cannot be used: it is a {detail}, which Easel cannot run yet."),
     "which_gguf": N_("{repo} has several .gguf files; choose one with --file: {detail}."),
     "which_file": N_("{repo} has several files; choose one with --file: {detail}."),
+    "which_lora": N_(
+        "The LoRA {repo} has several files; name one in the model's table in your config.toml, as "
+        'loras = ["{repo}/FILE"]: {detail}.'
+    ),
     "twice": N_("{repo} is already being downloaded."),
     "no_model": N_("{repo} is not a supported model: it has neither model_index.json nor config.json."),
     "broken": N_("The download of {repo} was interrupted: run this again to resume it."),
@@ -113,6 +117,6 @@ MODEL_PROBLEMS: Mapping[str, str] = {
 }
 
 IN_BFLOAT16 = N_(
-    "bfloat16 is quicker here than float32 and will be used (speed, largest difference of a pixel's value): {words}"
+    "bfloat16 is faster here than float32 and will be used (speed, largest difference of a pixel's value): {words}"
 )
 """A note of a model's trial."""

@@ -136,7 +136,7 @@ def _single_file(ref: RepoRef, safe: list[str], refused: tuple[str, ...]) -> lis
     if LORA_FILE in weights:
         return [LORA_FILE]
     if len(weights) > 1:
-        raise DownloadFailed(ref.repo, "which_file", detail=", ".join(weights[:6]))
+        raise DownloadFailed(ref.repo, "which_lora" if ref.is_lora else "which_file", detail=", ".join(weights[:6]))
     if not weights and not refused:
         raise DownloadFailed(ref.repo, "no_model")
     return [*weights, PEFT_CONFIG] if weights == [PEFT_WEIGHTS] and PEFT_CONFIG in safe else weights

@@ -13,6 +13,7 @@ import pytest
 import safetensors.numpy
 
 from bot.errors import DownloadFailed, StorageFull
+from bot.model_install.installer import required_repos
 from bot.ports import DownloadProgress, RepoRef
 from bot.settings import hub_cache_dir
 from inference.hub import client, transfer
@@ -21,6 +22,7 @@ from inference.ipc import messages
 from inference.ipc.environment import clean_environment
 from tests.hub.server import Fault, serve_hub
 from tests.inference.gguf_files import header_bytes
+from tests.inference.support import make_model
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -293,6 +295,7 @@ async def test_a_gated_repo_reports_what_to_do(hub, downloads):
         (RepoRef(repo="org/pickles"), "no_weights"),
         (RepoRef(repo="org/text"), "no_model"),
         (RepoRef(repo="org/two"), "which_file"),
+        (required_repos(make_model(repo="org/fox", loras=("org/two",)))[1], "which_lora"),
     ],
 )
 async def test_an_unavailable_model_is_reported_with_the_reason(hub, downloads, wanted, problem):
