@@ -212,7 +212,7 @@ class TaskEvent:
     """An event of a running task. `used_s`: device-seconds it has used so far."""
 
     task_id: str
-    event: Progress | Measurement | RawImage
+    event: Progress | Measurement | ModelCapabilities | RawImage
     used_s: float
 
 

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from bot.models import ModelSpec
+from bot.models import TORCH, ModelSpec
 from bot.ports import Measurement
 from inference.backends import regional_compile
+from inference.backends.compiled_module import CompiledModule
 from inference.backends.regional_compile import (
     HAS_BACKEND,
     REASONS,
@@ -21,6 +22,7 @@ from inference.backends.regional_compile import (
     is_compile_error,
 )
 from inference.diffusion.execution.attention_kernels import NATIVE, AttentionKernel, usable_kernels
+from inference.diffusion.execution.compiled_denoiser import FAILED as FAILED_BUILD
 from inference.diffusion.execution.compiled_denoiser import OpenedDenoiser
 from inference.engine.base import TRIED
 from inference.engine.error_mapping import is_out_of_memory
@@ -45,6 +47,7 @@ class DenoiserExecution:
         kernels: those that can be tried here.
         kernel: the one in use.
         compiled: its blocks; None: they are not compiled.
+        build: the compiled denoiser that computes instead; None: there is none.
         problem: why torch.compile is not used although the owner asked for it, as a key of `REASONS`.
     """
 
@@ -58,6 +61,7 @@ class DenoiserExecution:
         self.kernels = usable_kernels(denoiser, device)
         self.kernel = self.kernels[0]
         self.compiled: RegionalCompile | None = None
+        self.build: CompiledModule | None = None
         self.problem = ""
         self.start_as_configured()
 
@@ -72,8 +76,10 @@ class DenoiserExecution:
 
     @property
     def capabilities(self) -> Mapping[str, Any]:
-        """Only what differs from plain torch."""
+        """Only what differs from plain torch, or from what was loaded."""
+        has_failed = self.build is not None and self.build.has_failed
         return {
+            **({"backend": TORCH, "backend_problem": FAILED_BUILD} if has_failed else {}),
             **({"attention": self.kernel.name} if self.kernel.name != NATIVE else {}),
             **({"compile": True} if self.compiled is not None else {}),
             **({"compile_problem": self.problem} if self.problem else {}),
@@ -173,7 +179,9 @@ def create_execution(
     offloader = offloader_of(pipeline)
     is_streamed = offloader is not None and offloader.moves(name)
     blocker = HAS_BACKEND if opened.compiled is not None else STREAMED if is_streamed else ""
-    return DenoiserExecution(model, getattr(pipeline, name), device, blocker=blocker)
+    execution = DenoiserExecution(model, getattr(pipeline, name), device, blocker=blocker)
+    execution.build = opened.compiled
+    return execution
 
 
 def fastest(seconds: Mapping[str, float], default: str) -> str:

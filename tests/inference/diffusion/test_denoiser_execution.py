@@ -1,6 +1,7 @@
 """Compiled blocks and attention kernels: every image stays what it is, whatever it has, and whatever fails."""
 
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -158,6 +159,16 @@ def test_a_call_whose_compilation_fails_is_made_uncompiled_and_so_are_all_later_
     assert all(torch.equal(output, expected) for output in outputs)
     assert execution.capabilities == {"compile_problem": FAILED}
     assert capsys.readouterr().err.count("torch.compile failed") == 1
+
+
+def test_a_build_that_has_failed_is_reported_as_torch(folder):
+    engine = engine_of(folder)
+    engine._execution.build = SimpleNamespace(has_failed=False)
+    before = engine.capabilities["backend"], engine.capabilities.get("backend_problem")
+    engine._execution.build.has_failed = True
+
+    assert before == ("torch", None)
+    assert (engine.capabilities["backend"], engine.capabilities["backend_problem"]) == ("torch", "failed")
 
 
 @pytest.mark.parametrize("compile", ["auto", "off"])
