@@ -100,13 +100,13 @@ class ModelManager:
         """`settings`: of the model, to be changed. Raises: ModelRefused, DownloadFailed."""
         spec, machine = replace(spec, **settings), await self.machine_spec()
         fit = estimate_fit(spec, machine)
-        repos = self._required_repos(spec)
-        listings = [await self.downloads.inspect_repo(ref) for ref in repos]
+        on_torch = replace(spec, backend=TORCH) if settings else spec
         if spec.is_local:
             stored = await asyncio.to_thread(self.read_prequantized, spec)
-        else:
-            stored = (listings[0].prequantized, listings[0].precision)
-        refuse_lacking_format(replace(spec, backend=TORCH) if settings else spec, *stored, kind=machine.kind)
+            refuse_lacking_format(on_torch, *stored, kind=machine.kind)
+        listings = [await self.downloads.inspect_repo(ref) for ref in self._required_repos(spec)]
+        if not spec.is_local:
+            refuse_lacking_format(on_torch, listings[0].prequantized, listings[0].precision, kind=machine.kind)
         return InstallTerms(
             spec=spec,
             listings=tuple(listings),

@@ -170,3 +170,11 @@ def test_interrupted_installations_are_read_from_older_and_edited_files(env, tmp
 
 def test_short_names_are_no_change():
     assert format_settings(make_model(dtype="bf16"), "auto", "bfloat16") == {}
+
+
+async def test_a_local_model_is_refused_before_a_hub_is_asked_for_its_other_components(env):
+    env.models.add_preset(replace(PRESET, name="owl", repo="/models/owl.gguf", base_model="org/whole"))
+
+    with pytest.raises(ModelRefused, match="weights"):
+        await env.manager.use_model("owl", licence_accepted=True, weights="fp8")
+    assert env.hub.inspected == []
