@@ -341,7 +341,7 @@ def test_the_database_file_is_the_one_of_the_url(url, path, tmp_path):
 @pytest.mark.parametrize(
     ("devices", "sentence"),
     [
-        ([{"name": "cpu", "kind": "cpu", "memory_mb": 1, "bfloat16": True}], "has instructions for bfloat16"),
+        ([{"name": "cpu", "kind": "cpu", "memory_mb": 1, "bfloat16": True}], "has bfloat16 instructions"),
         ([{"name": "cpu", "kind": "cpu", "memory_mb": 1}], "models compute in float32"),
         ([{"name": "cuda:0", "kind": "cuda", "memory_mb": 1, "bfloat16": True}], ""),
     ],
