@@ -4,6 +4,8 @@ OpenVINO's own default computes in bfloat16 where the processor has AMX, so pict
 precision is always set. Its telemetry, which asks nobody, is switched off before the library is imported.
 """
 
+import contextlib
+import os
 import sys
 import threading
 import warnings
@@ -16,6 +18,7 @@ from typing import Any
 import numpy
 import torch
 
+from bot.runtime.private_files import make_private_folder
 from inference.backends.graph import DynamicAxes
 
 GRAPH_FILE = "graph.xml"
@@ -79,8 +82,16 @@ class OpenVinoBackend:
             "CPU_RUNTIME_CACHE_CAPACITY": str(KEPT_KERNELS),
         }
         settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
-        settings |= {"CACHE_DIR": str(cache)} if cache is not None else {}
+        settings |= {"CACHE_DIR": str(cache)} if cache is not None and _may_write(cache) else {}
         return OpenVinoGraph(openvino.Core().compile_model(folder / GRAPH_FILE, "CPU", settings | dict(options)))
+
+
+def _may_write(cache: Path) -> bool:
+    """OpenVINO opens nothing with a cache that it cannot write."""
+    with contextlib.suppress(OSError):
+        make_private_folder(cache)
+        return os.access(cache, os.W_OK)
+    return False
 
 
 def _trace(wrapper: torch.nn.Module, example: Sequence[torch.Tensor]) -> Any:

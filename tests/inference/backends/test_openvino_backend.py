@@ -104,6 +104,12 @@ def test_a_compiled_graph_is_kept_for_the_next_opening(export, tmp_path):
     assert list(tmp_path.iterdir())
 
 
+def test_a_build_is_opened_although_its_folder_cannot_be_written(export, tmp_path):
+    (tmp_path / "file").touch()
+
+    open_graph(export("none"), cache=tmp_path / "file" / "cache").close()
+
+
 def test_telemetry_is_never_imported(export):
     open_graph(export("none"))
 
