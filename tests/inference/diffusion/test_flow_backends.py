@@ -1,13 +1,21 @@
 """FLUX.2 and Z-Image on compiled transformers: on every installed backend, each image equals the stock pipeline's to
 within one level. What a graph cannot compute runs on torch."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel, ZImageImg2ImgPipeline, ZImagePipeline
+from diffusers import (
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+    ZImageControlNetModel,
+    ZImageImg2ImgPipeline,
+    ZImagePipeline,
+)
 
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from bot.ports import TaskAddon
 from inference.backends.export import export_module
 from inference.backends.graph import graph_backend
 from inference.backends.graph_inputs import UnsupportedModule, graph_inputs_for
@@ -15,6 +23,7 @@ from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.execution import compiled_denoiser
 from inference.diffusion.execution.build_trial import with_rows
 from inference.engine.cost_model import PassCostModel
+from inference.memory import planner
 from tests.backends_required import require_backend
 from tests.inference.backends.graphs import BACKENDS
 from tests.inference.diffusion.test_batching import run_stream
@@ -25,6 +34,8 @@ from tests.inference.diffusion.test_batching_flow import (
     make_request,
     with_short_prompts,
 )
+from tests.inference.diffusion.test_control import generated, levels, shake
+from tests.inference.diffusion.test_mixed_features import control, save_transformer_lora
 from tests.inference.families import save_klein, save_z_image
 from tests.inference.stream import generate_alone
 from tests.inference.support import make_model
@@ -52,10 +63,11 @@ class Family:
         self.pipeline, self.build, self.backend = pipeline, build, backend
         export_module(pipeline.transformer, graph_backend(backend), build)
 
-    def engine(self, monkeypatch: Any, *tasks: str) -> DiffusionEngine:
+    def engine(self, monkeypatch: Any, *tasks: str, **settings: Any) -> DiffusionEngine:
         monkeypatch.setattr(compiled_denoiser, "find_build", lambda *_: self.build)
         monkeypatch.setattr(PassCostModel, "best_size", lambda _self, limit, _unit=1: limit)
-        model = make_model("tiny", tasks=tasks, repo=str(self.pipeline.name_or_path), backend=self.backend)
+        own = {"repo": str(self.pipeline.name_or_path), "backend": self.backend} | settings
+        model = make_model("tiny", tasks=tasks, **own)
         engine = DiffusionEngine(model)
         engine.load_model("cpu")
         return engine
@@ -116,6 +128,41 @@ def test_z_image_in_mixed_sizes(z_image, monkeypatch):
         return generate_alone(image_to_image if task.task == IMAGE_TO_IMAGE else z_image.pipeline, task).pixels
 
     check_images(engine, tasks, (0, 1, 0, 2), generate)
+
+
+def test_released_weights_are_loaded_for_a_control_and_a_lora(z_image, monkeypatch, tmp_path):
+    """Z-Image's ControlNet computes with layers of the transformer."""
+    monkeypatch.setattr(planner, "keeps_both_denoisers", lambda *_: False)
+    net = ZImageControlNetModel(
+        control_layers_places=[0], control_refiner_layers_places=[0], control_in_dim=6, dim=32, n_refiner_layers=1,
+        n_heads=2, n_kv_heads=2, add_control_noise_refiner="control_layers",
+    )  # fmt: skip
+    shake(net, 2).save_pretrained(tmp_path / "control")
+    path = save_transformer_lora(z_image.pipeline.transformer, tmp_path / "ink.safetensors")
+    plain = make_request("plain", guidance_scale=0.0, width=64, height=64)
+    tasks = {
+        "plain": plain,
+        "control": replace(plain, id="control", images=(control("canny"),)),
+        "lora": replace(
+            plain,
+            id="lora",
+            options=plain.options | {"prompt": "a fox <lora:ink:1>"},
+            addons=(TaskAddon("ink", "lora", str(path)),),
+        ),
+    }
+    images: dict[str, list[Any]] = {}
+    for first in ("control", "lora"):
+        for backend in (z_image.backend, "torch"):
+            engine = z_image.engine(
+                monkeypatch, TEXT_TO_IMAGE, backend=backend, controls={"canny": str(tmp_path / "control")}
+            )
+            for name in dict.fromkeys(("plain", first, *tasks)):
+                images.setdefault(name, []).append(generated(engine, tasks[name])[tasks[name].id])
+            engine.unload_model()
+
+    for name, found in images.items():
+        assert max(levels(one, found[0]) for one in found) <= 1, name
+    assert min(levels(images[name][0], images["plain"][0]) for name in ("control", "lora")) > 5
 
 
 # ---------------------------------------------------------------- one call of the graph
