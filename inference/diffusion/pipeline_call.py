@@ -16,6 +16,7 @@ from inference.diffusion.batching_flow import unpack_latents
 from inference.diffusion.inpainting import MaskedArea, masked_area
 from inference.diffusion.loader import call_parameters
 from inference.diffusion.masks import accept_latent_channels, grow_to_cells, keeps_size
+from inference.diffusion.processors import spell_markers
 from inference.images.flatten import cover_crop, open_on_white
 
 SEED_COUNT = 2**32
@@ -98,6 +99,9 @@ def generate(
         arguments |= prompt_arguments
     if TRUE_GUIDANCE in accepted:
         arguments = _with_true_guidance(arguments)
+    if hasattr(pipeline, "processor"):
+        prompts = {name: arguments[name] for name in _PROMPT_ARGUMENTS if arguments.get(name)}
+        arguments |= {name: spell_markers(pipeline.processor, text) for name, text in prompts.items()}
     if "callback_on_step_end" in accepted:
         arguments["callback_on_step_end"] = _step_callback(on_step, int(task.options["steps"]), computed_size)
         arguments["callback_on_step_end_tensor_inputs"] = ["latents"]

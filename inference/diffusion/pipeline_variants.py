@@ -24,8 +24,8 @@ _KNOWN: Mapping[str, Mapping[str, str]] = {
 _INPAINTING = frozenset({"StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline"})
 """Of models that only repaint: their denoiser takes the mask and the masked image too. Without a mask they repaint
 everything."""
-_ONE_KIND = frozenset({"ErnieImagePipeline", "Krea2Pipeline"})
-"""Pipelines that draw from text alone, which AutoPipeline does not know, or not in each version."""
+_ONE_KIND = frozenset({"ErnieImagePipeline", "Flux2KleinKVPipeline", "Krea2Pipeline", "QwenImage21Pipeline"})
+"""Pipelines without variants, which AutoPipeline does not know, or not in each version."""
 _AUTO = {FROM_IMAGE: "AutoPipelineForImage2Image", WITH_MASK: "AutoPipelineForInpainting"}
 
 

@@ -19,6 +19,8 @@ _IMAGE_PROCESSORS: Mapping[str, Any] = {
 }
 """Image processors by the class name of the processor in a pipeline's index."""
 _VIDEO = "video_processor"
+_MARKERS = ("image_token", "video_token")
+"""Attributes of processors: the texts that stand for an image and for a video."""
 
 
 def load_processors(index: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -30,6 +32,13 @@ def load_processors(index: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         for name, class_name in named.items()
         if class_name in _IMAGE_PROCESSORS
     }
+
+
+def spell_markers(processor: Any, text: str) -> str:
+    """A prompt whose markers of images and videos are only words: each would stand for a picture that there is not."""
+    for marker in filter(None, (getattr(processor, name, None) for name in _MARKERS)):
+        text = text.replace(marker, f"{marker[0]} {marker[1:]}")
+    return text
 
 
 def _load_processor(class_name: str, folder: Path) -> Any:
