@@ -35,6 +35,7 @@ class ModelExecution:
         weights: formats of those that are smaller, such as "8bit".
         gain: how many times as fast it was measured to be as torch, or, on torch, as in float32; 0: not measured.
         levels: the largest difference of its images to those of torch, or to those in float32, of 256.
+        pass_parts: passes of several images are divided into so many parts that are computed in parallel.
         attention: the kernel that a trial chose instead of torch's own choice.
         problem: why it does not run on `configured`, a key of `BACKEND_PROBLEMS`.
         compile_problem: a key of `COMPILE_PROBLEMS`.
@@ -50,6 +51,7 @@ class ModelExecution:
     weights: tuple[str, ...] = ()
     gain: float = 0.0
     levels: int = 0
+    pass_parts: int = 1
     attention: str = ""
     is_compiled: bool = False
     problem: str = ""
@@ -142,6 +144,7 @@ def _torch_facts(spec: ModelSpec, reported: Mapping[str, Any]) -> dict[str, Any]
         "weights": tuple(map(str, reported.get("weights", ()))),
         "gain": float(reported.get("dtype_gain", 0.0)),
         "levels": int(reported.get("dtype_levels", 0)),
+        "pass_parts": int(reported.get("pass_parts", 1)),
         "attention": "" if attention in PLAIN_ATTENTION else attention,
         "is_compiled": bool(reported.get("compile")),
     }
@@ -196,6 +199,8 @@ def describe_how(execution: ModelExecution, translate: Translate = str) -> str:
         parts.append(than.format(gain=f"{execution.gain:.1f}"))
     if execution.levels > 1:
         parts.append(translate("at most {levels} of 256 levels off").format(levels=execution.levels))
+    if execution.pass_parts > 1:
+        parts.append(translate("passes in {count} parts").format(count=execution.pass_parts))
     if execution.attention:
         parts.append(translate("attention by {kernel}").format(kernel=execution.attention))
     if execution.is_compiled:
@@ -240,6 +245,7 @@ def execution_body(execution: ModelExecution, commands: ExecutionCommands | None
         "weights": list(execution.weights),
         "gain": round(execution.gain, 2),
         "levels": execution.levels,
+        "pass_parts": execution.pass_parts,
         "attention": execution.attention,
         "is_compiled": execution.is_compiled,
         "builds_mb": execution.builds_mb,

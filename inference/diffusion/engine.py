@@ -83,7 +83,9 @@ class DiffusionEngine:
     @property
     def capabilities(self) -> Mapping[str, Any]:
         """What computes the denoiser's calls changes while it is loaded: trials choose, and what fails is given up."""
-        return {**self._capabilities, **(self._execution.capabilities if self._execution is not None else {})}
+        if self._execution is None:
+            return self._capabilities
+        return {**self._capabilities, **self._step_loop.capabilities, **self._execution.capabilities}
 
     def load_model(self, device: str) -> None:
         folder = model_path(self._model)

@@ -130,6 +130,12 @@ class StepLoop:
             if rate.what.partition(" ")[0] == PASS:
                 self._loaded_costs[rate.backend, rate.shape].append(rate)
 
+    @property
+    def capabilities(self) -> Mapping[str, int]:
+        """Only what differs from passes that all threads compute together."""
+        parts = max((costs.usual_parts for costs in self._cost_models.values()), default=1)
+        return {"pass_parts": parts} if parts > 1 else {}
+
     def cost_model(self, shape: str, backend: str = TORCH) -> DividedPassCosts | None:
         """Seconds of the denoiser's pass of this image shape by its tokens; None before the first."""
         return self._cost_models.get((self._denoiser, backend, shape))

@@ -95,6 +95,12 @@ class DividedPassCosts:
         """Of the passes measured."""
         return max((points[-1].size for points in self.measured_points().values() if points), default=0.0)
 
+    @property
+    def usual_parts(self) -> int:
+        """Of the largest passes measured, as they are made from now on."""
+        size = int(self.largest_size)
+        return self._quickest([one for one in self._models if one.parts <= size], size, 1).parts
+
     def _quickest(self, possible: Iterable[PassDivision], limit: int, unit: int) -> PassDivision:
         """Of the measured ones; with fewer parts where that takes about as long."""
         known = [one for one in possible if self._models[one].predict_seconds(unit) is not None]

@@ -36,6 +36,7 @@ def find(spec, *states, installed=True, compiler=True, **reported):
         (find(PLAIN), "Runs on torch."),
         (find(PLAIN, **ON_TORCH), "Runs on torch, float32."),
         (find(PLAIN, dtype="float32", attention="native"), "Runs on torch, float32."),
+        (find(PLAIN, dtype="float32", pass_parts=2), "Runs on torch, float32, passes in 2 parts."),
         (find(PLAIN, dtype="bfloat16", attention="sdpa"), "Runs on torch, bfloat16."),
         (
             find(PLAIN, dtype="bfloat16", dtype_gain=1.64, dtype_levels=3),
@@ -137,6 +138,7 @@ def test_programs_get_the_facts_and_the_sentences():
     body = execution_body(find(ON_OPENVINO, BUILD, replace(HALF, size_mb=30)))
 
     assert body == {
-        "backend": "openvino", "dtype": "float32", "weights": [], "gain": 1.5, "levels": 1, "attention": "",
-        "is_compiled": False, "builds_mb": 88, "sentence": "Runs on OpenVINO, float32, 1.5 times torch.", "problem": "",
+        "backend": "openvino", "dtype": "float32", "weights": [], "gain": 1.5, "levels": 1, "pass_parts": 1,
+        "attention": "", "is_compiled": False, "builds_mb": 88,
+        "sentence": "Runs on OpenVINO, float32, 1.5 times torch.", "problem": "",
     }  # fmt: skip

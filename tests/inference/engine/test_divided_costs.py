@@ -38,6 +38,7 @@ def test_it_settles_at_the_quickest_division(true, best):
     later = feed(costs, true, 300)
 
     assert [choice.division for choice in later].count(best) >= 0.93 * len(later)
+    assert costs.usual_parts == best.parts
 
 
 def test_a_single_image_gets_the_threads_that_are_quickest_for_it():
@@ -51,7 +52,9 @@ def test_a_single_image_is_never_divided():
     costs = DividedPassCosts(threads=4)
     true = dict.fromkeys(list_divisions(4), seconds_by(0.01, 0.01))
 
+    assert costs.usual_parts == 1
     assert all(choice.division.parts == 1 for choice in feed(costs, true, 50, limit=2, unit=2))
+    assert costs.usual_parts == 1
 
 
 @pytest.mark.parametrize("limit", [1, 16])
