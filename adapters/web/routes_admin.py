@@ -154,5 +154,5 @@ def _find_installation(context: WebContext, name: str) -> Installation:
     manager = context.usecases.model_manager
     installation = manager.status(manager.models.require(name).name)
     if installation is None:
-        raise NotFound("model", name)
+        raise NotFound("installation", "")
     return installation

@@ -53,6 +53,7 @@ TOO_MANY_CODES = N_("You have entered too many wrong codes. Try again in {minute
 NOTHING_FOUND: Mapping[str, str] = {
     "": N_("Not found."),
     "job": N_("You have no jobs yet."),
+    "installation": N_("Nothing was installed or compiled for this model since the server started: start it again."),
     "person": N_("Your accounts were just linked or deleted, so nothing was done. Please send the request again."),
 }
 """By the kind of object that was not found and has no name. "person": the request began before the accounts changed."""

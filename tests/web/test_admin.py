@@ -167,6 +167,12 @@ async def test_bad_requests_are_explained(shared_client, method, path, body, sta
     assert answer.json()["detail"].endswith(".")
 
 
+async def test_after_a_restart_an_installation_is_unknown_rather_than_its_model(shared_client):
+    answer = await shared_client.get("/api/v1/admin/models/paint/installation")
+
+    assert (answer.status_code, "since the server started" in answer.json()["detail"]) == (404, True)
+
+
 async def test_idle_models_are_unloaded(shared_client):
     unloaded = await shared_client.post("/api/v1/models/unload")
     old_name = await shared_client.post("/api/v1/models/release")
