@@ -87,7 +87,7 @@ def _add_use(models: typer.Typer, session: Session) -> None:
 
 
 def _add_optimize(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Compile a model for this machine, and switch to it if it is faster")
+    @models.command(help="Compile a model, and switch to it if it is faster")
     def optimize(
         name: NAME,
         backend: Annotated[
@@ -143,7 +143,7 @@ def _add_download(models: typer.Typer, session: Session) -> None:
 
 def _add_cancel(models: typer.Typer, session: Session) -> None:
     @models.command("stop", hidden=True, help="Old name of `models cancel`")
-    @models.command(help="Cancel a download or a compilation; partial downloads are kept for resuming")
+    @models.command(help="Cancel a download, which can be resumed, or a compilation")
     def cancel(name: NAME, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
 
         from adapters.cli.models import install
