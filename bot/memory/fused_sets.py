@@ -12,6 +12,8 @@ MAX_BUILDS = 2
 """Of each model; each is as large as the denoiser, on the disk and in memory."""
 MIN_LEAD = 2.0
 """A set takes the place of another's build only if it is used this many times as much."""
+MAX_SETS = 1000
+"""Whose use is remembered: anybody can ask for ever new weights."""
 
 
 @dataclass
@@ -37,6 +39,16 @@ class FusedSets:
         """One more image was made with this set."""
         use = self._uses.setdefault(loras, _Use())
         use.images, use.used_at = use.recent(now) + 1, now
+        if len(self._uses) > MAX_SETS:
+            self.forget(min(self._uses, key=lambda one: (self._recent(one, now), self._used_at(one))))
+
+    def forget(self, loras: str) -> None:
+        """Its files were replaced, so that it is another set now."""
+        self._uses.pop(loras, None)
+        self._refused.discard(loras)
+
+    def is_known(self, loras: str) -> bool:
+        return loras in self._uses
 
     def refuse(self, loras: str) -> None:
         """Its build failed, or changes images: it is not tried again."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bot.memory import fused_sets
 from bot.memory.fused_sets import HALF_LIFE_S, MAX_BUILDS, MIN_IMAGES, FusedSets
 
 ENOUGH = int(MIN_IMAGES)
@@ -66,3 +67,20 @@ def test_use_is_forgotten_with_time():
 
     assert sets.surplus(("ink", "film", "other"), 3 * HALF_LIFE_S) == ["other"]
     assert sets.next_build((), 3 * HALF_LIFE_S) == "film"
+
+
+def test_of_too_many_sets_the_least_used_is_forgotten(monkeypatch):
+    monkeypatch.setattr(fused_sets, "MAX_SETS", 2)
+    sets = used(ink=ENOUGH, once=1, film=ENOUGH)
+
+    assert [sets.is_known(name) for name in ("ink", "once", "film")] == [True, False, True]
+
+
+def test_a_forgotten_set_may_be_tried_again():
+    sets = used(ink=ENOUGH)
+    sets.refuse("ink")
+    sets.forget("ink")
+    for _ in range(ENOUGH):
+        sets.record_image("ink", 0.0)
+
+    assert sets.next_build((), 0.0) == "ink"

@@ -1,6 +1,7 @@
 """Builds with LoRAs are made for the sets that are used most, in the background, and only where that harms nobody."""
 
 import asyncio
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -28,20 +29,30 @@ INK = "<lora:ink:0.5>"
 class Resolver:
     """Every LoRA is installed."""
 
+    folder = "/loras"
+
     async def addons_used(self, options: Any, model: Any) -> tuple[TaskAddon, ...]:
-        return tuple(TaskAddon(name, "lora", f"/loras/{name}.safetensors") for name in ("ink", "film", "wash"))
+        return tuple(TaskAddon(name, "lora", f"{self.folder}/{name}.safetensors") for name in ("ink", "film", "wash"))
 
 
 @pytest.fixture
 def env() -> Any:
     env = SimpleNamespace(
-        models=ModelRegistry({"fox": FOX}), builds=FakeBuilds(), free_mb=8000, work=None, now=0.0, running=0
+        models=ModelRegistry({"fox": FOX}),
+        builds=FakeBuilds(),
+        free_mb=8000,
+        work=None,
+        now=0.0,
+        running=0,
+        device="cpu",
     )
 
     async def machine() -> MachineSpec:
         return MachineSpec(devices=(), ram_mb=8000, free_ram_mb=env.free_mb, disk_free_mb=10**6)
 
-    env.pool = SimpleNamespace(device_statuses=lambda: [DeviceStatus(device="cpu", state="ready", running=env.running)])
+    env.pool = SimpleNamespace(
+        device_statuses=lambda: [DeviceStatus(device=env.device, state="ready", running=env.running)]
+    )
     env.manager, env.resolver = SimpleNamespace(status=lambda _: env.work), Resolver()
     env.fused = FusedBuilds(
         models=env.models, manager=env.manager, builds=env.builds, pool=env.pool, prompt_resolver=env.resolver,
@@ -134,6 +145,12 @@ async def test_without_memory_it_waits_for_more(env):
     assert await use(env, images=1) == ["ink:0.5"]
 
 
+async def test_on_a_graphics_card_nothing_is_built_beside_peoples_jobs(env):
+    env.device = "cuda:0"
+
+    assert await use(env) == []
+
+
 async def test_beside_work_on_the_model_nothing_is_built(env):
     env.work = SimpleNamespace(is_finished=False)
 
@@ -166,3 +183,46 @@ async def test_builds_of_earlier_weights_are_deleted(env, monkeypatch):
     await use(env, "<lora:film:1>", 1)
 
     assert kept(env) == set()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backend": "onnx", "capabilities": {"backend": "onnx", "dtype": "float32"}},
+        {"dtype": "bfloat16", "capabilities": {"backend": "openvino", "dtype": "bfloat16"}},
+        {"quantize": "8bit"},
+    ],
+    ids=["backend", "precision", "weights"],
+)
+async def test_in_another_format_a_set_gets_another_build_and_the_old_one_is_deleted(env, change):
+    await use(env)
+    env.models.add_model(replace(FOX, **change))
+
+    assert await use(env, images=1) == ["ink:0.5"] * 2
+    (request,) = env.builds.made[1:]
+    assert set(env.builds.stored) == {request.names}
+    assert request.names != env.builds.made[0].names
+
+
+async def test_a_replaced_lora_is_another_one(env, tmp_path):
+    """Neither the use nor the failure of the old one says anything about it."""
+    env.resolver.folder = str(tmp_path)
+    (tmp_path / "ink.safetensors").write_bytes(b"old")
+    env.builds.error = ModelRefused("fox", "build", detail="it changes images")
+    await use(env)
+    os.utime(tmp_path / "ink.safetensors", (1, 1))
+    env.builds.error = None
+
+    assert await use(env, images=ENOUGH - 1) == ["ink:0.5"]
+    assert await use(env, images=1) == ["ink:0.5"] * 2
+    assert kept(env) == {"ink:0.5"}
+
+
+async def test_what_is_remembered_of_ever_new_weights_is_bounded(env, monkeypatch):
+    monkeypatch.setattr("bot.memory.fused_sets.MAX_SETS", 5)
+    monkeypatch.setattr("bot.usecases.fused_builds.MAX_SETS", 5)
+    for number in range(30):
+        await use(env, f"<lora:ink:0.{number + 1}>", 1)
+
+    assert len(env.fused._sets["fox"]._uses) == 5
+    assert len(env.fused._named) <= 10
