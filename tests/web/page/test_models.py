@@ -126,8 +126,8 @@ async def test_a_model_is_compiled_switched_and_goes_back(server, tab):
     await expect(dialog.get_by_role("row", name="8 2.400 s 1.600 s 1.5 times")).to_be_visible()
     await expect(dialog).to_contain_text("Pictures differ by at most one of 256 levels.")
     assert await find_violations(tab.page) == []
-    await dialog.get_by_role("button", name="Run it on openvino").click()
-    await expect(tab.page.locator(".toast").filter(has_text="paint runs on openvino.")).to_be_visible()
+    await dialog.get_by_role("button", name="Run it on OpenVINO").click()
+    await expect(tab.page.locator(".toast").filter(has_text="paint runs on OpenVINO.")).to_be_visible()
     assert server.usecases.models.require("paint").backend == "openvino"
     await expect(card(tab, "paint")).to_contain_text("Runs on OpenVINO, float32, 1.5 times torch.")
     await expect(card(tab, "paint")).to_contain_text("58 MiB compiled")

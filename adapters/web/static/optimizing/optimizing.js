@@ -8,6 +8,9 @@ import { formatBytes, t, tn } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 
 const MIB = 2 ** 20;
+const TITLES = { openvino: "OpenVINO", onnx: "ONNX Runtime" };
+/** @param {string} backend */
+const titleOf = (backend) => TITLES[backend] ?? backend;
 
 /**
  * Opens the dialog. `follow` shows the progress of what was started on the model's card.
@@ -45,11 +48,11 @@ const introView = (work) => html`
 function reportView({ backend, report }) {
   return html`
     <table>
-      <thead><tr><th scope="col">${t("Pictures at a time")}</th><th scope="col">torch</th><th scope="col">${backend}</th><th scope="col">${t("Speed")}</th></tr></thead>
+      <thead><tr><th scope="col">${t("Pictures at a time")}</th><th scope="col">torch</th><th scope="col">${titleOf(backend)}</th><th scope="col">${t("Speed")}</th></tr></thead>
       <tbody>${report.speeds.map((speed) => html`<tr><th scope="row" class="number">${speed.rows}</th><td class="number">${seconds(speed.torch_s)}</td><td class="number">${seconds(speed.backend_s)}</td><td class="number">${times(speed.gain)}</td></tr>`)}</tbody>
     </table>
     <p>${tn(report.levels, "Pictures differ by at most one of 256 levels.", "Pictures differ by at most {n} of 256 levels.")}
-      ${t("Memory: {torch} on torch, {size} on {backend}; {disk} on disk.", { torch: formatBytes(report.torch_mb * MIB), size: formatBytes(report.backend_mb * MIB), backend, disk: formatBytes(report.disk_mb * MIB) })}</p>
+      ${t("Memory: {torch} on torch, {size} on {backend}; {disk} on disk.", { torch: formatBytes(report.torch_mb * MIB), size: formatBytes(report.backend_mb * MIB), backend: titleOf(backend), disk: formatBytes(report.disk_mb * MIB) })}</p>
     ${report.is_better ? nothing : html`<p>${t("It is not better on this machine, so the model stays on torch.")}</p>`}`;
 }
 
@@ -63,7 +66,7 @@ function actionsView(work) {
   if (runsOn(work.row, backend)) return [back, close];
   if (!built?.report) return [back, close, html`<button type="button" class="primary" ?disabled=${isSending} @click=${() => start(work)}>${t("Compile and try")}</button>`];
   if (!built.report.is_better || built.is_applied) return [back, close];
-  return [back, close, html`<button type="button" class="primary" ?disabled=${isSending} @click=${() => switchTo(work)}>${t("Run it on {backend}", { backend: built.backend })}</button>`];
+  return [back, close, html`<button type="button" class="primary" ?disabled=${isSending} @click=${() => switchTo(work)}>${t("Run it on {backend}", { backend: titleOf(built.backend) })}</button>`];
 }
 
 /** Whether a backend other than torch computes its steps now, as is configured. */
@@ -96,7 +99,7 @@ async function switchTo(work) {
   const status = await send(work, { backend, precision, weights, switch: true });
   if (!status) return;
   if (!status.is_over) work.close(""); // the build is gone, and is made again
-  else if (status.optimization.is_applied) work.close(t("{title} runs on {backend}.", { title: work.row.title, backend }));
+  else if (status.optimization.is_applied) work.close(t("{title} runs on {backend}.", { title: work.row.title, backend: titleOf(backend) }));
   else set(work, { built: status.optimization, error: status.error });
 }
 
