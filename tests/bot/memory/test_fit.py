@@ -143,3 +143,10 @@ def test_weights_that_get_fewer_bits_are_loaded_in_full_before(ram_gb, place):
     spec = replace(PRESETS["blip2-flan-t5-xl"], quantize="8bit")
 
     assert estimate_fit(spec, machine(0, ram_gb)).place == place
+
+
+@pytest.mark.parametrize(("dtype", "notes"), [("auto", ()), ("bfloat16", (BFLOAT16_NOTE,))])
+def test_the_format_of_a_model_whose_parts_are_unknown_is_not_guessed(dtype, notes):
+    starter = shipped_models()["starter-image"]
+
+    assert estimate_fit(replace(starter, dtype=dtype), machine(0)).notes == notes
