@@ -155,6 +155,20 @@ def test_the_costs_of_both_are_kept_apart(with_adapters, builds):
     assert {sample.backend for sample in samples["lora"]} == {"torch"}
 
 
+def test_a_prompt_that_changes_between_steps_stays_on_the_graph(builds, finds):
+    folder, build = builds("sd")
+    finds(build)
+    plain, compiled = (engine_of(folder, backend) for backend in ("torch", builds.backend))
+    options = {"width": 32, "height": 32, "steps": 2, "guidance_scale": 3.0}
+    tasks = [make_task(prompt, id=prompt, options=options) for prompt in ("a [fox:cat:0.5] on red", "a fox on red")]
+    runs = count_runs(compiled)
+    images, expected = (test_control.generated(engine, *tasks) for engine in (compiled, plain))
+
+    assert max(levels(images[task.id], expected[task.id]) for task in tasks) <= 1
+    assert runs == {"graph": 2, "torch": 0}
+    assert len({image.tobytes() for image in images.values()}) == 2
+
+
 def test_seamless_images_run_on_torch(builds, finds):
     folder, build = builds("sd")
     finds(build)
