@@ -60,6 +60,8 @@ def _problem_of(error: Exception, folder: Path) -> str:
         return "the disk filled up while it was compiled"
     if is_out_of_memory(error):
         return "memory ran out while it was compiled"
+    if isinstance(error, OSError) and Path(str(error.filename)).is_relative_to(folder):
+        return f"its build cannot be written to {folder} ({error.strerror})"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return f"its build failed ({lines[0][:200].rstrip('.')})"
 
@@ -72,12 +74,12 @@ def make_build(asked: MakeBuild, is_free: threading.Event, report: Report) -> Bu
     report(BuildProgress("exporting"))
     make_private_folder(folder)
     parts = builds.key_parts(request, folder)
-    model = build_trial.as_torch(request)
-    pipeline = load_pipeline(model, model_path(model), "cpu")
-    name, module = _find_denoiser(request, pipeline)
-    LoraManager(pipeline).apply(request.loras)
     unfinished = builds.start_build(folder)
     try:
+        model = build_trial.as_torch(request)
+        pipeline = load_pipeline(model, model_path(model), "cpu")
+        name, module = _find_denoiser(request, pipeline)
+        LoraManager(pipeline).apply(request.loras)
         _export(request, _fuse_loras(module) if request.loras else module, unfinished)
         if request.device != "cpu":
             pipeline.to(request.device)

@@ -1,5 +1,6 @@
 """Builds are made of the loaded denoiser and tried with the pipeline: with a stand-in for a library, and OpenVINO's."""
 
+import errno
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +139,19 @@ def test_a_failure_says_why_and_leaves_nothing(stand_in, tmp_path, folder, free,
 
     assert reason_of(denoiser_build.run_build(ask(tmp_path, folder), free, lambda _: None)) == reason
     assert [path for path in (tmp_path / "builds").iterdir() if path.is_dir()] == []
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_model_is_loaded(
+    stand_in, tmp_path, folder, free, monkeypatch
+):
+    def refuse(path):
+        raise OSError(errno.EROFS, "Read-only file system", str(path / ".unfinished-x"))
+
+    monkeypatch.setattr(builds, "start_build", refuse)
+    monkeypatch.setattr(denoiser_build, "load_pipeline", lambda *_: pytest.fail("the model was loaded"))
+
+    reason = reason_of(denoiser_build.run_build(ask(tmp_path, folder), free, lambda _: None))
+    assert reason == f"its build cannot be written to {tmp_path / 'builds'} (Read-only file system)"
 
 
 def test_a_full_disk_is_noticed_before(stand_in, tmp_path, folder, free, monkeypatch):
