@@ -109,6 +109,8 @@ async def test_questions_stay_with_the_picture(server, client, tab):
     await expect(thread).to_contain_text("It is what is this")
     await button(tab.page, "Ask").click()
     await expect(thread.get_by_role("alert")).to_contain_text("Type a question first.")
+    await button(tab.page, "Caption").click()
+    await expect(thread.get_by_role("term").filter(has_text="Caption")).to_be_visible()
     assert await find_violations(tab.page) == []
     assert tab.errors == []
 
