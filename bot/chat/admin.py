@@ -111,12 +111,12 @@ async def _list_models(ctx: ChatContext) -> str:
     )
 
 
-def _formats(options: Mapping[str, Any]) -> dict[str, str]:
+def _formats(options: Mapping[str, Any]) -> dict[str, Any]:
     """The number formats that were asked for."""
     return {name: options[name] for name in ("weights", "precision") if name in options}
 
 
-async def _use_model(ctx: ChatContext, name: str, formats: Mapping[str, str], *, is_accepted: bool) -> str:
+async def _use_model(ctx: ChatContext, name: str, formats: Mapping[str, Any], *, is_accepted: bool) -> str:
     manager = ctx.usecases.model_manager
     try:
         installation = await manager.use_model(name, licence_accepted=is_accepted, **formats)
@@ -128,7 +128,7 @@ async def _use_model(ctx: ChatContext, name: str, formats: Mapping[str, str], *,
     return admin_texts.format_install_started(installation, ctx.locale, style=ctx.style)
 
 
-async def _optimize_model(ctx: ChatContext, name: str, action: str, formats: Mapping[str, str], *, switch: bool) -> str:
+async def _optimize_model(ctx: ChatContext, name: str, action: str, formats: Mapping[str, Any], *, switch: bool) -> str:
     """Compile a model, switch to what was compiled, or go back to torch."""
     how = {"backend": TORCH} if action == TORCH else formats
     installation = await ctx.usecases.optimizer.optimize(name, switch=switch, **how)
