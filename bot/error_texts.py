@@ -159,7 +159,6 @@ ENGINE_SENTENCES: Mapping[str, str] = {
 
 
 STOPPED = N_("Cancelled. Partial files are kept for resuming.")
-NOTHING_COMPILED = N_("Cancelled. Nothing was compiled.")
 MODEL_REMOVED = N_(
     "The model {model} was removed before your job ran; you weren't charged. Please try again with another model."
 )

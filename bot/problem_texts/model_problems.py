@@ -116,6 +116,7 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     ),
 }
 
+NOTHING_COMPILED = N_("Cancelled. Nothing was compiled.")
 IN_BFLOAT16 = N_(
     "bfloat16 is faster here than float32 and will be used (speed, largest difference of a pixel's value): {words}"
 )

@@ -35,6 +35,7 @@ from bot.ports import (
     RepoRef,
     UnloadResult,
 )
+from bot.problem_texts.model_problems import NOTHING_COMPILED
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
 from bot.queue.recovery import fail_orphaned_jobs
@@ -238,7 +239,7 @@ class ModelManager:
         installation.task.cancel()
         await asyncio.gather(installation.task, return_exceptions=True)
         is_download = installation.optimization is None
-        await self._fail_install(installation, error_texts.STOPPED if is_download else error_texts.NOTHING_COMPILED)
+        await self._fail_install(installation, error_texts.STOPPED if is_download else NOTHING_COMPILED)
         return installation
 
     async def cancel_running_install(self, name: str) -> None:
