@@ -18,7 +18,7 @@ from bot.errors import ModelUnavailable
 from bot.memory.format_check import SVDQUANT
 from bot.memory.weights import FP8
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
-from inference.checkpoints.file_filter import unused_components
+from inference.checkpoints.file_filter import INDEX, component_names, unused_components
 from inference.checkpoints.prequantized import read_prequantized
 from inference.checkpoints.resolve import base_model_path, lora_path, model_path, require_safetensors
 from inference.diffusion.gguf_file import base_variant, load_gguf_denoiser
@@ -34,6 +34,9 @@ from inference.memory.quantization import quantize_planned
 
 DENOISERS = ("unet", "transformer")
 """Components called at each step, by their names in Diffusers pipelines."""
+
+_CHECKER = "safety_checker"
+"""The one component that a folder may lack."""
 
 
 def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
@@ -102,6 +105,7 @@ def _load_folder(model: ModelSpec, folder: Path, dtype: Any, given: Mapping[str,
     """`given`: components that are loaded already."""
     require_safetensors(model, folder)
     index = _read_model_index(model, folder)
+    _require_components(model, folder, index, given)
     kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else text_to_image_class(index["_class_name"])
     pipeline = kind.from_pretrained(
         folder,
@@ -167,11 +171,18 @@ def _read_model_index(model: ModelSpec, folder: Path) -> dict[str, Any]:
     return index
 
 
+def _require_components(model: ModelSpec, folder: Path, index: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raises: ModelUnavailable, with the component that has no folder: the libraries' errors speak of other things."""
+    for name in component_names(index):
+        if name not in given and name != _CHECKER and not (folder / name).is_dir():
+            raise ModelUnavailable(model.name, f"its {name} is missing: there is no folder {name} beside {INDEX}")
+
+
 def _omit_missing_checker(index: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Loading arguments that leave out a safety checker that is in the index but not in the folder."""
-    if "safety_checker" not in index or (folder / "safety_checker").is_dir():
+    if _CHECKER not in index or (folder / _CHECKER).is_dir():
         return {}
-    return {"safety_checker": None, "requires_safety_checker": False}
+    return {_CHECKER: None, "requires_safety_checker": False}
 
 
 def load_tiny_autoencoder(model: ModelSpec, device: str) -> Any:

@@ -70,6 +70,15 @@ def index_class(folder):
     return json.loads((folder / "model_index.json").read_text())["processor"][1]
 
 
+@pytest.mark.parametrize("part", ["tokenizer", "text_encoder"])
+def test_a_component_without_a_folder_is_named(folder_of, tmp_path, part):
+    folder = Path(shutil.copytree(folder_of("ernie-image-turbo"), tmp_path / "ernie"))
+    shutil.rmtree(folder / part)
+
+    with pytest.raises(ModelUnavailable, match=f"its {part} is missing: there is no folder {part}"):
+        load_pipeline(spec_of("ernie-image-turbo", folder), folder, "cpu")
+
+
 def test_the_language_model_that_rewrites_prompts_is_not_loaded(folder_of):
     folder = folder_of("ernie-image-turbo")
 
