@@ -109,8 +109,8 @@ class Progress:
 
 
 FORMAT = "format"
-"""What is measured, as `Measurement.what`: a step in a trial. Its `backend` is the number format, its `shape` stands for
-the weights and the processor."""
+"""What is measured, as `Measurement.what`: a step in a trial. Its `backend` is the number format, its `shape` stands
+for the weights and the processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ class TaskOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskWork:
-    """What a device makes of a running task. `owner`: its fairness key; `step` of `steps`: of all its images together."""
+    """What a device makes of a running task. `owner`: its fairness key; `step`, `steps`: of all its images together."""
 
     task: str
     owner: str
@@ -214,8 +214,8 @@ class TaskWork:
 class DeviceStatus:
     """A device for `/readyz`, `/metrics` and `doctor`. `state`: starting, ready, restarting, stopped.
 
-    `running`: tasks, and `work` what they make. `slots`: the maximum number of concurrent tasks; each model also has its
-    own limit. `loading`: the model that it is loading, and `load_s` the expected seconds until that is loaded; None:
+    `running`: tasks, and `work` what they make. `slots`: the maximum number of concurrent tasks; each model also has
+    its own limit. `loading`: the model that it is loading, and `load_s` the expected seconds until that is loaded; None:
     unknown. `has_imported`: its process has imported the engines' libraries, which its first load waits for. `lost_at`:
     when its process was lost last, Unix time, and `lost_reason` why.
     """
