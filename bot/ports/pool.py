@@ -215,9 +215,9 @@ class DeviceStatus:
     """A device for `/readyz`, `/metrics` and `doctor`. `state`: starting, ready, restarting, stopped.
 
     `running`: tasks, and `work` what they make. `slots`: the maximum number of concurrent tasks; each model also has
-    its own limit. `loading`: the model that it is loading, and `load_s` the expected seconds until that is loaded; None:
-    unknown. `has_imported`: its process has imported the engines' libraries, which its first load waits for. `lost_at`:
-    when its process was lost last, Unix time, and `lost_reason` why.
+    its own limit. `loading`: the model that it is loading, and `load_s` the expected seconds until that is loaded;
+    None: unknown. `has_imported`: its process has imported the engines' libraries, which its first load waits for.
+    `lost_at`: when its process was lost last, Unix time, and `lost_reason` why.
     """
 
     device: str

@@ -21,10 +21,10 @@ def steps_until_end(task: str, work: Sequence[TaskWork], batch: float) -> float:
     others = [one for one in work if one is not own]
     ahead = [one for one in others if one.owner == own.owner and _goes_first(one, own, work)]
     images = sum(one.images_left for one in work)
-    in_turn = own.steps_left + sum(one.steps_left for one in ahead)
+    before = own.steps_left + sum(one.steps_left for one in ahead)
     all_own = sum(one.steps_left for one in work if one.owner == own.owner)
     overdue = min(MOST_OVERDUE, max(0.0, images / batch - 1) / PATIENCE)
-    in_turn = min(all_own, in_turn / (1 - overdue))
+    in_turn = min(all_own, before / (1 - overdue))
     of_people: Counter[str] = Counter()
     for one in others:
         of_people[one.owner] += one.steps_left if one.owner != own.owner else 0

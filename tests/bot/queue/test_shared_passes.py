@@ -50,7 +50,8 @@ def test_it_is_about_what_the_step_loops_policy_does(batch):
     ends: dict[str, int] = {}
     made = without_overdue = 0
     while images:
-        taken = {one.id for one in select_batch(images.values(), lambda _: batch, without_overdue)}
+        chosen = select_batch(images.values(), lambda _: batch, without_overdue)
+        taken = {key for key, one in images.items() if one in chosen}
         longest = max(one.passes_waited for one in images.values())
         is_served = longest < MAX_WAIT_PASSES or any(images[one].passes_waited == longest for one in taken)
         without_overdue = 0 if is_served else without_overdue + 1

@@ -80,7 +80,7 @@ class Passes:
     """Passes of at most so many tokens, one after another."""
 
     def __init__(self, waiting: Sequence[WaitingSequence], max_tokens: int) -> None:
-        self.waiting = {one.id: one for one in waiting}
+        self.waiting: dict[Any, WaitingSequence] = {one.id: one for one in waiting}
         self._max_tokens, self._without_overdue = max_tokens, 0
 
     def make(self) -> list:
