@@ -68,7 +68,7 @@ def empty_cache(arguments: Mapping[str, Any]) -> None:
     cache = arguments.get("kv_cache")
     for layers in vars(cache).values() if cache is not None else ():
         for layer in layers if isinstance(layers, list) else ():
-            vars(layer).update(dict.fromkeys(vars(layer)))
+            layer.__dict__.update(dict.fromkeys(layer.__dict__))
 
 
 class StoredPrefixes:

@@ -2,8 +2,10 @@
 
 import sys
 import weakref
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +51,7 @@ def engines(tmp_path_factory):
 @pytest.fixture
 def caches(monkeypatch):
     """Those that exist now."""
-    found = weakref.WeakSet()
+    found: weakref.WeakSet[Any] = weakref.WeakSet()
     for kind in (QwenImage21KVCache, Flux2KVCache):
 
         def initialize(cache, *sizes, original=kind.__init__, **named_sizes):
@@ -121,10 +123,16 @@ def test_a_cache_is_freed_when_its_image_fails(engines, caches, name, monkeypatc
 
 @pytest.mark.parametrize(("name", "most"), [(QWEN, 1), (KLEIN, 1), (KLEIN, 3)])
 def test_images_wait_until_there_is_memory_for_their_references(engines, caches, name, most, monkeypatch):
-    engine, counts = engines[name], []
+    engine, counts = engines[name], Counter[int]()
     monkeypatch.setattr(engine, "_max_references", most)
     step = engine.step
-    monkeypatch.setattr(engine, "step", lambda: (step(), counts.append(len(caches)))[0])
+
+    def step_and_count():
+        events = step()
+        counts[len(caches)] += 1
+        return events
+
+    monkeypatch.setattr(engine, "step", step_and_count)
     several = request(name, "several", SHORT, "red", count=3)
     drawn = request(name, "drawn", LONG, seed=5)
 
@@ -156,6 +164,6 @@ def test_a_guided_image_keeps_its_references_twice():
     plain = request(QWEN, "plain", SHORT, "red", "blue")
     spec = spec_of(QWEN, ".", takes_guidance=True)
     guided = [request(QWEN, "guided", SHORT, "red", "blue", guidance_scale=scale) for scale in (1.0, 4.0)]
-    counts = [count_references(SimpleNamespace(model=spec, options=one.options, images=one.images)) for one in guided]
+    counts = [count_references(replace(one, model=spec)) for one in guided]
 
     assert (count_references(plain), counts) == (2, [2, 4])
