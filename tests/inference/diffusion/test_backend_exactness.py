@@ -256,7 +256,8 @@ def test_a_graph_that_fails_leaves_its_images_to_torch(builds, finds, monkeypatc
     finds(build)
     peer = test_batching.Peer(folder, backend=builds.backend)
     compiled = peer.engine._step_loop.modules["unet"].compiled
-    run, calls = compiled.__dict__["_graph"].run, []
+    run = compiled.__dict__["_graph"].run
+    calls: list[int] = []
 
     def fail_third_pass(inputs):
         calls.append(len(calls))

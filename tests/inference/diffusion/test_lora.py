@@ -314,7 +314,8 @@ def test_each_image_is_generated_from_its_own_prompt(engine):
 
 def test_the_next_image_has_the_lora_that_replaced_another(engine, loras, tmp_path):
     path = tmp_path / "ink.safetensors"
-    addons, images = (TaskAddon("ink", "lora", str(path)),), []
+    addons = (TaskAddon("ink", "lora", str(path)),)
+    images: list[numpy.ndarray] = []
     for other in ("ink", "film"):
         path.write_bytes(loras[other].read_bytes())
         os.utime(path, ns=(1, len(images) + 1))

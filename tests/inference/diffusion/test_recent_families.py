@@ -168,7 +168,8 @@ LORA_LAYERS = {
 
 def make_lora(transformer, layers, path, rename=lambda name: f"transformer.{name}"):
     """A LoRA's file, and the transformer with it merged into the weights at half of its weight."""
-    merged, tensors = copy.deepcopy(transformer), {}
+    merged = copy.deepcopy(transformer)
+    tensors: dict[str, torch.Tensor] = {}
     generator = torch.Generator().manual_seed(5)
     for name, layer in merged.named_modules():
         if name.endswith(layers):
@@ -190,7 +191,7 @@ def test_each_image_has_its_own_loras(folder_of, tmp_path, name):
     with_lora.__dict__["transformer"] = make_lora(pipeline.transformer, LORA_LAYERS[name], path)
     plain, other = two_people(name)
     addons = (TaskAddon("ink", "lora", str(path)),)
-    inked = replace(other, options=other.options | {"prompt": f"{other.options['prompt']} <lora:ink:0.5>"})
+    inked = replace(other, options={**other.options, "prompt": f"{other.options['prompt']} <lora:ink:0.5>"})
     expected = {task.id: generate_alone(one, task).pixels for one, task in ((pipeline, plain), (with_lora, other))}
     without = generate_alone(pipeline, other).pixels
 
