@@ -13,7 +13,7 @@ from adapters.cli import error_output, file_arguments, output
 from adapters.cli.admin_commands import add_admin_commands
 from adapters.cli.history_commands import add_history_commands
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
-from adapters.cli.output import say_image
+from adapters.cli.output import with_image_wording
 from adapters.cli.ports import CompositionRoot
 from adapters.cli.session import Session, run_until_done
 from adapters.cli.usage import UsageError, explain_usage
@@ -158,7 +158,7 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
     parameters = _command_parameters(command_class)
     job_command.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
     job_command.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": int}
-    app.command(command_class.name, help=say_image(command_class.summary))(job_command)
+    app.command(command_class.name, help=with_image_wording(command_class.summary))(job_command)
 
 
 def _split_arguments(command_class: type[Command], arguments: Sequence[str]) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]
 def _arguments_help(command_class: type[Command]) -> str:
     files = "Image files and folders, or - for stdin"
     main = next((spec for spec in command_class.specs if spec.is_main), None)
-    return files if main is None else f"{files}; then {say_image(main.help[:1].lower() + main.help[1:])}"
+    return files if main is None else f"{files}; then {with_image_wording(main.help[:1].lower() + main.help[1:])}"
 
 
 def _has_several_arguments(command_class: type[Command]) -> bool:
@@ -230,7 +230,7 @@ def _has_several_arguments(command_class: type[Command]) -> bool:
 
 def _image_flag_parameter(flag: FlagSpec) -> inspect.Parameter:
     metavar = "KIND:FILE|JOB[:WEIGHT[:START[:END]]][:ready]" if flag.has_kind else "FILE|JOB[:WEIGHT]"
-    text = f"{say_image(flag.help)}; repeatable" + "; ready: it is such a map already" * flag.has_kind
+    text = f"{with_image_wording(flag.help)}; repeatable" + "; ready: it is such a map already" * flag.has_kind
     option = typer.Option(f"--{flag.name}", metavar=metavar, help=text)
     return _parameter(flag.name.replace("-", "_"), list[str] | None, option, None)
 
@@ -239,7 +239,7 @@ def _option_parameter(spec: OptionSpec) -> inspect.Parameter:
     """Values stay raw text: the grammar of `bot.options` parses them, as on every platform."""
     if spec.is_main:
         metavar = spec.name.upper() + "..." * bool(spec.separator)
-        argument = typer.Argument(metavar=metavar, help=say_image(spec.help), show_default=False)
+        argument = typer.Argument(metavar=metavar, help=with_image_wording(spec.help), show_default=False)
         value_type = list[str] if spec.separator else str
         return _parameter(spec.name, value_type, argument, inspect.Parameter.empty if spec.is_required else "")
     names = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.aliases)]
@@ -251,7 +251,7 @@ def _option_parameter(spec: OptionSpec) -> inspect.Parameter:
 def _option_help(spec: OptionSpec) -> str:
     """The help with its range or choices in parentheses, joined with a default that it already has there."""
     allowed = f"one of {', '.join(spec.choices)}" if spec.choices else "" if spec.kind is str else spec.allowed
-    text = say_image(spec.help)
+    text = with_image_wording(spec.help)
     if not allowed:
         return text
     has_default = "(default" in text and text.endswith(")")

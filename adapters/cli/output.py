@@ -91,6 +91,6 @@ def program_name() -> str:
     return f"python {name}" if name.endswith(".py") else "easel"
 
 
-def say_image(text: str) -> str:
+def with_image_wording(text: str) -> str:
     """Sentences are shared with the chats, which say picture; the command line says image."""
     return text.replace("a picture", "an image").replace("A picture", "An image").replace("picture", "image")

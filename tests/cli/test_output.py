@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from adapters.cli.output import print_aligned, print_table, say_image
+from adapters.cli.output import print_aligned, print_table, with_image_wording
 
 HEADINGS = ("Name", "Tasks", "Source")
 LONG = "/models/" + "very-long-folder-name/" * 10
@@ -96,4 +96,4 @@ def test_the_old_option_name_still_works_but_is_hidden(call, monkeypatch):
 
 
 def test_a_sentence_of_the_chats_says_image():
-    assert say_image("it cannot start from a picture") == "it cannot start from an image"
+    assert with_image_wording("it cannot start from a picture") == "it cannot start from an image"

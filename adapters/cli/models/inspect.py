@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.models.install import format_size
-from adapters.cli.output import print_json, print_line, print_note, print_table, program_name, say_image
+from adapters.cli.output import print_json, print_line, print_note, print_table, program_name, with_image_wording
 from bot.commands.upscale import describe_upscaling
 from bot.model_install.addon_files import list_addons
 from bot.model_install.gguf_header import read_gguf_header
@@ -204,7 +204,7 @@ def print_models(
         print_table(("Name", "Tasks", "Disk", "Download", "Licence"), cells)
     for spec in (*loaded.models, *presets):
         if upscaling := describe_upscaling(spec):
-            print_note(f"{spec.name}: {say_image(upscaling)}.")
+            print_note(f"{spec.name}: {with_image_wording(upscaling)}.")
     return 0
 
 

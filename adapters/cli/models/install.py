@@ -9,7 +9,7 @@ from typing import Any
 
 from adapters.cli.error_output import Failure
 from adapters.cli.models.model_client import Body, ModelClient, open_model_client
-from adapters.cli.output import print_json, print_line, print_note, print_table, program_name, say_image
+from adapters.cli.output import print_json, print_line, print_note, print_table, program_name, with_image_wording
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from adapters.cli.progress import ProgressLine
 from bot.chat.texts import format_duration
@@ -93,7 +93,7 @@ def format_terms(terms: Body) -> list[str]:
     """What to know before the installation, one line each."""
     lines = [f"{terms['title']} ({terms['repo']}): {', '.join(terms['tasks'])}."]
     if terms["upscale"]:
-        lines.append(f"{say_image(terms['upscale'])}.".capitalize())
+        lines.append(f"{with_image_wording(terms['upscale'])}.".capitalize())
     if terms["missing_bytes"]:
         free = format_size(terms["free_bytes"])
         missing, total = format_size(terms["missing_bytes"]), format_size(terms["total_bytes"])

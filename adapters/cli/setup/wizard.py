@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adapters.cli.doctor import compiled, system
 from adapters.cli.error_output import FAILED, BadInput, error_sentences
 from adapters.cli.models.install import InstallRequest, format_fit
-from adapters.cli.output import print_json, print_line, print_note, program_name, say_image
+from adapters.cli.output import print_json, print_line, print_note, program_name, with_image_wording
 from adapters.cli.setup import bot_tokens
 from adapters.cli.setup.prompt import Prompter
 from bot.commands.upscale import describe_upscaling
@@ -159,7 +159,7 @@ class _SetupWizard:
         suits = " (recommended)" if self.recommended[kind] == spec.name else ""
         licences = "; ".join(spec.licences or (spec.licence or "unknown",))
         limits = "" if spec.commercial or "commercial use" in licences else " Not for commercial use."
-        upscaling = say_image(describe_upscaling(spec))
+        upscaling = with_image_wording(describe_upscaling(spec))
         return [
             f"  {position}. {spec.name}{suits}: {spec.display_name}, {format_gib(spec.download_mb)} download.",
             f"     {format_fit(fit_body(estimate))}{_disk_shortage(estimate)}",
