@@ -56,7 +56,14 @@ def without_inductor(monkeypatch, tmp_path):
 
 def test_owners_are_told_each_reason_in_words():
     assert set(COMPILE_PROBLEMS) == set(REASONS)
-    assert set(BACKEND_PROBLEMS) >= {NOT_INSTALLED, NOT_BUILT, compiled_denoiser.NOT_HERE, UNSUPPORTED, REFUSED, DAMAGED}
+    assert set(BACKEND_PROBLEMS) >= {
+        NOT_INSTALLED,
+        NOT_BUILT,
+        compiled_denoiser.NOT_HERE,
+        UNSUPPORTED,
+        REFUSED,
+        DAMAGED,
+    }
 
 
 @torch.no_grad()

@@ -150,7 +150,9 @@ async def test_everything_is_deleted_once_that_is_confirmed_for_all_linked_accou
 
     await phone.page.wait_for_url(f"{server.url}/")
     await expect(phone.page.get_by_role("heading", name="Sign in to Easel")).to_be_visible()
-    await expect(phone.page.get_by_role("status").first).to_have_text("Everything about you on this server was deleted.")
+    await expect(phone.page.get_by_role("status").first).to_have_text(
+        "Everything about you on this server was deleted."
+    )
     with pytest.raises(Unauthorized):
         await usecases.people.authenticate(bob)
     assert (await usecases.people.identify_account("discord", "1", "Ann")).id != person.id
