@@ -11,7 +11,7 @@ _COLUMNS = ["owner", "erased", "seq", "state", "command", "model", "created_at"]
 
 
 def upgrade() -> None:
-    op.drop_index("ix_job_owner_listed", "job")
+    op.drop_index("ix_job_owner_listed", "job", if_exists=True)  # 0004 had none for its first hour
     op.drop_index("ix_job_owner_seq", "job")
     op.create_index("ix_job_owner_listed", "job", _COLUMNS, unique=False)
 
