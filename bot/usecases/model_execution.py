@@ -190,12 +190,16 @@ def type_commands(execution: ModelExecution, program: str = "easel") -> Executio
 
 
 def describe_how(execution: ModelExecution, translate: Translate = str) -> str:
-    """ "OpenVINO, float32, 1.4 times torch"."""
+    """ "OpenVINO, float32, 1.4 times as fast as torch"."""
     parts = [TITLES.get(execution.backend, execution.backend), execution.dtype]
     if execution.weights:
         parts.append(translate("weights in {formats}").format(formats=" and ".join(execution.weights)))
     if execution.gain:
-        than = translate("{gain} times float32") if execution.backend == TORCH else translate("{gain} times torch")
+        than = (
+            translate("{gain} times as fast as float32")
+            if execution.backend == TORCH
+            else translate("{gain} times as fast as torch")
+        )
         parts.append(than.format(gain=f"{execution.gain:.1f}"))
     if execution.levels > 1:
         parts.append(translate("at most {levels} of 256 levels off").format(levels=execution.levels))

@@ -40,20 +40,20 @@ def find(spec, *states, installed=True, compiler=True, **reported):
         (find(PLAIN, dtype="bfloat16", attention="sdpa"), "Runs on torch, bfloat16."),
         (
             find(PLAIN, dtype="bfloat16", dtype_gain=1.64, dtype_levels=3),
-            "Runs on torch, bfloat16, 1.6 times float32, at most 3 of 256 levels off.",
+            "Runs on torch, bfloat16, 1.6 times as fast as float32, at most 3 of 256 levels off.",
         ),
         (
             find(PLAIN, dtype="float16", attention="native_flash", compile=True),
             "Runs on torch, float16, attention by native_flash, compiled blocks.",
         ),
         (find(PLAIN, dtype="bfloat16", weights=["8bit"]), "Runs on torch, bfloat16, weights in 8bit."),
-        (find(ON_OPENVINO, BUILD), "Runs on OpenVINO, float32, 1.5 times torch."),
+        (find(ON_OPENVINO, BUILD), "Runs on OpenVINO, float32, 1.5 times as fast as torch."),
         (find(ON_OPENVINO, replace(BUILD, report=None)), "Runs on OpenVINO, float32."),
         (
             find(replace(ON_OPENVINO, dtype="bf16"), BUILD, HALF),
-            "Runs on OpenVINO, bfloat16, 1.5 times torch, at most 7 of 256 levels off.",
+            "Runs on OpenVINO, bfloat16, 1.5 times as fast as torch, at most 7 of 256 levels off.",
         ),
-        (find(ON_ONNX, replace(BUILD, backend="onnx")), "Runs on ONNX Runtime, float32, 1.5 times torch."),
+        (find(ON_ONNX, replace(BUILD, backend="onnx")), "Runs on ONNX Runtime, float32, 1.5 times as fast as torch."),
         (find(replace(PLAIN, dtype="fp16"), dtype="float32", backend="openvino"), "Runs on torch, float16."),
     ],
 )
@@ -140,5 +140,5 @@ def test_programs_get_the_facts_and_the_sentences():
     assert body == {
         "backend": "openvino", "dtype": "float32", "weights": [], "gain": 1.5, "levels": 1, "pass_parts": 1,
         "attention": "", "is_compiled": False, "builds_mb": 88,
-        "sentence": "Runs on OpenVINO, float32, 1.5 times torch.", "problem": "",
+        "sentence": "Runs on OpenVINO, float32, 1.5 times as fast as torch.", "problem": "",
     }  # fmt: skip

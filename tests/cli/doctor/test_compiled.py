@@ -27,7 +27,7 @@ CASES = {
     "would pay": (PLAIN, BUILD, OK, "runs on torch. It would be faster on OpenVINO (measured on this machine: 1.5 "
                   "times): `easel models optimize fox --yes` switches to it."),
     "not better": (PLAIN, replace(BUILD, report=SLOWER), OK, UNUSED),
-    "used": (ON_OPENVINO, BUILD, OK, "runs on OpenVINO, float32, 1.5 times torch."),
+    "used": (ON_OPENVINO, BUILD, OK, "runs on OpenVINO, float32, 1.5 times as fast as torch."),
     "library": (ON_OPENVINO, replace(BUILD, problem="library"), WARN, "runs on torch. OpenVINO has another version now "
                 "than its build was made with: `easel models optimize fox` makes a new one."),
     "none": (ON_OPENVINO, None, WARN, "runs on torch. Its OpenVINO build is missing: `easel models optimize fox` makes "
@@ -102,7 +102,11 @@ def test_what_a_server_has_learned_is_read_from_its_database(results, data_dir):
         database.execute("INSERT INTO model_form VALUES (?, ?)", ("fox", json.dumps(form)))
 
     assert results(PLAIN) == [
-        (OK, "fox runs on torch, bfloat16, 1.6 times float32, at most 3 of 256 levels off, attention by native_flash.")
+        (
+            OK,
+            "fox runs on torch, bfloat16, 1.6 times as fast as float32, at most 3 of 256 levels off, "
+            "attention by native_flash.",
+        )
     ]
 
 

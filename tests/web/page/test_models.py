@@ -129,7 +129,7 @@ async def test_a_model_is_compiled_switched_and_goes_back(server, tab):
     await dialog.get_by_role("button", name="Run it on OpenVINO").click()
     await expect(tab.page.locator(".toast").filter(has_text="paint runs on OpenVINO.")).to_be_visible()
     assert server.usecases.models.require("paint").backend == "openvino"
-    await expect(card(tab, "paint")).to_contain_text("Runs on OpenVINO, float32, 1.5 times torch.")
+    await expect(card(tab, "paint")).to_contain_text("Runs on OpenVINO, float32, 1.5 times as fast as torch.")
     await expect(card(tab, "paint")).to_contain_text("58 MiB compiled")
     builds.stored.clear()
     await tab.page.reload()
