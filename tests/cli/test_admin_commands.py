@@ -139,9 +139,11 @@ def test_models_are_listed_with_their_tasks(call):
     result = call("models", "list")
 
     assert result.code == 0
-    assert result.out.splitlines()[0].split() == ["Name", "Tasks", "Disk", "Source"]
+    assert re.split(" {2,}", result.out.splitlines()[0]) == ["Name", "Tasks", "Runs on", "Disk", "Source"]
     assert re.search(
-        r"^paint +text-to-image \(default\), image-to-image \(default\) +- +paint \(demo\)$", result.out, re.MULTILINE
+        r"^paint +text-to-image \(default\), image-to-image \(default\) +torch +- +paint \(demo\)$",
+        result.out,
+        re.MULTILINE,
     )
     assert "paint: the folder" in result.out
 
@@ -161,7 +163,7 @@ def test_a_presets_limits_are_shown_once(call, composition, monkeypatch):
     monkeypatch.setattr(composition, "load", lambda config: replace(load(config), models=models))
 
     assert call("models", "list").out.splitlines() == [
-        "Name  Tasks  Disk  Source",
+        "Name  Tasks  Runs on  Disk  Source",
         "Name  Tasks          Disk  Download  Licence",
         "fox   text-to-image  -     100 MiB   fox-1.0, not for commercial use",
         "old   text-to-image  -     100 MiB   OPT: not for commercial use",
