@@ -95,10 +95,13 @@ class ModelManager:
         Raises: InvalidOption, ModelRefused, DownloadFailed.
         """
         spec = self.models.require(name)
-        return await self._read_terms(spec, format_settings(spec, weights, precision))
+        terms = await self._read_terms(spec, format_settings(spec, weights, precision))
+        models = order_models(self.models, terms.spec)
+        together = await asyncio.to_thread(find_loaded_together, models, await self.machine_spec())
+        return replace(terms, together=together)
 
     async def _read_terms(self, spec: ModelSpec, settings: Mapping[str, Any]) -> InstallTerms:
-        """`settings`: of the model, to be changed. Raises: ModelRefused, DownloadFailed."""
+        """Without `together`. `settings`: of the model, to be changed. Raises: ModelRefused, DownloadFailed."""
         spec, machine = replace(spec, **settings), await self.machine_spec()
         fit = estimate_fit(spec, machine)
         on_torch = replace(spec, backend=TORCH) if settings else spec
@@ -115,7 +118,6 @@ class ModelManager:
             missing_bytes=sum(listing.missing_bytes for listing in listings),
             free_bytes=min((listing.free_bytes for listing in listings), default=0),
             is_gated=any(listing.is_gated for listing in listings),
-            together=find_loaded_together(order_models(self.models, spec), machine),
             settings=settings,
         )
 
@@ -157,7 +159,7 @@ class ModelManager:
         self._refuse_running_install(spec)
         if unsupported := [task for task in tasks if task not in spec.tasks]:
             raise ModelRefused(spec.display_name, "task", detail=", ".join(unsupported))
-        terms = await self.get_terms(spec.name, weights=weights, precision=precision)
+        terms = await self._read_terms(spec, format_settings(spec, weights, precision))
         if terms.requires_licence and not licence_accepted:
             raise ModelRefused(spec.display_name, "licence", detail="; ".join(terms.licences))
         if terms.missing_bytes and terms.missing_bytes + RESERVED_DISK_BYTES > terms.free_bytes:
