@@ -40,7 +40,7 @@ class EtaEstimator:
         slots = self._slots(job, devices)
         # While jobs are waiting, all slots are in use; otherwise as many as there are jobs.
         together = math.ceil(min(slots, view.running + view.own_ahead + 1) / max(1, len(devices)))
-        alone_s, shared_s = self.duration_s(job, 1), self.duration_s(job, together)
+        alone_s, shared_s = self.duration_s(job, 1), self.duration_s(job, together, _running_images_each(devices))
         stretch = shared_s / alone_s if alone_s else 1.0
         own = self._max_running if view.people or view.spaces else self._most_alone(job, devices)
         waited_s = wait_s(view, slots=slots, max_running=own, stretch=stretch)
@@ -51,13 +51,14 @@ class EtaEstimator:
         its model loads for longer than expected."""
         if progress.phase in ("waiting", "loading") and progress.load_s is None:
             return None
-        work = next((one.work for one in self._devices() if any(task.task == job.id for task in one.work)), ())
+        devices = self._devices()
+        work = next((one.work for one in devices if any(task.task == job.id for task in one.work)), ())
         shared_s = self._shared_s(job, work)
         if shared_s is None:
-            running = [device.running for device in self._devices() if device.running]
+            running = [device.running for device in devices if device.running]
             together = math.ceil(sum(running) / len(running)) if running else 1
             share_left = 1 - progress.step / progress.steps if progress.steps else 1.0
-            shared_s = self.duration_s(job, together) * max(0.0, share_left)
+            shared_s = self.duration_s(job, together, _running_images_each(devices)) * max(0.0, share_left)
         return (progress.load_s or 0.0) + shared_s
 
     def _shared_s(self, job: Job, work: Sequence[TaskWork]) -> float | None:
@@ -82,24 +83,17 @@ class EtaEstimator:
         durations_s = (self.duration_s(job, together, images_each) for job in jobs)
         return self._until_loaded_s(jobs[0]) + sum(durations_s) / width
 
-    def duration_s(self, job: AnyJob, together: int, images_each: float | None = None) -> float:
+    def duration_s(self, job: AnyJob, together: int, images_each: float = 1.0) -> float:
         """Seconds from the job's start to its end, with `together` jobs running, including this one.
 
-        `images_each`: how many images each of the others makes; None: as many as those that are running.
+        `images_each`: how many images each of the others makes on average.
         """
         model = self._models.get(job.model)
         if model is None:
             return job.cost
         command = _to_command(job).for_model(model)
-        each = self._running_images_each() if images_each is None else images_each
-        own_s = duration_s(command, model, job.options, self._rates, together=together, images_each=each)
+        own_s = duration_s(command, model, job.options, self._rates, together=together, images_each=images_each)
         return own_s + self._parts_s(command, job.options)
-
-    def _running_images_each(self) -> float:
-        """How many images a running job makes on average; 1 while none is running."""
-        devices = [device for device in self._devices() if device.running]
-        images = sum(max(device.running, sum(one.images for one in device.work)) for device in devices)
-        return images / sum(device.running for device in devices) if devices else 1.0
 
     def _image_count(self, job: AnyJob) -> int:
         model = self._models.get(job.model)
@@ -149,3 +143,10 @@ class EtaEstimator:
 
 def _to_command(job: AnyJob) -> Command:
     return find_command(job.command)(values=job.options, images=job.images)
+
+
+def _running_images_each(devices: Sequence[DeviceStatus]) -> float:
+    """How many images a running job makes on average; 1 while none is running."""
+    busy = [device for device in devices if device.running]
+    images = sum(max(device.running, sum(one.images for one in device.work)) for device in busy)
+    return images / sum(device.running for device in busy) if busy else 1.0
