@@ -8,19 +8,18 @@ import { hasKey, signOut } from "../core/store.js";
 import { t } from "../core/text.js";
 import { finishAll, showToast } from "../core/toast.js";
 
-/** Starts over after a request that ends the session; throws if it is refused. @param {string} path @param {unknown} [body] */
-async function leaveBy(path, body) {
+/** Ends the session on the server; throws if that is refused. @param {string} path @param {unknown} [body] */
+async function endSession(path, body) {
   await finishAll(); // while it is still allowed
   await remove(path, { body, quiet: true });
-  if (path === "/me") sessionStorage.setItem("easel.forgotten", "yes"); // said by the sign-in page
-  await signOut();
 }
 
 export async function signOutEverywhere() {
   const text = t("All browsers, including this one, will need a key to sign in again. Keys and linked accounts are kept.");
   if (!(await confirmDialog({ title: t("Sign out everywhere?"), text, confirm: t("Sign out everywhere") }))) return;
   try {
-    await leaveBy("/session?everywhere=true");
+    await endSession("/session?everywhere=true");
+    await signOut();
   } catch (error) {
     showToast(error.message, { kind: "error" });
   }
@@ -54,7 +53,9 @@ async function forget(event, names, state) {
   }
   state.value = { error: "", isBusy: true };
   try {
-    await leaveBy("/me", { confirm: true, linked: names.length > 1 });
+    await endSession("/me", { confirm: true, linked: names.length > 1 });
+    sessionStorage.setItem("easel.forgotten", "yes"); // said by the sign-in page
+    await signOut();
   } catch (error) {
     state.value = { error: error.message, isBusy: false };
   }

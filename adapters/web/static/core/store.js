@@ -7,7 +7,7 @@ import { finishAll, showToast } from "./toast.js";
 
 const { needsKey, maxUploadMb, maxFileMb, tooLarge } = document.body.dataset;
 
-/** "starting", "signed-out" (no session), "lost" (the session ended) or "ready". */
+/** "starting" (or leaving), "signed-out" (no session), "lost" (the session ended) or "ready". */
 export const session = signal("starting");
 /** `{name, admin}`, or null before a session. */
 export const person = signal(null);
