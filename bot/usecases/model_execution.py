@@ -86,7 +86,7 @@ def find_execution(
     used = None if spec.backend == TORCH else _used_build(spec, own)
     problem = "" if spec.backend == TORCH else _backend_problem(spec, own, used, is_installed)
     better = _better_build(own) if spec.backend == TORCH else None
-    is_on_build = used is not None and not problem
+    facts = _torch_facts(spec, reported) if used is None or problem else _build_facts(used)
     return ModelExecution(
         model=spec.name,
         configured=spec.backend,
@@ -95,7 +95,7 @@ def find_execution(
         better=better,
         better_options=_options_for(spec, better) if better is not None else "",
         builds_mb=sum(one.size_mb for one in own),
-        **(_build_facts(used) if is_on_build and used is not None else _torch_facts(spec, reported)),
+        **facts,
     )
 
 
