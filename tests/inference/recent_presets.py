@@ -1,9 +1,14 @@
 """The presets of 2026 as tiny models: their settings, requests for them, and what their engines paint."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy
+import pytest
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
+from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21 as qwen_21
 from PIL import Image
 
 from bot.jobs import Media
@@ -64,6 +69,17 @@ def load_engine(spec: ModelSpec) -> DiffusionEngine:
     if spec.name in PADDED:
         shorten_prompts(engine._pipelines[""])
     return engine
+
+
+@contextmanager
+def small_references() -> Iterator[None]:
+    """Qwen's pipelines enlarge references to a megapixel; here to 64 x 64 pixels."""
+    with pytest.MonkeyPatch.context() as patch:
+        dimensions = qwen_21.calculate_dimensions
+        patch.setattr(qwen_21, "calculate_dimensions", lambda area, ratio: dimensions(area / 256, ratio))
+        patch.setattr(edit_plus, "CONDITION_IMAGE_SIZE", 64 * 64)
+        patch.setattr(edit_plus, "VAE_IMAGE_SIZE", 64 * 64)
+        yield
 
 
 def shorten_prompts(pipeline: Any) -> None:

@@ -11,7 +11,6 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_flux2 import Flux2KVCache
 from diffusers.models.transformers.transformer_qwenimage21 import QwenImage21KVCache
-from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21 as qwen_21
 
 from inference.diffusion.prefix_caches import count_references, select_startable
 from inference.engine.base import TaskDone, TaskFailed
@@ -23,6 +22,7 @@ from tests.inference.recent_presets import (
     make_folders,
     paint,
     request,
+    small_references,
     spec_of,
 )
 
@@ -33,9 +33,7 @@ QWEN, KLEIN = "qwen-image-2-1", "flux2-klein-9b-kv"
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        dimensions = qwen_21.calculate_dimensions
-        patch.setattr(qwen_21, "calculate_dimensions", lambda area, ratio: dimensions(area / 256, ratio))
+    with torch.no_grad(), small_references():
         yield
 
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy
 import pytest
 import torch
-from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
-from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21 as qwen_21
 from safetensors.torch import save_file
 
 from bot.models import IMAGE_TASKS, IMAGE_TEXT_TO_IMAGE
@@ -32,6 +30,7 @@ from tests.inference.recent_presets import (
     make_folders,
     paint,
     request,
+    small_references,
     spec_of,
     two_people,
 )
@@ -46,18 +45,7 @@ EDITORS = [name for name in FOLDERS if IMAGE_TEXT_TO_IMAGE in PRESETS[name].task
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-    with torch.no_grad():
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_references():
-    """Qwen's pipelines enlarge references to a megapixel; here to 64 x 64 pixels."""
-    with pytest.MonkeyPatch.context() as patch:
-        dimensions = qwen_21.calculate_dimensions
-        patch.setattr(qwen_21, "calculate_dimensions", lambda area, ratio: dimensions(area / 256, ratio))
-        patch.setattr(edit_plus, "CONDITION_IMAGE_SIZE", 64 * 64)
-        patch.setattr(edit_plus, "VAE_IMAGE_SIZE", 64 * 64)
+    with torch.no_grad(), small_references():
         yield
 
 

@@ -20,10 +20,25 @@ def step(loop: WorkerLoop) -> None:
         loop._step_engine(engine, tasks)
 
 
-def test_a_stream_of_tasks_does_not_keep_the_old_settings():
+def start_loop() -> tuple[SentMessages, WorkerLoop]:
     sent = SentMessages()
     init = messages.Init(device="cpu", engine_factory="tests.inference.engines:build")
-    loop = WorkerLoop(sent, init, SimpleQueue())  # type: ignore[arg-type]
+    return sent, WorkerLoop(sent, init, SimpleQueue())  # type: ignore[arg-type]
+
+
+def finish(loop: WorkerLoop) -> None:
+    while not loop._is_idle():
+        step(loop)
+
+
+def order_of(sent: SentMessages) -> list[str]:
+    """Tasks that started, and "loaded" for each load of a model."""
+    reported = (one for one in sent if isinstance(one, messages.TaskStarted | messages.ModelLoaded))
+    return [getattr(one, "task_id", "loaded") for one in reported]
+
+
+def test_a_stream_of_tasks_does_not_keep_the_old_settings():
+    sent, loop = start_loop()
     model = make_model("one", repo="slots=4")
     changed = replace(model, backend="openvino")
     for number in range(2):
@@ -31,14 +46,9 @@ def test_a_stream_of_tasks_does_not_keep_the_old_settings():
     for number in range(8):
         loop._handle(messages.StartTask(make_task(id=f"new{number}", model=changed)))
         step(loop)
-    while not loop._is_idle():
-        step(loop)
+    finish(loop)
 
-    order = [
-        getattr(one, "task_id", "loaded")
-        for one in sent
-        if isinstance(one, messages.TaskStarted | messages.ModelLoaded)
-    ]
+    order = order_of(sent)
     assert order[:4] == ["loaded", "old0", "old1", "loaded"]
     assert sorted(order[4:]) == [f"new{number}" for number in range(8)]
     outcomes = [one.outcome for one in sent if isinstance(one, messages.TaskEnded)]
@@ -46,18 +56,11 @@ def test_a_stream_of_tasks_does_not_keep_the_old_settings():
 
 
 def test_tasks_of_both_settings_that_arrive_together_each_have_theirs():
-    sent = SentMessages()
-    init = messages.Init(device="cpu", engine_factory="tests.inference.engines:build")
-    loop = WorkerLoop(sent, init, SimpleQueue())  # type: ignore[arg-type]
+    sent, loop = start_loop()
     model = make_model("one", repo="slots=4")
     for id, spec in (("old", model), ("new", replace(model, generation=1))):
         loop._handle(messages.StartTask(make_task(id=id, model=spec)))
-    while not loop._is_idle():
-        step(loop)
+    finish(loop)
 
-    order = [
-        getattr(one, "task_id", "loaded")
-        for one in sent
-        if isinstance(one, messages.TaskStarted | messages.ModelLoaded)
-    ]
+    order = order_of(sent)
     assert order == ["loaded", "old", "loaded", "new"]
