@@ -126,7 +126,7 @@ class ModelSettings:
     """Of a `.gguf` file: the repo or folder with its other components; empty: that of its family."""
     allow_hub_kernels: bool = False
     """Whether compiled code from the Hub may run for it, which SVDQuant needs."""
-    backend: Literal["torch", "openvino", "onnx"] = "torch"
+    backend: Literal["torch", "openvino", "onnx"] = TORCH
     """What computes the denoiser: "torch", or a build that `models optimize` has compiled; without one, torch."""
     providers: tuple[Literal["cpu", "cuda", "tensorrt", "directml", "coreml"], ...] = ()
     """ONNX Runtime's execution providers, best first; empty: the CPU's."""

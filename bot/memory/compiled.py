@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bot.models import ModelSpec
+from bot.models import TORCH, ModelSpec
 
 Format = tuple[str, int]
 """A number format on the CPU and the RAM that it needs, MiB."""
@@ -22,4 +22,4 @@ def with_compiled_denoiser(formats: Iterable[tuple[str, int, int]]) -> tuple[For
 
 def keeps_both_denoisers(model: ModelSpec, formats: tuple[Format, ...], chosen: Format) -> bool:
     """Whether the chosen one of a model's CPU formats has room for both denoisers; ("", 0): it is not on the CPU."""
-    return model.backend == "torch" or not chosen[0] or chosen in formats[::2]
+    return model.backend == TORCH or not chosen[0] or chosen in formats[::2]

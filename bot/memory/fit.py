@@ -13,6 +13,7 @@ from bot.models import (
     IMAGE_TASKS,
     IMAGE_TO_TEXT,
     TEXT_TO_IMAGE,
+    TORCH,
     VISUAL_QUESTION_ANSWERING,
     ModelSpec,
 )
@@ -132,7 +133,7 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
     half_name = "bfloat16" if is_known or spec.dtype != "auto" else ""  # else the loader decides by the files
     half = (half_name, max(0, need_mb - spec.activation_mb - spec.vae_decode_mb))
     is_open = spec.dtype == "auto" and (has_accelerator or spec.capabilities.get("dtype") != "bfloat16")
-    is_full = is_open or spec.backend != "torch"  # beside a build, the pipeline is in float32
+    is_full = is_open or spec.backend != TORCH  # beside a build, the pipeline is in float32
     full = (("float32", 2 * size_mb),) if is_known and is_full else ()
     formats: tuple[tuple[str, int], ...] = (*full, half)
     load_mb = need_mb
@@ -140,7 +141,7 @@ def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequir
         load_mb = max(load_mb, size_mb if has_accelerator or spec.dtype != "auto" else 2 * size_mb)
         sizes_mb = (one.size_in(spec.quantize) * (1 if one.format_for(spec.quantize) else 2) for one in components)
         formats = ((spec.quantize, sum(sizes_mb)),)
-    if spec.backend != "torch":
+    if spec.backend != TORCH:
         denoiser_mb = sum(one.size_mb for one in components if one.role is ComponentRole.DENOISER)
         formats = with_compiled_denoiser(
             (name, need_mb, 2 * denoiser_mb if name == "float32" else denoiser_mb) for name, need_mb in formats

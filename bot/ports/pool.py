@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from bot.jobs import Job, Media
-from bot.models import IMAGE_CLASSIFICATION, ModelSpec
+from bot.models import IMAGE_CLASSIFICATION, TORCH, ModelSpec
 from bot.ports.queue import Offer
 from bot.ports.safety import SafetyRules
 
@@ -134,7 +134,7 @@ class Measurement:
     batch_size: int
     what: str
     seconds: float
-    backend: str = "torch"
+    backend: str = TORCH
 
 
 def step_of(options: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from bot.commands import Command
 from bot.commands.parts import Part
 from bot.cost_curve import CostCurve, CostPoint
-from bot.models import IMPORT_S, ModelSpec
+from bot.models import IMPORT_S, TORCH, ModelSpec
 from bot.ports import Measurement, step_of
 
 _STEPS = ("step", "step_unguided")
@@ -105,7 +105,7 @@ class Rates:
     def _measured_for(self, model: ModelSpec, what: str) -> "dict[_Key, float]":
         """Measured on what the model runs on now; if nothing was, on any backend."""
         found = self._find_measured(model.name, what)
-        backend = model.capabilities.get("backend", "torch")
+        backend = model.capabilities.get("backend", TORCH)
         return {key: seconds for key, seconds in found.items() if key.backend == backend} or found
 
     def _find_measured(self, model: str, what: str) -> "dict[_Key, float]":

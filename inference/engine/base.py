@@ -19,6 +19,7 @@ from bot.models import (
     IMAGE_UPSCALING,
     KEYPOINT_DETECTION,
     TEXT_TO_IMAGE,
+    TORCH,
     VISUAL_QUESTION_ANSWERING,
     ZERO_SHOT_IMAGE_CLASSIFICATION,
     ModelSpec,
@@ -73,7 +74,7 @@ class CostSample:
     what: str
     batch_size: int
     seconds: float
-    backend: str = "torch"
+    backend: str = TORCH
 
 
 TRIED = ("attention", "compile")

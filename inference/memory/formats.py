@@ -9,7 +9,7 @@ import torch
 from bot.memory import format_check
 from bot.memory.placement import PlacementPlan
 from bot.memory.weights import FP8, FP8_DYNAMIC, has_torchao
-from bot.models import ModelSpec
+from bot.models import TORCH, ModelSpec
 from inference.checkpoints.prequantized import read_prequantized
 
 DYNAMIC_FP8_CAPABILITY = (8, 9)
@@ -20,7 +20,7 @@ def format_problem(model: ModelSpec, folder: Path, kind: str, device: str) -> st
     """Why torch cannot load the model in its format on this kind of device, without its beginning and its full stop."""
     found = read_prequantized(folder)
     support = format_check.installed_support(kind, card_capability(kind, device))
-    return format_check.format_problem(replace(model, backend="torch"), support, found.method, found.precision)
+    return format_check.format_problem(replace(model, backend=TORCH), support, found.method, found.precision)
 
 
 def weight_formats(

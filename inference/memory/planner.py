@@ -20,7 +20,7 @@ from bot.memory.placement import MemoryBudget, ModelRequirements, PlacementPlan
 from bot.memory.weights import FORMATS, FOUR_BIT_BYTES, has_bitsandbytes, has_torchao
 from bot.model_install.gguf_header import UNQUANTIZED
 from bot.model_install.model_headers import DamagedModelFile, read_header, read_tensor_shapes
-from bot.models import IMAGE_TASKS, ModelSpec
+from bot.models import IMAGE_TASKS, TORCH, ModelSpec
 from inference.checkpoints.file_filter import unused_components, variant_of
 from inference.checkpoints.gguf_layout import open_gguf
 from inference.checkpoints.resolve import base_model_path, control_path
@@ -155,7 +155,7 @@ def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator:
         for cpu_dtype in _cpu_dtypes(model, dtype)
     }
     cpu = tuple((str(cpu_dtype).removeprefix("torch."), size_mb) for cpu_dtype, size_mb in total_mb.items())
-    if model.backend != "torch":
+    if model.backend != TORCH:
         denoisers = [counts for name, counts in weights.items() if component_role(name) is ComponentRole.DENOISER]
         cpu = with_compiled_denoiser(
             (name, size_mb, sum(counts.size_mb(_bytes_per_weight(cpu_dtype)) for counts in denoisers))

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy
 
 from bot.errors import ModelUnavailable
-from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, TORCH, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import FORMAT, Measurement, Task
 from bot.problem_texts.model_problems import IN_BFLOAT16
 from inference.backends.builds import processor_name
@@ -48,7 +48,7 @@ def has_bfloat16_instructions() -> bool:
 
 def may_choose_format(model: ModelSpec, device: str) -> bool:
     """Whether its number format is chosen by measuring."""
-    is_plain = model.dtype == "auto" and model.backend == "torch" and model.quantize in ("auto", "none")
+    is_plain = model.dtype == "auto" and model.backend == TORCH and model.quantize in ("auto", "none")
     return device == "cpu" and is_plain and not model.demo and bool(TASKS & set(model.tasks))
 
 

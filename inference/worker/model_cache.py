@@ -16,7 +16,7 @@ from typing import Any
 from bot.memory import placement
 from bot.memory.fit import model_requirements
 from bot.memory.placement import MemoryBudget, PlacementPlan
-from bot.models import ModelSpec
+from bot.models import TORCH, ModelSpec
 from bot.ports import FORMAT, Measurement, ModelCapabilities
 from inference.engine.base import TRIED, Engine
 from inference.engine.error_mapping import is_out_of_memory, to_load_error
@@ -105,7 +105,7 @@ class ModelCache:
         return str(self[name].capabilities.get("dtype", ""))
 
     def backend_of(self, name: str) -> str:
-        return str(self[name].capabilities.get("backend", "torch"))
+        return str(self[name].capabilities.get("backend", TORCH))
 
     # ------------------------------------------------------------ loading
 
@@ -199,7 +199,7 @@ class ModelCache:
             self._format_keys[model.name] = model, key
         return key
 
-    def _measure(self, what: str, seconds: float, model: str = "", dtype: str = "", backend: str = "torch") -> None:
+    def _measure(self, what: str, seconds: float, model: str = "", dtype: str = "", backend: str = TORCH) -> None:
         self._measured.append(
             Measurement(
                 device=self._init.device,

@@ -8,8 +8,7 @@ from adapters.cli.models.install import follow_status, format_size
 from adapters.cli.models.model_client import Body, ModelClient, open_model_client
 from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
 from adapters.cli.ports import CompositionRoot, LoadedConfig
-
-TORCH = "torch"
+from bot.models import TORCH
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import torch
 from bot.commands import COMMANDS
 from bot.errors import ModelRefused
 from bot.jobs import ImageRef
-from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE
+from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, TORCH
 from bot.ports import BuildProgress, BuildRequest, RowSpeed, Task, TaskImage
 from inference.diffusion.pipeline_call import generate
 
@@ -185,4 +185,4 @@ def weights_mb(module: torch.nn.Module) -> int:
 
 def as_torch(request: BuildRequest) -> Any:
     """The model whose images are the truth: on torch, in float32, with its weights as they are."""
-    return replace(request.model, backend="torch", dtype="float32", quantize="none", providers=())
+    return replace(request.model, backend=TORCH, dtype="float32", quantize="none", providers=())
