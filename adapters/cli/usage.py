@@ -34,7 +34,7 @@ def explain_usage(error: Any, words: Sequence[str] = ()) -> str:
         return _no_such_command(error.message, context)
     if kind == "UsageError" and "Missing command" in error.message:
         return f"A command is missing. `{path} --help` lists them."
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic's words, of a choice
     return f"{message}. See `{path} --help`."
 
 

@@ -124,3 +124,11 @@ def test_options_of_serve_are_the_variables_of_the_same_name(call, composition, 
     assert (os.environ["EASEL_WEB__HOST"], os.environ["EASEL_WEB__PORT"]) == ("127.0.0.2", "0")
     assert os.environ["EASEL_DATA_DIR"] == str(tmp_path)
     assert composition.configs == [tmp_path / "a.toml"]
+
+
+@pytest.mark.parametrize("command", [("use", "fox"), ("add", "fox.safetensors")], ids=["use", "add"])
+def test_a_choice_that_does_not_exist_is_refused_in_words_of_its_own(call, command):
+    result = call("models", *command, "--weights", "3bit")
+
+    assert result.code == 2
+    assert "'--weights': '3bit' is not one of 'auto', 'none', '8bit', '4bit', 'fp8'." in result.err
