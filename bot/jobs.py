@@ -101,6 +101,8 @@ class StoredImage:
         is_unchecked: it could not be checked, because no classifier was installed.
         number: its place among the pictures of a result, from 1, which stays when others are deleted; 0: it is not one
             of them.
+        seed: makes this picture alone; None: that of the result plus its place.
+        score: where pictures were ranked, the probability that it shows what was asked for.
     """
 
     id: str
@@ -114,6 +116,8 @@ class StoredImage:
     is_adult: bool = False
     is_unchecked: bool = False
     number: int = field(default=0, compare=False)
+    seed: int | None = field(default=None, compare=False)
+    score: float | None = field(default=None, compare=False)
 
 
 BY_BOT = "bot"
@@ -185,6 +189,9 @@ class Result:
 
     def seed_of(self, number: int) -> int | None:
         """The seed that makes this picture alone."""
+        picture = self.find_picture(number)
+        if picture is not None and picture.seed is not None:
+            return picture.seed
         return None if self.seed is None else self.seed + max(number, 1) - 1
 
 

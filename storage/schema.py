@@ -24,6 +24,7 @@ from sqlalchemy import (
     true,
 )
 
+import storage.learning_tables
 import storage.link_tables
 import storage.moderation_tables
 import storage.picture_tables  # noqa: F401 - they register their tables in the metadata
@@ -34,7 +35,7 @@ from storage.columns import UtcDateTime as UtcDateTime
 from storage.columns import metadata as metadata
 from storage.columns import utcnow as utcnow
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration: a database with this revision needs no alembic at startup."""
 
 

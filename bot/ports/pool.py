@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 from bot.jobs import Job, Media
 from bot.models import IMAGE_CLASSIFICATION, TORCH, ModelSpec
+from bot.ports.learning import Embedding
 from bot.ports.queue import Offer
 from bot.ports.safety import SafetyRules
 
@@ -33,6 +34,14 @@ class TaskAddon:
     path: str
 
 
+@dataclass(frozen=True)
+class TaskAdapter:
+    """An adapter that was trained here, by its name and the SHA-256 of its weights."""
+
+    name: str
+    sha256: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One job as a device sees it, without person, platform or token.
@@ -41,6 +50,7 @@ class Task:
         answers: what the command answers with (`bot.commands.Answer`).
         options: every option filled in, by its REST name (`steps`, `guidance_scale`, `seed`, ...).
         addons: the LoRAs and textual inversions that its prompts may use.
+        adapter: of a vision model, the one that answers; None: the model as it was installed.
         fairness_key: an opaque key of the person, which lets a device share its time fairly between people.
         wants_previews: somebody is watching its progress.
         is_exclusive: run it on an otherwise idle device, where a crash can only be its own fault.
@@ -60,6 +70,7 @@ class Task:
     answers: str = "text"
     images: tuple[TaskImage, ...] = ()
     addons: tuple[TaskAddon, ...] = ()
+    adapter: TaskAdapter | None = None
     fairness_key: str = ""
     wants_previews: bool = False
     is_exclusive: bool = False
@@ -173,11 +184,31 @@ class RenderedImage:
     is_unchecked: bool = False
 
 
+EMBED, RANK = "embed", "rank"
+"""Values of `Task.command` that no person can type. `EMBED`: of each of its images, and of `options["text"]` if there
+are none, the vectors; `RANK`: how well each image shows `options["text"]`."""
+
+
+@dataclass(frozen=True)
+class MatchScore:
+    """How well an image shows a text.
+
+    Attributes:
+        logit: of the probability that they match; comparable between images.
+        similarity: contrastive, from -1 to 1; 0 for models that have none.
+    """
+
+    logit: float
+    similarity: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskOutput:
     """The output of a task.
 
     Attributes:
+        matches: of `RANK`, one for each of its images.
+        embeddings: of `EMBED`, one for each of its images, or that of the text.
         scores: of a safety check (`is_safety_check`), one for each of its images, as `RenderedImage.nsfw`.
         seconds: device time used; of shared forward passes, only the task's share.
     """
@@ -185,6 +216,8 @@ class TaskOutput:
     images: tuple[RenderedImage, ...] = ()
     text: str | None = None
     scores: tuple[float | None, ...] = ()
+    matches: tuple[MatchScore, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
     revision: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()

@@ -13,7 +13,17 @@ from typing import Any, BinaryIO
 
 from bot import errors, jobs, models, ports
 from bot.models import ModelSpec
-from bot.ports import CivitaiFile, Measurement, ModelCapabilities, Progress, RepoListing, RepoRef, Task
+from bot.ports import (
+    CivitaiFile,
+    Embedding,
+    MatchScore,
+    Measurement,
+    ModelCapabilities,
+    Progress,
+    RepoListing,
+    RepoRef,
+    Task,
+)
 from inference.ipc import build_messages, mask_messages, thumbnail_messages, tool_messages
 
 MAX_FRAME_BYTES = 512 * 2**20
@@ -218,10 +228,12 @@ class TaskEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """`scores`: see `TaskOutput`."""
+    """`scores`, `matches`, `embeddings`: see `TaskOutput`."""
 
     text: str | None = None
     scores: tuple[float | None, ...] = ()
+    matches: tuple[MatchScore, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
     notes: tuple[str, ...] = ()
     revision: str = ""
 

@@ -216,6 +216,8 @@ class DevicePool:
                         images=tuple(images[index] for index in sorted(images)),
                         text=result.text,
                         scores=result.scores,
+                        matches=result.matches,
+                        embeddings=result.embeddings,
                         revision=result.revision,
                         seconds=handle.used_s,
                         notes=result.notes,
