@@ -48,7 +48,11 @@ class Task:
 
     Attributes:
         answers: what the command answers with (`bot.commands.Answer`).
-        options: every option filled in, by its REST name (`steps`, `guidance_scale`, `seed`, ...).
+        options: every option filled in, by its REST name (`steps`, `guidance_scale`, `seed`, ...). Of `ask` also
+            `thread`: the earlier questions and answers about the same images, oldest first, as
+            `{"question": ..., "answer": ...}`; a model that answers each question alone ignores it.
+        images: of `ask`, every image that the question is about, in order; a model that sees one at a time answers
+            with a numbered line for each.
         addons: the LoRAs and textual inversions that its prompts may use.
         adapter: of a vision model, the one that answers; None: the model as it was installed.
         fairness_key: an opaque key of the person, which lets a device share its time fairly between people.
@@ -103,6 +107,7 @@ class Progress:
 
     Attributes:
         phase: "finishing" from the last step on, even if given as "running".
+        text: of a task that answers in text, the answer so far, whole and as it would be shown; "": none yet.
         load_s: expected seconds until the model is loaded; None: unknown, or the model is not loading.
         used_s: device-seconds used so far; of shared forward passes, only the task's share.
     """
@@ -110,6 +115,7 @@ class Progress:
     step: int
     steps: int
     preview: bytes | None = None
+    text: str = ""
     phase: Phase = "running"
     load_s: float | None = field(default=None, compare=False)
     used_s: float = field(default=0.0, compare=False)

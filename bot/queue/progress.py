@@ -20,7 +20,7 @@ def progress_of_part(progress: Progress, main: Progress | None) -> Progress:
     if main is not None:
         return replace(main, step=main.steps, phase="finishing", preview=None, used_s=progress.used_s)
     phase = "running" if progress.phase == "finishing" else progress.phase
-    return replace(progress, step=0, steps=0, phase=phase, preview=None)
+    return replace(progress, step=0, steps=0, phase=phase, preview=None, text="")
 
 
 class Follower:

@@ -30,12 +30,13 @@ from inference.ipc.messages import RawImage, TaskResult
 
 @dataclass(frozen=True, kw_only=True)
 class StepDone:
-    """The task has finished `step` of `steps` (tokens, for text). `preview`: a small JPEG."""
+    """The task has finished `step` of `steps` (tokens, for text). `preview`: a small JPEG; `text`: see `Progress`."""
 
     task_id: str
     step: int
     steps: int
     preview: bytes | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -271,7 +271,7 @@ class VisionEngine:
             if sequence in finished:
                 request.on_text(sequence.index, [self._decode_text(sequence.token_ids)])
             else:
-                request.on_tokens(sequence.index, len(sequence.token_ids))
+                request.on_tokens(sequence.index, len(sequence.token_ids), self._decode_text(sequence.token_ids))
         return dict.fromkeys(sequence.task_id for sequence in sequences)
 
     def _decode_text(self, token_ids: Sequence[int]) -> str:
@@ -286,7 +286,7 @@ class VisionEngine:
 
     def _events_for(self, task_id: str) -> Iterator[EngineEvent]:
         request = self._requests[task_id]
-        yield StepDone(task_id=task_id, step=request.step, steps=request.steps)
+        yield StepDone(task_id=task_id, step=request.step, steps=request.steps, text=request.text)
         if request.lines is not None:
             del self._requests[task_id]
             yield TaskDone(task_id=task_id, result=self._task_result(request))

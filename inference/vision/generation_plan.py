@@ -59,8 +59,11 @@ def _plan_answers(task: Task) -> GenerationPlan:
         TextSpec(options=task.options, image_index=index, seed=_seed_for(task, index))
         for index in range(len(task.images))
     ]
-    lines = [text for texts in generated for text in texts]
-    return lines if len(lines) == 1 else [f"{number}. {line}" for number, line in enumerate(lines, 1)]
+    return number_lines([text for texts in generated for text in texts])
+
+
+def number_lines(lines: Sequence[str]) -> list[str]:
+    return list(lines) if len(lines) == 1 else [f"{number}. {line}" for number, line in enumerate(lines, 1)]
 
 
 def _plan_description(task: Task) -> GenerationPlan:
@@ -108,6 +111,16 @@ def prompt_for(task: Task, model: ModelSpec) -> str | None:
     if task.task == VISUAL_QUESTION_ANSWERING:
         return model.question_template.replace("{question}", str(task.options["question"]).strip())
     return str(task.options.get("prompt") or "").strip() or None
+
+
+def text_so_far(task: Task, texts: Sequence[str]) -> str:
+    """The answer while its texts, of which some may be "", are generated."""
+    if task.answers == "lines":
+        captions = _DistinctLines()
+        captions.add_texts([texts])
+        return "\n".join(list(captions.lines.values())[: int(task.options.get("count", 1))])
+    lines = list(texts) + [""] * (len(task.images) - len(texts))
+    return "\n".join(number_lines(lines)) if any(lines) else ""
 
 
 def first_line(text: str) -> str:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from bot.ports import Task
-from inference.vision.generation_plan import TextSpec, expected_text_count, plan_for
+from inference.vision.generation_plan import TextSpec, expected_text_count, plan_for, text_so_far
 from inference.vision.image_encoder import ImageInput
 
 
@@ -30,6 +30,8 @@ class VisionRequest:
         self._earlier_tokens = 0
         self._tokens: dict[int, int] = {}
         self._texts: dict[int, Sequence[str]] = {}
+        self._earlier_texts: list[str] = []
+        self._partial_texts: dict[int, str] = {}
         self._round_size = 0
         self._plan = plan_for(task)
         self._start_round(next(self._plan))
@@ -41,20 +43,32 @@ class VisionRequest:
         self._reported = max(self._reported, min(tokens, self.steps))
         return self._reported
 
-    def on_tokens(self, index: int, count: int) -> None:
+    @property
+    def text(self) -> str:
+        """The answer so far, or the complete one."""
+        if self.lines is not None:
+            return "\n".join(self.lines)
+        current = [self._partial_texts.get(index, "") for index in range(self._round_size)]
+        return text_so_far(self.task, [*self._earlier_texts, *current])
+
+    def on_tokens(self, index: int, count: int, text: str = "") -> None:
+        """`text`: what these tokens say."""
         self._tokens[index] = min(count, self.max_tokens)
+        self._partial_texts[index] = text.rstrip("\ufffd")  # a character whose last bytes are still to come
 
     def on_text(self, index: int, texts: Sequence[str]) -> None:
         """A text is complete, or the texts of a beam search; after the last of a round, the next round starts."""
         self._tokens[index] = self.max_tokens
         self._texts[index] = texts
+        self._partial_texts[index] = texts[0] if texts else ""
         if len(self._texts) == self._round_size:
             self._finish_round()
 
     def _finish_round(self) -> None:
         self._earlier_tokens += sum(self._tokens.values())
         generated = [self._texts[index] for index in range(self._round_size)]
-        self._tokens, self._texts = {}, {}
+        self._earlier_texts += [text for texts in generated for text in texts]
+        self._tokens, self._texts, self._partial_texts = {}, {}, {}
         try:
             self._start_round(self._plan.send(generated))
         except StopIteration as end:

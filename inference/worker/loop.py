@@ -220,7 +220,9 @@ class WorkerLoop:
                     return
                 rules = running.task.rules
                 preview = event.preview if rules is None or rules.may_preview else None
-                self._send_event(task_id, Progress(step=event.step, steps=event.steps, preview=preview))
+                self._send_event(
+                    task_id, Progress(step=event.step, steps=event.steps, preview=preview, text=event.text)
+                )
             case ImageReady():
                 self._format_trials.keep_image(task_id, event.image)
                 if self._format_trials.is_repeating(task_id):

@@ -242,6 +242,18 @@ def test_an_album_gets_a_numbered_line_per_image(engine):
 # ---------------------------------------------------------------- limits
 
 
+@pytest.mark.parametrize("request_of", [make_request, lambda: make_description(2)], ids=["answer", "lines"])
+def test_progress_carries_the_answer_so_far(engine, request_of, monkeypatch):
+    monkeypatch.setattr(engine, "_decode_text", lambda token_ids: " ".join(map(str, token_ids)))
+    events = run_task(engine, request_of())
+
+    texts = [event.text for event in events if isinstance(event, StepDone)]
+    (done,) = (event for event in events if isinstance(event, TaskDone))
+    assert texts[-1] == done.result.text
+    assert len(set(texts)) > 2
+    assert len(texts[1]) < len(texts[-1])
+
+
 def test_an_image_token_typed_by_a_user_is_ignored(engine):
     typed = answer(engine, make_request("what is <image> <image> it ?"))
 
