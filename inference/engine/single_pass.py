@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -41,11 +42,13 @@ class SinglePassEngine(ABC, Generic[Input]):
     """Attributes:
     max_tasks: tasks in flight at the same time.
     tasks_per_pass: tasks that may share a pass, which bounds how long a new task waits.
+    images_per_pass: the most images of tasks that share a pass; a task that has more of them runs alone.
     options: the request options that its tasks read.
     """
 
     max_tasks: ClassVar[int] = 16
     tasks_per_pass: ClassVar[int] = 4
+    images_per_pass: ClassVar[int] = 16
     options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: ModelSpec) -> None:
@@ -72,7 +75,7 @@ class SinglePassEngine(ABC, Generic[Input]):
 
     @abstractmethod
     def _prepare_input(self, task: Task) -> Input:
-        """Decode and preprocess the task's image. Raises: InvalidOption, EngineError, what Pillow raises."""
+        """Decode and preprocess the task's images. Raises: InvalidOption, EngineError, what Pillow raises."""
 
     @abstractmethod
     def _run_pass(self, tasks: Sequence[Task], inputs: Sequence[Input]) -> Sequence[PassOutput]:
@@ -81,6 +84,10 @@ class SinglePassEngine(ABC, Generic[Input]):
     def _batch_key(self, prepared: Input) -> Hashable:
         """Inputs with different keys do not share a pass: those of different sizes, for example."""
         return None
+
+    def _needs_image(self, task: Task) -> bool:
+        """Whether the task makes no sense without an image."""
+        return True
 
     def _clear_caches(self) -> None:
         """Drop what can be computed again."""
@@ -114,7 +121,7 @@ class SinglePassEngine(ABC, Generic[Input]):
         """Not needed: the size of a pass is fixed."""
 
     def add_task(self, task: Task) -> None:
-        if not task.images:
+        if not task.images and self._needs_image(task):
             raise EngineError(detail=f"a task of {self._model.name} without an image")
         started = time.monotonic()
         self._requests[task.id] = _Request(task, self._prepare_input(task))
@@ -143,7 +150,10 @@ class SinglePassEngine(ABC, Generic[Input]):
         """The oldest task and others that can share its pass."""
         requests = list(self._requests.values())
         keys = [self._batch_key(request.prepared) for request in requests]
-        return [request for request, key in zip(requests, keys, strict=True) if key == keys[0]][: self._pass_size]
+        same = [request for request, key in zip(requests, keys, strict=True) if key == keys[0]][: self._pass_size]
+        totals = list(accumulate(len(request.task.images) for request in same))
+        fitting = sum(total <= self.images_per_pass for total in totals)
+        return same[: max(1, fitting)]
 
     def take_usage(self) -> Mapping[str, float]:
         """Device-seconds by task since the last call."""
@@ -151,9 +161,11 @@ class SinglePassEngine(ABC, Generic[Input]):
         return usage
 
     def cost_samples(self, task: Task) -> Sequence[CostSample]:
-        """The task's share of its pass."""
+        """The task's share of its pass, for one of its images."""
         seconds = self._pass_seconds.pop(task.id, None)
-        return [] if seconds is None else [CostSample(what="token", batch_size=1, seconds=seconds)]
+        if seconds is None or not task.images:
+            return []
+        return [CostSample(what="token", batch_size=1, seconds=seconds / len(task.images))]
 
     def cancel_task(self, task_id: str) -> None:
         self._requests.pop(task_id, None)

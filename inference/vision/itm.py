@@ -43,8 +43,11 @@ class ImageTextMatcher:
         projection = self._model.text_projection
         return normalize(projection(states[:, 0].to(projection.weight.dtype)), dim=-1)
 
-    def match_scores(self, patches: torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
-        """The probability that each text matches its image, (texts,). `patches`: (texts, patches, width)."""
+    def match_logits(self, patches: torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
+        """The logit of the probability that each text matches its image, (texts,), in float32.
+
+        `patches`: (texts, patches, width).
+        """
         ids, mask = self._tokenize(texts)
         queries = self._model.query_tokens.expand(len(texts), -1, -1)
         embeds = self._model.embeddings(input_ids=ids, query_embeds=queries)
@@ -57,8 +60,8 @@ class ImageTextMatcher:
         ).last_hidden_state
         head = self._model.itm_head
         logits = head(states[:, : queries.shape[1]].to(head.weight.dtype)).mean(dim=1)
-        probabilities: torch.Tensor = logits.float().softmax(dim=-1)[:, 1]
-        return probabilities
+        mismatch, match = logits.float().unbind(dim=-1)
+        return match - mismatch
 
     def _tokenize(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask, (texts, tokens of the longest); truncated to the model's maximum length."""

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     Blip2Config,
     Blip2ForConditionalGeneration,
+    Blip2ForImageTextRetrieval,
     Blip2Processor,
     Blip2QFormerConfig,
     Blip2VisionConfig,
@@ -163,6 +164,28 @@ def save_blip(folder: Path, language: str = "opt") -> Path:
         image_token_index=processor.tokenizer.convert_tokens_to_ids("<image>"),
     )
     Blip2ForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def save_matcher(folder: Path) -> Path:
+    """A BLIP-2 that matches texts with images of 16 x 16 pixels, by 4 queries in a shared space of 8 numbers."""
+    torch.manual_seed(0)
+    image = BlipImageProcessorPil(size={"height": 16, "width": 16})
+    processor = Blip2Processor(image, make_tokenizer(512), num_query_tokens=4)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    queries = Blip2QFormerConfig(vocab_size=20, encoder_hidden_size=32, use_qformer_text_input=True, **size)
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(image_size=16, patch_size=8, **size).to_dict(),
+        qformer_config=queries.to_dict(),
+        num_query_tokens=4,
+        image_text_hidden_size=8,
+    )
+    model = Blip2ForImageTextRetrieval(config)
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.2)  # Transformers' own, 1e-10, vanish in float16
+    model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 

@@ -77,7 +77,9 @@ def test_the_scores_equal_those_of_transformers(engine, scenes):
         probabilities = engine._blip(**pairs, use_image_text_matching_head=True).logits_per_image.softmax(-1)[:, 1]
         patches, image_embeds = engine._matcher.encode_images(inputs["pixel_values"])
 
-        torch.testing.assert_close(engine._matcher.match_scores(patches.expand(4, -1, -1), texts), probabilities)
+        torch.testing.assert_close(
+            engine._matcher.match_logits(patches.expand(4, -1, -1), texts).sigmoid(), probabilities
+        )
         torch.testing.assert_close(similarity(image_embeds, engine._matcher.embed_texts(texts))[0], similarities)
 
 
