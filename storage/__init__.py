@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StartupError
 from bot.runtime.private_files import make_private_folder
+from storage.adapters import SqlAdapters
 from storage.administration import SqlAdministration
 from storage.changes import SqlJobChanges
 from storage.database import Database
@@ -86,6 +87,7 @@ class Storage:
     refusals: SqlRefusals
     key_links: SqlKeyLinks
     metric_samples: SqlMetricSamples
+    adapters: SqlAdapters
 
 
 @asynccontextmanager
@@ -127,6 +129,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             refusals=SqlRefusals(database),
             key_links=SqlKeyLinks(database),
             metric_samples=SqlMetricSamples(database),
+            adapters=SqlAdapters(database),
         )
 
 
