@@ -16,6 +16,7 @@ from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MA
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, IN_BFLOAT16, MODEL_PROBLEMS
 from bot.problem_texts.people_problems import BLOCKED_PERSON, PEOPLE_PROBLEMS
 from bot.problem_texts.region_problems import REGION_PROBLEMS
+from bot.problem_texts.training_problems import TRAINING_PROBLEMS
 
 OPTION_PROBLEMS: Mapping[str, str] = {
     "unknown": N_("Unknown option {option}.{hint} Options: {allowed}."),
@@ -190,6 +191,8 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
             )
         case errors.ModelRefused():
             return translate(MODEL_PROBLEMS[error.problem]).format(model=error.model, detail=error.detail)
+        case errors.TrainingRefused():
+            return translate(TRAINING_PROBLEMS[error.problem]).format(**error.data)
         case LinkRefused():
             return translate(LINK_PROBLEMS[error.problem])
         case TooManyCodes():

@@ -219,6 +219,22 @@ class ModelRefused(UserError):
         self.detail = detail
 
 
+class TrainingRefused(UserError):
+    """An adapter cannot be trained. `problem` is a key of `bot.problem_texts.training_problems.TRAINING_PROBLEMS`;
+    `data` goes into its sentence."""
+
+    code = "training_refused"
+
+    def __init__(self, problem: str, **data: str | int) -> None:
+        super().__init__()
+        self.problem = problem
+        self.fields = tuple(data.items())
+
+    @property
+    def data(self) -> dict[str, str | int]:
+        return dict(self.fields)
+
+
 class Unauthorized(UserError):
     code = "unauthorized"
 

@@ -12,11 +12,9 @@ from bot.models import ModelSpec
 from bot.ports import BuildProgress, BuildReport, BuildRequest, BuildState
 from inference.backends import builds
 from inference.ipc import messages
-from inference.ipc.build_messages import MakeBuild, SetPaused
+from inference.ipc.build_messages import MakeBuild
+from inference.ipc.pause_relay import relay_pauses
 from inference.ipc.process import ChildProcess
-
-POLL_S = 0.2
-"""How often the process is told whether people's jobs run."""
 
 
 @dataclass
@@ -58,7 +56,7 @@ class BuilderClient:
             child = await ChildProcess.start("builder", self.module, threads=self.threads)
         except OSError as error:
             raise ModelRefused(name, "build", detail="the process that compiles it could not be started") from error
-        relaying = asyncio.create_task(_relay_pauses(child, is_paused))
+        relaying = asyncio.create_task(relay_pauses(child, is_paused))
         try:
             plain = replace(request, model=replace(request.model, capabilities={}))
             child.send(MakeBuild(request=plain, folder=str(self.folder), threads=self.threads))
@@ -88,15 +86,6 @@ class BuilderClient:
         with contextlib.suppress(OSError):
             return builds.remove_builds(one for one in builds.list_builds(self.folder) if one.path.name == key)
         return 0
-
-
-async def _relay_pauses(child: ChildProcess, is_paused: Callable[[], bool]) -> None:
-    told = False
-    while True:
-        if is_paused() != told:
-            told = not told
-            child.send(SetPaused(told))
-        await asyncio.sleep(POLL_S)
 
 
 async def _receive(child: ChildProcess, name: str) -> BuildProgress | BuildReport:

@@ -24,7 +24,7 @@ from bot.ports import (
     RepoRef,
     Task,
 )
-from inference.ipc import build_messages, mask_messages, thumbnail_messages, tool_messages
+from inference.ipc import build_messages, mask_messages, thumbnail_messages, tool_messages, training_messages
 
 MAX_FRAME_BYTES = 512 * 2**20
 """Bytes. Easel sends nothing near this size; a longer frame is refused."""
@@ -338,7 +338,9 @@ def _classes_in(*modules: Any) -> dict[tuple[str, str], type]:
     return {(value.__module__, name): value for name, value in found if isinstance(value, type) and is_dataclass(value)}
 
 
-_ALLOWED_CLASSES = _classes_in(jobs, models, ports, build_messages, mask_messages, thumbnail_messages, tool_messages)
+_ALLOWED_CLASSES = _classes_in(
+    *(jobs, models, ports, build_messages, mask_messages, thumbnail_messages, tool_messages, training_messages)
+)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -5,11 +5,9 @@ with its parent. People's jobs come before it: it has the lowest priority, it wa
 runs out of memory ends it first.
 """
 
-import contextlib
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 from inference.ipc import child, sandbox
@@ -18,18 +16,12 @@ from inference.ipc.build_messages import MakeBuild, SetPaused
 NICE = 15
 
 
-def end_first() -> None:
-    """If memory runs out, Linux ends this process rather than one that serves people."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("900")
-
-
 def main() -> None:
     parent_pid = int(sys.argv[1])
     pipes = child.open_pipes()
     child.detach_from_terminal(parent_pid, NICE)
     sandbox.forbid_new_privileges()
-    end_first()
+    child.end_first()
     asked = pipes.receive()
     if not isinstance(asked, MakeBuild):
         os._exit(0)

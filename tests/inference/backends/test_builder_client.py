@@ -11,8 +11,9 @@ import pytest
 
 from bot.errors import ModelRefused
 from bot.ports import BuildProgress, BuildReport, BuildRequest
-from inference.backends import builder_client, builds
+from inference.backends import builds
 from inference.backends.builder_client import BuilderClient
+from inference.ipc import pause_relay
 from inference.ipc.process import ChildProcess
 from tests.fork_server.spawn import spawn_from
 from tests.inference.support import make_model, seconds_until_exit
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.process
 def client(tmp_path, monkeypatch, worker_forks):
     forks = {"tests.inference.backends.stand_in_builder": worker_forks["inference.worker"]}
     monkeypatch.setattr(ChildProcess, "spawn", spawn_from(forks))
-    monkeypatch.setattr(builder_client, "POLL_S", 0.01)
+    monkeypatch.setattr(pause_relay, "POLL_S", 0.01)
     (tmp_path / "model" / "unet").mkdir(parents=True)
     (tmp_path / "model" / "unet" / "weights.safetensors").write_bytes(b"weights")
     return BuilderClient(tmp_path / builds.FOLDER, module="tests.inference.backends.stand_in_builder")
