@@ -1,0 +1,1 @@
+"""`easel train`: trains adapters on this machine and shows their report cards."""

@@ -1,0 +1,52 @@
+"""JSON views of trainings and of their report cards, shared by the page, REST and the command line."""
+
+from dataclasses import asdict
+from typing import Any
+
+from bot.ports import AdapterRecord
+from bot.usecases.training_orders import Training, report_body
+
+
+def training_body(training: Training) -> dict[str, Any]:
+    """`state`: running, done or failed. `losses`: of this session, each with its step."""
+    progress = training.progress
+    return {
+        "name": training.name,
+        "kind": training.order.kind,
+        "model": training.model.name,
+        "state": _state_of(training),
+        "progress": None if training.is_finished else asdict(progress),
+        "losses": [list(one) for one in _thin(training.losses)],
+        "report": None if training.report is None else report_body(training.report),
+        "is_switched_on": training.is_switched_on,
+        "error": training.error,
+        "started_at": training.started_at.isoformat(),
+    }
+
+
+def adapter_body(adapter: AdapterRecord) -> dict[str, Any]:
+    return {
+        "name": adapter.name,
+        "kind": adapter.kind,
+        "model": adapter.model,
+        "revision": adapter.revision,
+        "sha256": adapter.sha256,
+        "state": adapter.state,
+        "report": dict(adapter.report),
+        "created_at": adapter.created_at.isoformat(),
+    }
+
+
+MAX_POINTS = 200
+
+
+def _thin(losses: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most `MAX_POINTS` of them, evenly spaced, with the last."""
+    stride = -(-len(losses) // MAX_POINTS) or 1
+    return losses[-1::-stride][::-1]
+
+
+def _state_of(training: Training) -> str:
+    if not training.is_finished:
+        return "running"
+    return "failed" if training.error else "done"
