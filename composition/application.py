@@ -164,6 +164,7 @@ def wire_application(
     from bot.queue.progress import ProgressBus
     from composition import usecases as build
     from composition.administration import build_sampler
+    from composition.learning import build_trainings
 
     loaded = _run_every_job(loaded) if only_submitted else loaded
     events, maps = ProgressBus(), MapCache()
@@ -187,9 +188,10 @@ def wire_application(
     optimizer = build.build_model_optimizer(loaded, pool, sources, model_manager)
     fused_builds = build.build_fused_builds(loaded, pool, sources, model_manager, prompt_resolver)
     catalogue = build.build_model_catalogue(loaded, storage, pool, wake, sources, model_manager)
+    trainings = build_trainings(loaded, storage, pool, pictures, sources)
     usecases = build.build_use_cases(
         loaded, storage, pool, pictures, jobs, events, moderation, model_manager, optimizer, catalogue,
-        prompt_resolver, dispatcher.device_of,
+        prompt_resolver, dispatcher.device_of, trainings,
     )  # fmt: skip
     observers = (sampler.observe,) if only_submitted else (sampler.observe, fused_builds.observe)
 

@@ -51,6 +51,7 @@ class Composition:
                     yield application.usecases
                 finally:
                     await application.usecases.model_manager.close()
+                    await application.usecases.trainings.close()
                     await application.dispatcher.close(0)
                     await dispatching
 

@@ -77,10 +77,12 @@ async def _run_until_stopped(
             group.create_task(application.sampler.run_forever()),
         ]
         others.append(group.create_task(application.usecases.model_manager.resume_installs()))
+        others.append(group.create_task(application.usecases.trainings.resume_trainings()))
         await stop.wait()
         application.usecases.jobs.is_closing = True
         print("Stopping: running jobs may finish; press Ctrl-C again to stop immediately.", file=sys.stderr, flush=True)
         await application.usecases.model_manager.close()
+        await application.usecases.trainings.close()
         await application.fused_builds.close()
         await application.dispatcher.close(drain_s)
         await dispatching

@@ -41,6 +41,7 @@ from bot.usecases.fused_builds import FusedBuilds
 from bot.usecases.key_links import KeyLinks
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.refused_requests import RefusedRequests
+from bot.usecases.trainings import Trainings
 from composition.administration import build_report_use_cases, build_server_admin
 from composition.parts import build_finishes, build_preparations
 from composition.settings import shipped_models
@@ -95,6 +96,7 @@ def build_use_cases(
     catalogue: ModelCatalogue,
     prompt_resolver: PromptResolver,
     device_of: Callable[[str], str],
+    trainings: Trainings,
 ) -> UseCases:
     """All use cases that adapters may call."""
     chat = ChatUseCases(
@@ -125,6 +127,7 @@ def build_use_cases(
         models=loaded.models,
         model_manager=model_manager,
         optimizer=optimizer,
+        trainings=trainings,
         catalogue=catalogue,
         names=PromptNames(prompt_resolver, loaded.models),
         recipes=RecipeUseCases(

@@ -10,6 +10,7 @@ from adapters.web import (
     routes_about,
     routes_admin,
     routes_collections,
+    routes_corrections,
     routes_events,
     routes_export,
     routes_internal,
@@ -22,6 +23,7 @@ from adapters.web import (
     routes_pictures,
     routes_recipes,
     routes_session,
+    routes_training,
 )
 from adapters.web.context import WebContext
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
@@ -56,8 +58,8 @@ def build_app(context: WebContext) -> FastAPI:
     install_page_handlers(app)
     for routes in (
         routes_jobs, routes_events, routes_pictures, routes_media, routes_export, routes_about, routes_admin,
-        routes_internal, routes_collections, routes_page, routes_recipes, routes_names,
-        routes_session, routes_operation, routes_links,
+        routes_internal, routes_collections, routes_corrections, routes_page, routes_recipes, routes_names,
+        routes_session, routes_operation, routes_links, routes_training,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)

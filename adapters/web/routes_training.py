@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
 
 from adapters.web.auth import require_admin
 from adapters.web.bodies import read_json
@@ -44,6 +45,12 @@ async def list_trainings(context: ContextDep) -> dict[str, Any]:
 async def get_training(name: str, context: ContextDep) -> dict[str, Any]:
     """The latest training of this name since the server started, with its losses."""
     return training_body(context.usecases.trainings.find(name))
+
+
+@router.get("/trainings/{name}/samples/{n}", response_class=Response)
+async def get_sample(name: str, n: int, context: ContextDep) -> Response:
+    """A sample picture of an image adapter, from 1, in pairs without and with it."""
+    return Response(await context.usecases.trainings.read_sample(name, n), media_type="image/png")
 
 
 @router.delete("/trainings/{name}")

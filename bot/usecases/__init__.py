@@ -10,6 +10,7 @@ from bot.usecases.access import KEYLESS
 from bot.usecases.account_links import LinkUseCases
 from bot.usecases.chat import ChatUseCases
 from bot.usecases.collecting import CollectionUseCases
+from bot.usecases.corrections import CorrectionUseCases
 from bot.usecases.image_export import ExportUseCases
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.key_links import KeyLinks
@@ -29,6 +30,7 @@ from bot.usecases.requests import JobEvent, Quote, Request, Ticket
 from bot.usecases.server_admin import ServerAdmin
 from bot.usecases.sessions import SessionUseCases
 from bot.usecases.thumbnails import Thumbnails
+from bot.usecases.trainings import Trainings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class UseCases:
     exports: ExportUseCases
     pictures: PictureUseCases
     collections: CollectionUseCases
+    corrections: CorrectionUseCases
     people: PeopleUseCases
     links: LinkUseCases
     sessions: SessionUseCases
@@ -51,6 +54,7 @@ class UseCases:
     models: ModelRegistry
     model_manager: ModelManager
     optimizer: ModelOptimizer
+    trainings: Trainings
     catalogue: ModelCatalogue
     recipes: RecipeUseCases
     names: PromptNames
@@ -87,6 +91,7 @@ __all__ = [
     "AdapterContext",
     "ChatUseCases",
     "CollectionUseCases",
+    "CorrectionUseCases",
     "ExportUseCases",
     "JobEvent",
     "JobUseCases",
@@ -117,5 +122,6 @@ __all__ = [
     "SpaceRules",
     "Thumbnails",
     "Ticket",
+    "Trainings",
     "UseCases",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bot.errors import NotFound
 from bot.runtime.private_files import make_private_folder
 from bot.usecases.training_folders import CORRECTIONS, EXAMPLES, disk_refusal
 from bot.usecases.training_orders import TrainingOrder
@@ -58,6 +59,16 @@ class TrainingWork:
             self.output(name).rename(target)
         except OSError as error:
             raise disk_refusal(error, target) from error
+
+    def read_sample(self, name: str, path: str) -> bytes:
+        """`path`: relative to the adapter's folder. Raises: NotFound."""
+        folder = (self.data_dir / ADAPTERS / name).resolve()
+        try:
+            if not (folder / path).resolve().is_relative_to(folder):
+                raise NotFound("picture", name)
+            return (folder / path).read_bytes()
+        except OSError as error:
+            raise NotFound("picture", name) from error
 
     def delete(self, name: str) -> None:
         shutil.rmtree(self.folder(name), ignore_errors=True)

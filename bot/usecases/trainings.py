@@ -103,6 +103,14 @@ class Trainings:
             raise NotFound("training", name)
         return self._trainings[name]
 
+    async def read_sample(self, name: str, number: int) -> bytes:
+        """A sample of an image adapter's report card, a PNG; `number` from 1. Raises: NotFound."""
+        found = next((one for one in await self.adapters.list_adapters() if one.name == name), None)
+        samples = list(found.report.get("samples", ())) if found is not None else []
+        if not 1 <= number <= len(samples):
+            raise NotFound("picture", name)
+        return await asyncio.to_thread(self.work.read_sample, name, str(samples[number - 1]))
+
     async def wait_for_change(self, training: Training) -> None:
         """Return when it has changed since the last call."""
         await training.changed.wait()

@@ -1,4 +1,4 @@
-// The admin area: people, everyone's queue, devices, metrics, reports, blocked jobs, incidents, the server.
+// The admin area: people, everyone's queue, devices, metrics, reports, blocked jobs, incidents, trainings, the server.
 
 import { onReturn } from "../core/connection.js";
 import { icon } from "../core/icons.js";
@@ -13,9 +13,10 @@ import { peopleTab } from "./people.js";
 import { queueTab } from "./everybody.js";
 import { reportsTab } from "./reports.js";
 import { serverTab } from "./server.js";
+import { trainingTab } from "./training.js";
 
 /** Each has a `title`, `load(query)`, which may return a cleanup function, and `view(query)`. */
-const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, metrics: metricsTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, server: serverTab };
+const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, metrics: metricsTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, training: trainingTab, server: serverTab };
 let stops = [];
 
 const tabOf = (query) => query.get("tab") || "people";

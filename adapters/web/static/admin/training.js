@@ -1,0 +1,104 @@
+// Trainings that run, trained adapters with their report cards, and starting a training.
+
+import { remove } from "../core/api.js";
+import { confirmDialog } from "../core/dialog.js";
+import { icon } from "../core/icons.js";
+import { html, nothing, repeat } from "../core/render.js";
+import { stateView } from "../core/states.js";
+import { t, tn } from "../core/text.js";
+import { timeView } from "./facts.js";
+import { attempt, poll, Resource, resourceView } from "./lists.js";
+import { lossView, reportView } from "./report_card.js";
+
+const REFRESH_MS = 2000;
+const trainings = new Resource("/admin/trainings");
+const STAGES = {
+  waiting: t("Waiting: jobs come first"),
+  checking: t("Checking the examples"),
+  captioning: t("Captioning the pictures"),
+  encoding: t("Encoding the pictures"),
+  replaying: t("Answering old questions"),
+  training: t("Training"),
+  testing: t("Testing"),
+};
+const STATES = { accepted: t("Passed"), rejected: t("Failed its test"), retired: t("Retired") };
+const KINDS = { vision: t("Answers"), image: t("Pictures") };
+
+export const trainingTab = {
+  title: () => t("Training"),
+  load() {
+    void trainings.load();
+    return poll(trainings, REFRESH_MS);
+  },
+  view: () => html`
+    <div class="row admin-tools">
+      <p class="hint">${t("Teach a model from a folder of pictures. It is tested afterwards and only used if it learned the new and kept the old.")}</p>
+      <span class="spacer"></span>
+      <button type="button" class="primary" @click=${start}>${icon("models")}${t("Train a model")}</button>
+    </div>
+    ${resourceView(trainings, listView)}`,
+};
+
+async function start() {
+  const { openTraining } = await import("./new_training.js");
+  if (await openTraining()) await trainings.reload();
+}
+
+function listView({ trainings: all, adapters }) {
+  const shown = all.filter((one) => one.state !== "done");
+  if (!shown.length && !adapters.length) return stateView({ icon: "models", title: t("Nothing was trained yet"), text: t("A folder with at least eight pictures, their questions and answers is enough to begin with.") });
+  return html`
+    ${shown.length ? html`<ul class="admin-list">${repeat(shown, (one) => `${one.name} ${one.started_at}`, trainingView)}</ul>` : nothing}
+    ${adapters.length ? html`<ul class="admin-list">${repeat(adapters, (one) => one.name, adapterView)}</ul>` : nothing}`;
+}
+
+function trainingView(training) {
+  const { name, kind, model, state, progress, losses, error } = training;
+  return html`
+    <li class="card admin-card" data-training=${name} aria-labelledby=${`training-${name}`}>
+      <div class="row">
+        <h2 id=${`training-${name}`}>${name}</h2>
+        <span class="tag">${KINDS[kind]}</span><span class="hint">${model}</span>
+        <span class="spacer"></span>
+        ${state === "running" ? html`<button type="button" class="subtle" aria-label=${t("Cancel the training of {name}", { name })} @click=${() => cancel(name)}>${t("Cancel")}</button>` : nothing}
+      </div>
+      ${progress ? progressView(progress) : nothing}
+      ${error ? html`<p class="error" role="alert">${error}</p>` : nothing}
+      ${losses.length > 1 ? lossView(name, losses) : nothing}
+    </li>`;
+}
+
+const progressView = ({ stage, done, total }) => html`
+  <p class="hint" role="status">${STAGES[stage] ?? stage}${total ? html` · ${t("{done} of {total}", { done, total })}` : nothing}</p>
+  <progress max="1" .value=${total ? done / total : 0} aria-label=${STAGES[stage] ?? stage}></progress>`;
+
+async function cancel(name) {
+  const text = t("What it has learned so far is deleted.");
+  if (!(await confirmDialog({ title: t("Cancel the training of {name}?", { name }), text, confirm: t("Cancel the training"), isDangerous: true }))) return;
+  await attempt(() => remove(`/admin/trainings/${name}`));
+  await trainings.reload();
+}
+
+function adapterView(adapter) {
+  const { name, kind, model, state, report, created_at: at } = adapter;
+  return html`
+    <li class="card admin-card" data-adapter=${name} aria-labelledby=${`adapter-${name}`}>
+      <div class="row">
+        <h2 id=${`adapter-${name}`}>${name}</h2>
+        <span class=${`tag ${state === "accepted" ? "admin-good" : "admin-bad"}`}>${icon(state === "accepted" ? "check" : "alert")}${STATES[state] ?? state}</span>
+        <span class="tag">${KINDS[kind]}</span><span class="hint">${model} · ${timeView(at)}</span>
+      </div>
+      ${state === "retired" ? html`<p>${t("A correction that it learned from was withdrawn, so it is off. Train it anew to use it again.")}</p>` : nothing}
+      ${state === "rejected" ? html`<p>${rejectionOf(report)}</p>` : nothing}
+      ${reportView(adapter)}
+      <p class="hint">${tn(report.steps, "{n} step, {minutes} minutes, {size} MiB of memory.", "{n} steps, {minutes} minutes, {size} MiB of memory.", { minutes: (report.seconds / 60).toFixed(1), size: report.peak_mb })}</p>
+    </li>`;
+}
+
+function rejectionOf(report) {
+  const isDull = report.gain < report.needed_gain;
+  const isForgetful = report.loss >= report.allowed_loss;
+  const dull = t("New answers rose by {gain} points; {needed} are needed.", { gain: Math.round(report.gain), needed: report.needed_gain });
+  const forgetful = t("Old answers fell by {loss} points; less than {allowed} are allowed.", { loss: report.loss.toFixed(1), allowed: report.allowed_loss });
+  return [isDull ? dull : "", isForgetful ? forgetful : ""].filter(Boolean).join(" ");
+}

@@ -1,0 +1,46 @@
+"""Builds what trains adapters: the trainer's process, its use case, and captions for pictures that have none."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from adapters.cli.ports import LoadedConfig
+from bot.model_install.owner_config import write_config
+from bot.ports import Correction, ImageProcessor, Pool
+from bot.usecases.training_captions import TrainingCaptions
+from bot.usecases.training_work import TrainingWork
+from bot.usecases.trainings import Trainings
+from inference.learning.trainer_client import TrainerClient
+from storage import Storage
+
+if TYPE_CHECKING:
+    from composition.usecases import ModelSources
+
+
+def build_trainings(
+    loaded: LoadedConfig, storage: Storage, pool: Pool, pictures: ImageProcessor, sources: "ModelSources"
+) -> Trainings:
+    threads = getattr(loaded.settings.get("pool"), "threads", 0)
+    captions = TrainingCaptions(models=loaded.models, pool=pool, image_processor=pictures)
+
+    async def switch_on(model: str, name: str) -> None:
+        table = {"adapters": [name]}
+        write_config(lambda: sources.owner_config.set_model(model, table))
+        loaded.models.add_model(replace(loaded.models.require(model), adapters=(name,)))
+        pool.set_models(loaded.models.installed())
+
+    async def collect_corrections() -> Sequence[tuple[Correction, bytes]]:
+        return []
+
+    return Trainings(
+        models=loaded.models,
+        trainer=TrainerClient(threads),
+        adapters=storage.adapters,
+        pool=pool,
+        work=TrainingWork(loaded.data_dir),
+        machine_spec=sources.machine_spec,
+        collect_corrections=collect_corrections,
+        caption_images=captions.caption_images,
+        switch_on=switch_on,
+        threads=threads,
+    )
