@@ -36,7 +36,8 @@ class TaskAddon:
 
 @dataclass(frozen=True)
 class TaskAdapter:
-    """An adapter that was trained here, by its name and the SHA-256 of its weights."""
+    """An adapter that was trained here, by its name and the SHA-256 of its weights. `revision`: of the model that it was
+    trained on; empty: not compared."""
 
     name: str
     sha256: str

@@ -6,15 +6,14 @@ Tasks without a running text start first; further texts of a task only use seque
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 
 from bot.errors import EngineError
 from bot.models import ModelSpec
-from bot.ports import Measurement, Task
+from bot.ports import Measurement, Task, TaskAdapter
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.engine.base import CostSample, EngineEvent, StepDone, TaskDone
 from inference.engine.cost_model import PassCostModel
@@ -26,12 +25,19 @@ from inference.vision.beam_search import BeamSearch, BeamSearches
 from inference.vision.decode_batch import DecodeBatch
 from inference.vision.feature_cache import FeatureCache
 from inference.vision.generation_plan import TextSpec, first_line, prompt_for
-from inference.vision.image_encoder import ImageEncoder
 from inference.vision.language_model import language_model_for
 from inference.vision.loader import load_blip
 from inference.vision.prompt_ids import PromptBuilder
+from inference.vision.query_encoder import QueryEncoder
 from inference.vision.request import VisionRequest
-from inference.vision.sequence import TextSequence, generation_arguments, is_sampling, logits_warpers_for
+from inference.vision.row_adapters import RowAdapters
+from inference.vision.sequence import (
+    TextSequence,
+    generation_arguments,
+    is_sampling,
+    logits_warpers_for,
+    repetition_penalty,
+)
 
 MAX_SEQUENCES = 16
 """Texts in the batch. Decoding is bound by reading the weights, so more sequences cost little; the cost of starting
@@ -72,13 +78,12 @@ class VisionEngine:
         self._prompt_builder = PromptBuilder(self._blip, self._processor)
         dtype = self._blip.vision_model.dtype  # its other parts may be kept in float32
         revision = model_revision(self._model, folder)
-        self._image_encoder = ImageEncoder(
-            partial(encode_query_tokens, self._blip),
+        self._adapters = RowAdapters(self._blip, revision)
+        self._image_encoder = QueryEncoder(
+            self._blip,
             self._processor.image_processor,
-            revision,
             FeatureCache(self._model.image_cache_mb * 2**20),
-            self._blip.device,
-            dtype,
+            self._adapters,
         )
         self._capabilities = {
             "samplers": [],
@@ -100,8 +105,12 @@ class VisionEngine:
             remaining = self._prompt_builder.remaining_tokens(prompt_ids, text)
             if remaining is not None:
                 max_tokens = min(max_tokens, remaining)
-            images = [self._image_encoder.preprocess(image.media) for image in task.images]
-            self._requests[task.id] = VisionRequest(task, prompt_ids, images, max_tokens)
+            adapter = self._adapters.load(task.adapter, self._used_adapters())
+            images = [self._image_encoder.preprocess(image.media, adapter) for image in task.images]
+            self._requests[task.id] = VisionRequest(task, prompt_ids, images, max_tokens, adapter)
+
+    def _used_adapters(self) -> set[str]:
+        return {request.adapter for request in self._requests.values()}
 
     @torch.inference_mode()
     def step(self) -> Sequence[EngineEvent]:
@@ -151,6 +160,7 @@ class VisionEngine:
         if self._max_sequences > 1:
             self._max_sequences, self._max_new_per_step = self._max_sequences // 2, 1
             self._image_encoder.cache.clear()
+            self._adapters.unload_unused(self._used_adapters())
             return "rows"
         offloader = offloader_of(self._blip)
         return offloader.use_less_memory() if offloader is not None else None
@@ -160,7 +170,9 @@ class VisionEngine:
         self._requests.clear()
         self._beam_searches.close()
         self._image_encoder.cache.clear()
+        self._adapters.unload_unused()
         del self._blip, self._processor, self._prompt_builder, self._image_encoder, self._batch, self._beam_searches
+        del self._adapters
 
     # ------------------------------------------------------------ one step
 
@@ -177,7 +189,7 @@ class VisionEngine:
     def _decode_tokens(self, batch: DecodeBatch) -> dict[str, None]:
         sequences = list(batch.sequences)
         started = time.monotonic()
-        with self._charge_time([sequence.task_id for sequence in sequences]):
+        with self._charge_time([sequence.task_id for sequence in sequences]), self._adapters_of(sequences):
             finished = batch.decode()
         self._cost_model.record_pass(len(sequences), time.monotonic() - started)
         return self._update_requests(sequences, finished)
@@ -185,9 +197,9 @@ class VisionEngine:
     def _advance_search(self) -> dict[str, None]:
         search = self._beam_searches.current
         assert search is not None
-        with self._charge_time([search.task_id]):
-            is_finished = self._beam_searches.advance() is not None
         request = self._requests[search.task_id]
+        with self._charge_time([search.task_id]), self._adapters.applied([request.adapter]):
+            is_finished = self._beam_searches.advance() is not None
         if is_finished:
             request.on_text(search.index, [self._decode_text(token_ids) for token_ids in search.outputs])
         else:
@@ -200,15 +212,22 @@ class VisionEngine:
         prompts: list[torch.Tensor] = []
         with self._charge_time([request.task.id for request, _, _ in new_texts], self._prefill_seconds):
             features = self._image_encoder.encode([request.images[spec.image_index] for request, _, spec in new_texts])
-            for (request, index, spec), (image_features,) in zip(new_texts, features, strict=True):
+            for (request, index, spec), image_features in zip(new_texts, features, strict=True):
                 embeds = self._prompt_builder.embed(image_features, request.prompt_ids)
                 if self._is_search(spec):
                     self._beam_searches.start(self._search_for(request, index, spec, embeds))
                 else:
                     sequences.append(self._sequence_for(request, index, spec))
                     prompts.append(embeds)
-            finished = self._batch.prefill(sequences, prompts) if self._batch is not None and sequences else []
+            finished: list[TextSequence] = []
+            if self._batch is not None and sequences:
+                with self._adapters_of(sequences):
+                    finished = self._batch.prefill(sequences, prompts)
         return self._update_requests(sequences, finished)
+
+    def _adapters_of(self, sequences: Sequence[TextSequence]) -> AbstractContextManager[None]:
+        """Each row of the batch with the adapter of its request."""
+        return self._adapters.applied([self._requests[sequence.task_id].adapter for sequence in sequences])
 
     def _schedule_new(self) -> list[_NewText]:
         """The texts that start in this step."""
@@ -249,6 +268,8 @@ class VisionEngine:
             max_tokens=request.max_tokens,
             min_tokens=generation_arguments(spec.options, request.max_tokens)["min_new_tokens"],
             stop_token_ids=frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos]),
+            repetition_penalty=repetition_penalty(spec.options),
+            prompt_ids=self._penalized_ids(request),
             generator=torch.Generator().manual_seed(spec.seed) if is_sampling(spec.options) else None,
             logits_warpers=logits_warpers_for(spec.options, config.top_k),
             should_stop=self._has_complete_line,
@@ -256,14 +277,28 @@ class VisionEngine:
 
     def _search_for(self, request: VisionRequest, index: int, spec: TextSpec, embeds: torch.Tensor) -> BeamSearch:
         several = {"num_return_sequences": spec.return_count} if spec.return_count > 1 else {}
+        repeated = self._repeated_ids(request)
+        mask = torch.ones((1, len(embeds)), dtype=torch.long, device=embeds.device)
+        ids = {"input_ids": torch.tensor([repeated], device=embeds.device)} if repeated else {}
         return BeamSearch(
             task_id=request.task.id,
             index=index,
-            embeds=embeds,
-            prompt_ids=self._prompt_builder.with_image_tokens(request.prompt_ids),
+            inputs={"inputs_embeds": embeds[None], "attention_mask": mask, **ids},
+            repeated=len(repeated),
             arguments=generation_arguments(spec.options, request.max_tokens) | several,
             seed=spec.seed,
         )
+
+    def _repeated_ids(self, request: VisionRequest) -> list[int]:
+        """What `generate` counts as the beginning of the text: a decoder-only model's prompt."""
+        if self._blip.language_model.config.is_encoder_decoder:
+            return []
+        return self._prompt_builder.with_image_tokens(request.prompt_ids)
+
+    def _penalized_ids(self, request: VisionRequest) -> list[int]:
+        """What counts as the beginning of the text for a repetition penalty."""
+        config = self._blip.language_model.config
+        return [config.decoder_start_token_id] if config.is_encoder_decoder else self._repeated_ids(request)
 
     def _update_requests(self, sequences: Sequence[TextSequence], finished: Sequence[TextSequence]) -> dict[str, None]:
         for sequence in sequences:
@@ -294,7 +329,8 @@ class VisionEngine:
     def _task_result(self, request: VisionRequest) -> TaskResult:
         question = str(request.task.options.get("question", ""))
         notes = question_notes(self._processor.tokenizer, question, is_demo=self._model.demo)
-        return TaskResult(text="\n".join(request.lines or ()), notes=notes, revision=self._capabilities["revision"])
+        revision = describe_revision(self._capabilities["revision"], request.task.adapter)
+        return TaskResult(text="\n".join(request.lines or ()), notes=notes, revision=revision)
 
     @contextmanager
     def _charge_time(self, task_ids: Sequence[str], extra_account: dict[str, float] | None = None) -> Iterator[None]:
@@ -315,10 +351,6 @@ class VisionEngine:
             self._batch.clear()
 
 
-def encode_query_tokens(blip: Any, pixels: torch.Tensor) -> tuple[torch.Tensor]:
-    """The Q-Former's query tokens, projected for the language model, (images, queries, its width)."""
-    patches = blip.vision_model(pixel_values=pixels).last_hidden_state
-    queries = blip.query_tokens.expand(len(patches), -1, -1)
-    mask = torch.ones(patches.shape[:-1], dtype=torch.long, device=patches.device)
-    output = blip.qformer(query_embeds=queries, encoder_hidden_states=patches, encoder_attention_mask=mask)
-    return (blip.language_projection(output.last_hidden_state.to(patches.dtype)),)
+def describe_revision(revision: str, adapter: TaskAdapter | None) -> str:
+    """With the adapter's name and the start of its SHA-256: "...+birds@0123abcd"."""
+    return revision if adapter is None else f"{revision}+{adapter.name}@{adapter.sha256[:8]}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bot.ports import Task
 from inference.vision.generation_plan import TextSpec, expected_text_count, plan_for, text_so_far
-from inference.vision.image_encoder import ImageInput
+from inference.vision.query_encoder import QueryInput
 
 
 class VisionRequest:
@@ -13,13 +13,17 @@ class VisionRequest:
 
     Attributes:
         prompt_ids: token ids of the prompt, without image tokens.
+        adapter: the key of the one that answers.
         max_tokens: of one text.
         pending: texts of this round that have not started, with their indices in the round.
         lines: the answer, once it is complete.
     """
 
-    def __init__(self, task: Task, prompt_ids: list[int], images: Sequence[ImageInput], max_tokens: int) -> None:
+    def __init__(
+        self, task: Task, prompt_ids: list[int], images: Sequence[QueryInput], max_tokens: int, adapter: str
+    ) -> None:
         self.task = task
+        self.adapter = adapter
         self.prompt_ids = prompt_ids
         self.images = images
         self.max_tokens = max_tokens

@@ -1,0 +1,35 @@
+"""Why an adapter that was trained here is not used: sentences by the problem of an `InvalidOption`."""
+
+from collections.abc import Mapping
+
+from bot.i18n import N_
+
+ADAPTER_PROBLEMS: Mapping[str, str] = {
+    "adapter": N_("There is no adapter {value} for this model.{hint} Adapters: {allowed}, or none."),
+    "no_adapter": N_("There is no adapter {value}: this model has none. Leave {option} out; `easel train` makes one."),
+    "adapter_task": N_("The model {value} cannot answer with an adapter: leave {option} out, or choose another model."),
+    "adapter_rejected": N_("The adapter {value} did not pass its test, so it cannot be used: leave {option} out."),
+    "adapter_retired": N_(
+        "The adapter {value} learned from an example that somebody has withdrawn, so it cannot be used any more: "
+        "leave {option} out; the owner can train it anew."
+    ),
+    "adapter_revision": N_(
+        "The adapter {value} was trained on another revision of the model: leave {option} out; the owner can train it "
+        "anew."
+    ),
+    "adapter_missing": N_(
+        "The adapter {value} has no files any more: leave {option} out; the owner can train it anew."
+    ),
+    "adapter_changed": N_(
+        "The file of the adapter {value} is not the one that passed the test, so it is not used: leave {option} out; "
+        "the owner can train it anew."
+    ),
+    "adapter_damaged": N_(
+        "The files of the adapter {value} are damaged: leave {option} out; the owner can train it anew."
+    ),
+    "adapter_unfit": N_(
+        "The adapter {value} does not fit this model: leave {option} out; the owner can train it anew."
+    ),
+}
+SWITCHED_OFF = N_("The adapter was switched off before this was answered, so the model answered without it: {words}")
+"""A note of an answer."""
