@@ -41,6 +41,7 @@ class TaskAdapter:
 
     name: str
     sha256: str
+    revision: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
