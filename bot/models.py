@@ -68,10 +68,13 @@ class ModelSettings:
     bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {
         **dict.fromkeys(("steps", "max_steps", "width", "height", "size_multiple", "min_size", "max_size"), (1, None)),
         "max_new_tokens": (1, None),
+        "max_answer_tokens": (0, None),
+        "min_caption_tokens": (0, None),
+        "num_beams": (1, 8),
         "image_cache_mb": (0, None),
         "min_confidence": (0.5, 1),
         "strength": (0.01, 1),
-        "max_images": (1, 4),
+        "max_images": (1, 10),
     }
     renamed: ClassVar[Mapping[str, str]] = {
         "seen_mb": "image_cache_mb",
@@ -155,7 +158,8 @@ class ModelSettings:
     takes_negative: bool = True
     takes_guidance: bool = True
     max_images: int = 1
-    """Maximum number of input images of an edit: the image to change and its references."""
+    """Maximum number of input images: of an edit, the image to change and its references; of a question, the images
+    that it is about."""
     strength: float = 0.6
     sampler: str = ""
     samplers: tuple[str, ...] = ()
@@ -163,6 +167,17 @@ class ModelSettings:
     scheduler: Mapping[str, float] = field(default_factory=dict)
     """Settings of the model's own scheduler, by Diffusers' names, that replace those of its repo."""
     max_new_tokens: int = 30
+    max_answer_tokens: int = 0
+    """Tokens of an answer to a question, at most; 0: as many as of a caption."""
+    min_caption_tokens: int = 0
+    num_beams: int = 1
+    """Width of the beam search for its captions and answers; 1: none, and many people's texts share each pass."""
+    answer_length_penalty: float = 1.0
+    """With several beams: below 0 prefers short answers."""
+    caption_prompt: str = ""
+    """What its captions begin with, without being part of them."""
+    writes_long: bool = True
+    """False: it was trained on short texts only."""
     image_cache_mb: int = 64
     """MiB of image features cached for follow-up questions."""
     question_template: str = "Question: {question} Answer:"

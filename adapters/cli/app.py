@@ -135,7 +135,10 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
             given |= _split_arguments(command_class, given.pop("arguments"))
         typed = {spec.name: _typed_values(spec, given[spec.name]) for spec in command_class.specs if given[spec.name]}
         image_files = (*(given.get("images") or filter(None, (given.get("main_image"),))), *(given.get("image") or ()))
-        is_several = command_class.is_per_image and file_arguments.is_several(image_files)
+        is_together = given.get("together", False)
+        is_several = command_class.is_per_image and file_arguments.is_several(image_files) and not is_together
+        if is_together:
+            image_files = tuple(file_arguments.list_files(image_files))
         chosen = image_files[:1] if is_several else image_files
         parsed = parse_request(
             command_class,
@@ -200,6 +203,9 @@ def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]
         )
         image = typer.Option("--image", metavar="FILE", help=f"{what}; - for stdin")
         parameters.append(_parameter("image", list[str] | None, image, None))
+    if command_class.is_per_image and command_class.images_allowed > 1:
+        together = typer.Option("--together", help="One question about all images, if the model sees several together")
+        parameters.append(_parameter("together", bool, together, False))
     if "mask" in command_class.further_images:
         help_text = "Inpainting mask: white, or what is drawn on a clear canvas, is regenerated"
         mask = typer.Option("--mask", metavar="FILE|JOB", help=help_text)

@@ -96,6 +96,15 @@ def expand_folders(images: Sequence[str]) -> list[InputFile]:
     return [one for name in images for one in (_list_folder(name) if os.path.isdir(name) else [InputFile(name)])]
 
 
+def list_files(images: Sequence[str]) -> list[str]:
+    """The same as names. Raises: EaselError: a folder that has none."""
+    files = expand_folders(images)
+    for file in files:
+        if file.error is not None:
+            raise file.error
+    return [file.name for file in files]
+
+
 def read_streams(files: Sequence[InputFile], limits: "ImagesSettings") -> list[InputFile]:
     """Read standard input and pipes; called outside the event loop, where Ctrl-C interrupts it."""
     return [_read_file(file, limits) if _is_stream(file.name) else file for file in files]

@@ -1,22 +1,32 @@
-"""`ask`: answers a question about an image."""
+"""`ask`: answers a question about an image, or about several that its model sees together."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from bot.commands.vision import GENERATION, VisionCommand
+from bot.errors import InvalidOption
 from bot.i18n import N_
-from bot.models import VISUAL_QUESTION_ANSWERING
+from bot.jobs import ImageRef
+from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
 from bot.options import OptionSpec
+
+MAX_ASKED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ask(VisionCommand):
+    """Attributes:
+    is_album: its images may be an album from a chat: a model that sees one at a time answers with a line for each.
+    is_together: its model answers once, about all of its images.
+    """
+
     name = "ask"
     summary = N_("Ask a question about a picture")
     unavailable = N_("I can't answer questions about pictures here yet; the owner can add a model.")
     smoke_tests = (VISUAL_QUESTION_ANSWERING,)
     smoke_test_values: ClassVar[Mapping[str, Any]] = {**VisionCommand.smoke_test_values, "question": "What is this?"}
+    images_allowed = MAX_ASKED
     specs = (
         OptionSpec(
             name="question",
@@ -28,7 +38,49 @@ class Ask(VisionCommand):
         ),
         *GENERATION,
     )
+    is_album: bool = False
+    is_together: bool = False
 
     @property
     def task(self) -> str:
         return VISUAL_QUESTION_ANSWERING
+
+    @classmethod
+    def from_options(
+        cls, options: Mapping[str, Any], images: Sequence[ImageRef] = (), *, is_album: bool = False
+    ) -> Self:
+        return replace(super().from_options(options, images, is_album=is_album), is_album=is_album)
+
+    @classmethod
+    def from_text(cls, line: str, images: Sequence[ImageRef] = (), *, is_album: bool = False) -> Self:
+        return replace(super().from_text(line, images, is_album=is_album), is_album=is_album)
+
+    def choose_model(self, models: ModelRegistry) -> ModelSpec:
+        """Raises: InvalidOption: also where there are more images than the model sees together."""
+        model, count = super().choose_model(models), len(self.images)
+        most = images_per_question(model)
+        if count <= most or (most == 1 and self.is_album):
+            return model
+        if most > 1:
+            raise InvalidOption("images", "too_many_images", value=count, allowed=str(most))
+        able = next((one.name for one in models.installed() if self._fits(one)), "")
+        raise InvalidOption("images", "one_at_a_time_but" if able else "one_at_a_time", value=model.name, nearest=able)
+
+    def _fits(self, model: ModelSpec) -> bool:
+        return self.task in model.tasks and images_per_question(model) >= len(self.images)
+
+    def for_model(self, model: ModelSpec) -> Self:
+        return replace(self, is_together=images_per_question(model) > 1)
+
+    def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+        tokens, area, count = super().work_units(options)
+        return tokens // max(1, len(self.images)) if self.is_together else tokens, area, count
+
+
+def images_per_question(model: ModelSpec) -> int:
+    """How many images one question to the model can be about; as its config says, else as it reported when loaded."""
+    if VISUAL_QUESTION_ANSWERING not in model.tasks:
+        return 1
+    reported = model.capabilities.get("max_images", 1)
+    most = model.max_images if model.max_images > 1 or not isinstance(reported, int) else reported
+    return max(1, min(MAX_ASKED, most))

@@ -13,6 +13,8 @@ from bot.jobs import ImageRef
 from bot.models import ModelRegistry
 
 SIZES = ("size", "aspect", "width", "height")
+MODEL_LACKS = frozenset({"model_lacks", "one_at_a_time", "one_at_a_time_but"})
+"""Problems of the model that was chosen, not of the option that they name."""
 
 
 def apply_defaults(
@@ -32,7 +34,7 @@ def apply_defaults(
             candidate.fill_options(candidate.choose_model(models), 0, aspect)
         except InvalidOption as error:
             refused = next((spec.name for spec in command.specs if error.option in (spec.name, *spec.aliases)), "")
-            if refused not in applicable and error.problem == "model_lacks" and "model" in applicable:
+            if refused not in applicable and error.problem in MODEL_LACKS and "model" in applicable:
                 refused = "model"  # a given option counts more than a default model that lacks it
             if refused not in applicable:
                 return candidate

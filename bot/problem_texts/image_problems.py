@@ -19,6 +19,10 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
     "refine_small": N_("The model {value} refines pictures of at least {allowed} px a side: use a larger scale."),
     "no_images": N_("This command accepts no picture."),
     "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
+    "one_at_a_time": N_("The model {value} sees one picture at a time: ask about each of them alone."),
+    "one_at_a_time_but": N_(
+        "The model {value} sees one picture at a time: ask about each of them alone, or choose the model {nearest}."
+    ),
     "too_many_controls": N_("{value} controls are too many; the limit here is {allowed}."),
     "too_many_references": N_("{value} reference pictures are too many; the limit here is {allowed}."),
     "control_kind": N_("Say what kind of control the picture is: {allowed}."),

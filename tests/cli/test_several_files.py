@@ -303,3 +303,25 @@ class RestartingClient:
         await self.failed.wait()
         result = {"media": [], "text": "a fox", "notes": []}
         yield {"id": job_id, "state": "delivered", "result": result, "error": None}
+
+
+def test_one_question_about_all_files_is_refused_by_a_model_that_sees_one_at_a_time(call, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    (photos / "bad.png").unlink()
+
+    one = call("ask", "a.png", "what is this?", "--together")
+    several = call("ask", ".", "--together", "what is this?")
+
+    assert (one.code, one.out) == (0, "It is what is this?\n")
+    assert (several.code, several.out) == (2, "")
+    assert "sees one picture at a time" in several.err
+
+
+def test_one_question_about_all_files_is_one_job_of_a_model_that_sees_them_together(call, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    monkeypatch.setattr("bot.commands.ask.images_per_question", lambda _model: 4)
+
+    result = call("ask", "a.png", "c.jpg", "what differs?", "--together", "--json")
+
+    body = json.loads(result.out)
+    assert (body["result"]["text"], len(body["images"])) == ("It is what differs?", 2)
