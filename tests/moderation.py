@@ -30,6 +30,8 @@ class Unmoderated:
 
     async def check_caption(self, *_: Any) -> None: ...
 
+    async def check_words(self, *_: Any) -> None: ...
+
     async def judge_again(self, *_: Any) -> Verdict:
         return Verdict.SHOW
 

@@ -45,6 +45,7 @@ from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
 from bot.queue.task_runner import Finish, Preparation, TaskRunner
+from bot.queue.threads import ThreadReader
 from bot.settings.core import QueueSettings
 
 log = structlog.get_logger()
@@ -102,6 +103,7 @@ class Dispatcher:
             on_event=self._record_event,
             preparations=self.preparations,
             finishes=self.finishes,
+            threads=ThreadReader(store=self.store, words=self.moderation),
         )
 
     def wake(self, job_ids: Iterable[str] = ()) -> None:

@@ -30,6 +30,7 @@ from bot.prompts.resolver import PromptResolver
 from bot.queue.attempt import Attempt, FairnessKeys, needs_exclusive_device
 from bot.queue.postprocess import Postprocessor
 from bot.queue.progress import ProgressBus, progress_of_part
+from bot.queue.threads import ThreadReader
 
 RunPart = Callable[[Task], Awaitable[TaskOutput]]
 """Runs a part of a job; its id must begin with the job's."""
@@ -61,6 +62,7 @@ class TaskRunner:
     on_event: Callable[[Measurement | ModelCapabilities], Awaitable[None]]
     preparations: Sequence[Preparation] = ()
     finishes: Sequence[Finish] = ()
+    threads: ThreadReader | None = None
 
     async def build_task(self, job: Job, retry: Retry) -> Task:
         """Raises: ModelRemoved, MediaNotFound."""
@@ -85,12 +87,13 @@ class TaskRunner:
             else await self.prompt_resolver.addons_used(job.options, model)
         )
         rules = await retry(partial(self.moderation.rules_for, job, model))
+        thread = await retry(partial(self.threads.read_thread, job)) if self.threads is not None else ()
         return Task(
             id=job.id,
             command=job.command,
             task=job.task,
             model=model,
-            options=job.options,
+            options={**job.options, "thread": thread} if thread else job.options,
             answers=answer_of(job.command).value,
             images=tuple(images),
             addons=addons,

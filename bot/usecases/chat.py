@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from bot.commands import COMMANDS, Edit, Imagine, Upscale, answer_lines, find_command
+from bot.commands import COMMANDS, Ask, Edit, Imagine, Upscale, answer_lines, find_command
+from bot.commands.ask import images_per_question
 from bot.commands.defaults import repeat_options
 from bot.errors import ImageGone, InvalidOption, JobNotFound, NotCancellable, NotYours
 from bot.jobs import ImageRef, Job, Media, Origin, StoredImage
-from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, ModelRegistry
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
 from bot.prompts.resolver import original_prompt
 from bot.usecases.follow_up_prompts import options_without, prompt_of_picture
@@ -146,13 +147,15 @@ class ChatUseCases:
     ) -> list[Ticket]:
         """Enlarge a picture to twice its size by the best that is there (`choose_for_picture`)."""
 
-        def given(job: Job) -> Mapping[str, Any]:
-            images = [one for one in [picture_at(job, picture)] if one is not None]
-            upscale = Upscale(values={}).with_images(images)
-            model = upscale.choose_for_picture(self.models, self.models.get(job.model)) if images else None
-            return {"prompt": prompt_of_picture(job, picture)} | ({"model": model.name} if model is not None else {})
+        async def build(job: Job) -> Request:
+            measured = [one for one in [picture_at(job, picture)] if one is not None]
+            upscale = Upscale(values={}).with_images(measured)
+            model = upscale.choose_for_picture(self.models, self.models.get(job.model)) if measured else None
+            given = {"prompt": prompt_of_picture(job, picture)} | ({"model": model.name} if model is not None else {})
+            images = (replace(image_at(job, picture), role=Upscale.roles[0]),)
+            return self._new_request(origin, job, Upscale.name, given, images)
 
-        return await self._request_about_image(person, origin, job_id, Upscale.name, given, picture, key)
+        return await self._follow_up(person, job_id, key, build)
 
     async def outpaint(
         self,
@@ -190,10 +193,17 @@ class ChatUseCases:
         picture: int = 0,
         key: str | None = None,
     ) -> list[Ticket]:
-        """Ask about the job's image: its output, else its input."""
-        return await self._request_about_image(
-            person, origin, job_id, "ask", lambda _job: {"question": question}, picture, key
-        )
+        """Ask about the job's images: its output, else its input; without a number about all that the model sees
+        together. What was asked and answered about them before is the thread of the question."""
+
+        async def build(job: Job) -> Request:
+            model = self.models.default_for(VISUAL_QUESTION_ANSWERING)
+            images = () if picture or model is None else images_of_job(job)[: images_per_question(model)]
+            images = images if len(images) > 1 else (image_at(job, picture),)
+            asked = tuple(replace(image, role=Ask.roles[0]) for image in images)
+            return self._new_request(origin, job, Ask.name, {"question": question}, asked)
+
+        return await self._follow_up(person, job_id, key, build)
 
     async def edit(
         self,
@@ -229,25 +239,6 @@ class ChatUseCases:
             if not 1 <= number <= len(lines):
                 raise JobNotFound(job_id)
             return self._new_request(origin, job, Imagine.name, {"prompt": lines[number - 1]}, (), use_defaults=True)
-
-        return await self._follow_up(person, job_id, key, build)
-
-    async def _request_about_image(
-        self,
-        person: Person,
-        origin: Origin,
-        job_id: str,
-        command: str,
-        given: Callable[[Job], Mapping[str, Any]],
-        picture: int,
-        key: str | None,
-    ) -> list[Ticket]:
-        """Submit a command about one image of the job."""
-
-        async def build(job: Job) -> Request:
-            kind = COMMANDS[command]
-            images = (replace(image_at(job, picture), role=kind.roles[0]),)
-            return self._new_request(origin, job, command, given(job), images)
 
         return await self._follow_up(person, job_id, key, build)
 

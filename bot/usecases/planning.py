@@ -5,20 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.commands import Command, Imagine, Upscale
+from bot.commands import Ask, Command, Imagine, Upscale
 from bot.commands.control_maps import check_map_shapes
 from bot.commands.defaults import SIZES, apply_defaults
 from bot.commands.edit import adapt_to_model
 from bot.commands.inpainting import note_repainting
 from bot.commands.parts import parts_of
 from bot.errors import InvalidOption
-from bot.jobs import Origin, new_job_id
+from bot.jobs import Job, Origin, new_job_id
 from bot.models import ModelRegistry, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import JobStore, MediaStore, NewJob, People, Person
 from bot.prompts.combinations import expand_combinations
 from bot.prompts.resolver import PromptResolver
 from bot.queue.pricing import Rates, estimate_s, price
+from bot.usecases.job_images import images_of_job, seen_from
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
 from bot.usecases.recalled import RecalledRequests
@@ -47,7 +48,7 @@ class RequestPlanner:
 
     async def _plan_as_asked(self, person: Person, request: Request) -> list[NewJob]:
         if request.parent is not None and request.requires_own_parent:
-            await self.store.get_job(request.parent, person.id)
+            request = _with_pictures(request, await self.store.get_job(request.parent, person.id))
         command = request.to_command()
         request = _remember_given(request, command)
         pictures = [await self.media.get_image(image.id, person.id) for image in command.images]
@@ -110,6 +111,15 @@ class RequestPlanner:
             batch=batch,
             wants_delivery=request.wants_delivery,
         )
+
+
+def _with_pictures(request: Request, parent: Job) -> Request:
+    """A question without pictures is about those of the job that it follows. The parent is named by its full id."""
+    request = replace(request, parent=parent.id)
+    if request.command != Ask.name or request.images:
+        return request
+    images = (replace(image, role=Ask.roles[0]) for image in images_of_job(parent))
+    return replace(request, images=seen_from(request.origin, parent, tuple(images)))
 
 
 def _remember_given(request: Request, command: Command) -> Request:

@@ -265,6 +265,17 @@ async def test_a_question_about_an_answer_is_about_the_same_picture_at_any_depth
     assert len(harness.media.called("add_upload")) == 1
 
 
+async def test_a_question_to_a_model_that_sees_several_pictures_is_about_all_of_the_job(harness, chat):
+    job = await painted(harness)
+    tasks = (*harness.models.get("fox-diffusion").tasks, VISUAL_QUESTION_ANSWERING)
+    for most, asked in ((4, [b"one", b"two"]), (1, [b"one"])):
+        harness.models._specs["fox-diffusion"] = make_model(tasks=tasks, max_images=most)
+        (ticket,) = await chat.ask(BOB, ORIGIN, job.id, "which is better?")
+
+        assert [image.id for image in ticket.job.images] == [media_id(data) for data in asked]
+        assert ticket.job.parent == job.id
+
+
 async def test_an_edit_uses_the_image_and_the_instruction(harness, chat):
     job = await painted(harness)
     await chat.edit(BOB, ORIGIN, job.id, "make it blue")
