@@ -1,9 +1,11 @@
 """Progress on stderr: one line that is updated in place on a terminal, a few lines elsewhere."""
 
+import os
 import sys
 import time
 from typing import Self, TextIO
 
+from adapters.cli.output import printable
 from adapters.cli.views import DONE, JobBody
 
 LINE_INTERVAL_S = 10.0
@@ -51,8 +53,25 @@ class ProgressLine:
 
 class JobProgressLine(ProgressLine):
     def show_job(self, job: JobBody) -> None:
-        phase = (job.get("progress") or {}).get("phase", "")
-        self.show(format_job_progress(job), kind=f"{job['state']} {phase}")
+        """On a terminal, an answer that is being written is shown as it grows, instead of its progress."""
+        progress = job.get("progress") or {}
+        text = progress.get("text") if job["state"] == "running" and self._is_terminal else None
+        line = format_partial_answer(text, self._columns) if text else format_job_progress(job)
+        self.show(line, kind=f"{job['state']} {progress.get('phase', '')}")
+
+    @property
+    def _columns(self) -> int:
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):
+            columns = 80
+        return max(20, columns - len(self._prefix) - 1)
+
+
+def format_partial_answer(text: str, columns: int) -> str:
+    """The end of what there is of an answer, in one line of at most `columns` characters."""
+    line = printable(" ".join(text.split())) + " ..."
+    return line if len(line) <= columns else f"... {line[-(columns - 4) :]}"
 
 
 def format_job_progress(job: JobBody) -> str:

@@ -88,7 +88,7 @@ class MessageDelivery:
     async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
         channel, message = _parse_ref(message_ref)
         if str(channel) != job.origin.chat_id:  # the rules that allow previews are those of the other chat
-            progress = replace(progress, preview=None)
+            progress = replace(progress, preview=None, text="")
 
         async def show() -> None:
             ticket = await self._context.usecases.jobs.ticket_with_progress(job, progress)

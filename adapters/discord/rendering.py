@@ -66,7 +66,7 @@ def render_progress(usecases: UseCases, ticket: Ticket, progress: Progress) -> d
     """The placeholder of a running job; its only button is Cancel."""
     job = ticket.job
     locale = job.origin.locale
-    text = chat_texts.format_status(ticket, progress, locale)
+    text = to_plain_text(chat_texts.format_status(ticket, progress, locale), MAX_CONTENT - 300)
     files = []
     if progress.preview:
         name = f"{SPOILER_PREFIX if job.is_spoiler else ''}preview.jpg"

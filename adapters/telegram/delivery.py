@@ -140,10 +140,12 @@ class TelegramDelivery:
         chat, _ = parse_ref(message_ref)
         if not self.api.rate_limiter.try_progress(chat):
             return
+        if str(chat) != job.origin.chat_id:  # the rules that allow previews are those of the other chat
+            progress = replace(progress, preview=None, text="")
         ticket = await self.usecases.jobs.ticket_with_progress(job, progress)
         text = chat_texts.format_status(ticket, progress, job.origin.locale)
         markup = self._buttons(ticket.job)
-        if progress.preview and str(chat) == job.origin.chat_id:  # the rules that allow previews are that chat's
+        if progress.preview:
             preview = Media(progress.preview, "image/jpeg")
             self._photo_refs.add(message_ref)
             await self.api.edit_photo(message_ref, preview, text, markup, has_spoiler=job.is_spoiler)

@@ -202,8 +202,10 @@ async def stream_events(
 ) -> AsyncIterator[ServerSentEvent]:
     """`state` immediately, then `progress` and each new `state`, until `result` or `error`.
 
-    The event id of `state`, `result` and `error` is the job's stored version; `progress` has none. The stream also ends
-    when the key that it was opened with is revoked.
+    `progress` is `{phase, step, steps, eta_s, preview, text}`, at most twice a second: `preview` is a small picture as
+    a `data:` URL, `text` the answer so far, as a whole; null where there is none. `result` replaces both. The event id
+    of `state`, `result` and `error` is the job's stored version; `progress` has none. The stream also ends when the key
+    that it was opened with is revoked.
     """
     job_events = cast(
         "AsyncGenerator[usecases.JobEvent, None]", context.usecases.jobs.follow_job(caller.person, full_id)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
+from adapters.web.correction_schemas import CorrectionInfo
 from bot.ports import Phase
 
 MAX_IMAGES = 32
@@ -156,6 +157,7 @@ class ProgressInfo(BaseModel):
     phase: Phase = Field(description="waiting (also in the queue), loading (the model), running or finishing")
     step: int
     steps: int = Field(description="0 while it is unknown, and while what the job needs first is made, such as a map")
+    text: str | None = Field(None, description="The answer so far, of a job that answers in words")
 
 
 class ImageInfo(BaseModel):
@@ -218,6 +220,7 @@ class JobInfo(BaseModel):
     progress: ProgressInfo | None
     install_progress: InstallProgressInfo | None = None
     result: ResultInfo | None
+    correction: CorrectionInfo | None
     error: ErrorInfo | None
     facts: FactsInfo
     cost: float

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from bot.commands import COMMANDS, Command
+from bot.commands.ask import images_per_question
 from bot.commands.edit import IMAGE_GUIDANCE, takes_image_guidance
 from bot.commands.input_images import KINDS
 from bot.commands.upscale import describe_upscaling
@@ -15,7 +16,7 @@ from bot.error_texts import DEMO_HINT, explain
 from bot.errors import JobCancelled
 from bot.jobs import ImageRef, Job, JobState, Result, StoredImage
 from bot.models import IMAGE_TASKS, IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
-from bot.ports import PictureCollection, PictureMarks, Progress
+from bot.ports import Correction, PictureCollection, PictureMarks, Progress
 from bot.usecases import JobEvent, Quota, Quote, Ticket
 from bot.usecases.job_facts import read_facts
 from bot.usecases.model_views import install_progress_body
@@ -42,6 +43,7 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "progress": _progress_json(ticket),
         "install_progress": {"title": ticket.title, **install} if install else None,
         "result": _result_json(ticket),
+        "correction": correction_json(ticket.marks.correction) if ticket.marks.correction else None,
         "error": error_json(job),
         "facts": asdict(read_facts(job)),
         "cost": job.cost,
@@ -59,7 +61,7 @@ def _progress_json(ticket: Ticket) -> dict[str, Any] | None:
     if ticket.job.state not in (JobState.QUEUED, JobState.RUNNING):
         return None
     progress = ticket.progress or Progress(step=0, steps=0, phase="waiting")
-    return {"phase": progress.phase, "step": progress.step, "steps": progress.steps}
+    return {"phase": progress.phase, "step": progress.step, "steps": progress.steps, "text": progress.text or None}
 
 
 def format_time(when: datetime | None) -> str | None:
@@ -97,6 +99,16 @@ def _result_media_json(image: StoredImage, result: Result, marks: PictureMarks) 
         "seed": result.seed_of(image.number),
         "favourite": image.number in marks.favourites,
         "collections": list(marks.collections.get(image.number, ())),
+    }
+
+
+def correction_json(correction: Correction) -> dict[str, Any]:
+    return {
+        "text": correction.text,
+        "consent": correction.consented_at is not None,
+        "created_at": format_time(correction.created_at),
+        "consented_at": format_time(correction.consented_at),
+        "withdrawn_at": format_time(correction.withdrawn_at),
     }
 
 
@@ -139,6 +151,7 @@ def event_json(event: JobEvent) -> Any:
             "steps": progress.steps,
             "eta_s": event.ticket.eta_s,
             "preview": _preview_url(progress),
+            "text": progress.text or None,
         }
     return error_json(event.ticket.job) if event.kind == "error" else job_json(event.ticket)
 
@@ -242,7 +255,7 @@ def model_json(spec: ModelSpec, models: ModelRegistry, loaded: frozenset[str]) -
         "demo": spec.demo,
         "note": DEMO_HINT if spec.demo else "",
         "loaded": spec.name in loaded,
-        "max_images": spec.max_images,
+        "max_images": max(spec.max_images, images_per_question(spec)),
         "upscale": describe_upscaling(spec),
         "options": _model_options(spec) if IMAGE_TASKS & set(spec.tasks) else _text_options(spec, commands),
         "further_options": list(spec.capabilities.get("row_options", ())),

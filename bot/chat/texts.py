@@ -97,9 +97,11 @@ def _ordinal(number: int, translate: Translate) -> str:
 
 
 def format_status(ticket: Ticket, progress: Progress, locale: str = "en") -> str:
-    """The placeholder at some progress: of the job, or of the model that it waits for."""
+    """The placeholder at some progress: of the job, or of the model that it waits for; the answer as far as it is."""
     if progress.phase == "waiting":
         return format_state(ticket, locale)
+    if progress.text and not ticket.job.cancel_requested:
+        return f"{_format_text(ticket.job, progress.text)}\u2026"
     return format_progress(progress, locale, eta_s=ticket.eta_s)
 
 
@@ -165,11 +167,16 @@ def _format_answer(job: Job, locale: str) -> str:
     assert job.result is not None
     if job.result.text is None:
         return _format_image_caption(job, translator(locale))
+    return _format_text(job, job.result.text)
+
+
+def _format_text(job: Job, text: str) -> str:
+    """An answer, or the part of one that there is, after its question."""
     if answer_of(job.command) is Answer.LINES:
-        lines = answer_lines(job.command, job.result.text) or [""]
+        lines = answer_lines(job.command, text) or [""]
         return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
     question = job.options.get("question")
-    return f"{question}\n{job.result.text}" if question else job.result.text
+    return f"{question}\n{text}" if question else text
 
 
 def _format_image_caption(job: Job, translate: Translate) -> str:

@@ -1,8 +1,10 @@
 """The progress line of the command line."""
 
+import io
+
 import pytest
 
-from adapters.cli.progress import format_job_progress
+from adapters.cli.progress import JobProgressLine, format_job_progress, format_partial_answer
 
 
 def progress_of(phase, step=0, steps=150):
@@ -24,3 +26,25 @@ def progress_of(phase, step=0, steps=150):
 )
 def test_a_line_says_what_the_job_is_doing(state, progress, eta_s, line):
     assert format_job_progress({"state": state, "position": 1, "progress": progress, "eta_s": eta_s}) == line
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_an_answer_is_shown_on_a_terminal_as_it_grows():
+    job = {"state": "running", "eta_s": None, "progress": {**progress_of("running", 5), "text": "a red\nfox"}}
+    shown, plain = Terminal(), io.StringIO()
+    for stream in (shown, plain):
+        with JobProgressLine(stream) as line:
+            line.show_job(job)
+
+    assert shown.getvalue() == "\r\x1b[Ka red fox ...\r\x1b[K"
+    assert plain.getvalue() == "Step 5 of 150.\n"
+
+
+def test_of_a_long_answer_the_end_is_shown_in_one_line_without_control_characters():
+    line = format_partial_answer("word " * 40 + "\x1b[31mred", 30)
+
+    assert (len(line), line) == (30, "...  word word \\x1b[31mred ...")

@@ -77,10 +77,10 @@ class TestPool:
                 await self._step(task.id)
                 if "fail" in words:
                     raise EngineError("the secret inner reason")
-                yield self._progress(task.id, step, steps)
+                yield self._progress(task, step, steps)
                 while "slow" in words and step == 2 and not self.go_on.is_set():
                     await self._step(task.id)
-                    yield self._progress(task.id, step, steps)
+                    yield self._progress(task, step, steps)
             yield self._apply_rules(self._finish(task), task, words)
         finally:
             del self._running[task.id]
@@ -91,8 +91,12 @@ class TestPool:
         if self._running[task_id]:
             raise JobCancelled
 
-    def _progress(self, task_id: str, step: int, steps: int) -> Progress:
-        is_shown = self.watched.get(task_id) and task_id not in self._has_no_preview
+    def _progress(self, task: Task, step: int, steps: int) -> Progress:
+        """With a preview of a picture, or a word of an answer for each step."""
+        if task.answers != "images":
+            words = (self._finish(task).text or "").split(" ")
+            return Progress(step=step, steps=steps, text=" ".join(words[:step]))
+        is_shown = self.watched.get(task.id) and task.id not in self._has_no_preview
         preview = picture(step, 32, 32, "JPEG") if is_shown else None
         return Progress(step=step, steps=steps, preview=preview)
 

@@ -61,7 +61,7 @@ async def test_a_model_that_loads_is_a_phase_whose_time_counts(server, client):
                     assert event["data"]["eta_s"] > 20
                     server.pool.go_on.set()
 
-    assert (job["progress"], job["eta_s"] > 20) == ({"phase": "loading", "step": 0, "steps": 8}, True)
+    assert (job["progress"], job["eta_s"] > 20) == ({"phase": "loading", "step": 0, "steps": 8, "text": None}, True)
     assert phases[0] == "loading"
 
 
@@ -77,7 +77,7 @@ async def test_progress_has_no_id_and_a_small_preview(server, client):
                     break
 
     assert [event["id"] for event in seen] == [None, None, None]
-    assert set(seen[-1]["data"]) == {"phase", "step", "steps", "eta_s", "preview"}
+    assert set(seen[-1]["data"]) == {"phase", "step", "steps", "eta_s", "preview", "text"}
     assert (seen[-1]["data"]["step"], seen[-1]["data"]["steps"]) == (2, 8)
     assert seen[-1]["data"]["preview"].startswith("data:image/jpeg;base64,")
 

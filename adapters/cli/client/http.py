@@ -108,7 +108,7 @@ class HttpClient:
     async def _apply_event(self, job_id: str, job: JobBody, name: str, content: Any) -> JobBody:
         """The job after one event."""
         if name == "progress":
-            progress = {name: content[name] for name in ("phase", "step", "steps")}
+            progress = {name: content.get(name) for name in ("phase", "step", "steps", "text")}
             return {**job, "state": "running", "position": None, "eta_s": content["eta_s"], "progress": progress}
         return await self.read_job(job_id) if name in ("result", "error") else content
 

@@ -318,7 +318,7 @@ async def test_a_stream_that_breaks_is_followed_again(data_dir, composition):
             jobs = [one async for one in client.follow_job(job)]
 
     assert [one["state"] for one in jobs] == ["queued", "running", "running", "running", "delivered"]
-    assert jobs[3]["progress"] == {"phase": "running", "step": 1, "steps": 2}
+    assert jobs[3]["progress"] == {"phase": "running", "step": 1, "steps": 2, "text": None}
 
 
 async def test_a_server_that_does_not_restart_is_reported_with_the_job(data_dir, composition, monkeypatch):

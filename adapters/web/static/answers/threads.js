@@ -4,19 +4,22 @@ import { mediaUrl } from "../core/api.js";
 import { html, nothing, repeat, SignalView } from "../core/render.js";
 import { sentenceView } from "../core/sentence.js";
 import { isFinished, jobSignal } from "../core/store.js";
-import { t } from "../core/text.js";
+import { t, tn } from "../core/text.js";
 import { labelOfCommand } from "../core/titles.js";
 import { findCommand } from "../create/capabilities.js";
-import { mode } from "../create/draft.js";
-import { startWithPhoto } from "../create/photos.js";
+import { followed, mode } from "../create/draft.js";
+import { addPhoto, dropInit } from "../create/photos.js";
 import { progressText } from "../create/progress.js";
 import { focusPrompt, setPrompt } from "../create/prompt-field.js";
 import { cancelJob, isBlurred } from "../create/tiles.js";
 import { tryAgain } from "./failure.js";
 
-function askFollowUp(mediaId) {
+/** The next question continues the conversation, where the model reads it. */
+function askFollowUp({ mediaIds, ids }) {
   mode.value = "ask";
-  startWithPhoto(mediaId);
+  dropInit();
+  mediaIds.forEach((id) => addPhoto(id));
+  followed.value = ids.findLast((id) => jobSignal(id)?.peek().command === "ask") ?? "";
   focusPrompt();
 }
 
@@ -31,7 +34,9 @@ const linesView = (text) => html`
 
 function answerView(job) {
   if (!isFinished(job)) {
-    return html`<p class="hint number" role="status"><span class="spinner" aria-hidden="true"></span> ${progressText(job)}</p>
+    const soFar = job.progress?.text;
+    return html`${soFar ? html`<p class="answers-text" aria-hidden="true">${soFar}…</p>` : nothing}
+      <p class="hint number" role="status"><span class="spinner" aria-hidden="true"></span> ${progressText(job)}</p>
       <button type="button" class="chip" @click=${() => cancelJob(job)}>${t("Cancel")}</button>`;
   }
   if (job.result && findCommand(job.command)?.answers === "lines") return linesView(job.result.text ?? "");
@@ -48,12 +53,15 @@ const entryView = (id) => SignalView(() => {
   </div>`;
 });
 
-/** Questions and answers about one picture, oldest first. @param {{mediaId: string, ids: string[]}} thread */
-export const threadView = ({ mediaId, ids }) => html`
-  <article class="card answers-thread" aria-label=${t("Questions about a picture")}>
-    ${SignalView(() => html`<img class=${isBlurred({ id: mediaId }) ? "tile-blurred" : ""} src=${mediaUrl(mediaId, 512)} alt=${t("The picture")} loading="lazy" decoding="async">`)}
+const photoView = (id, index) => SignalView(() => html`
+  <img class=${isBlurred({ id }) ? "tile-blurred" : ""} src=${mediaUrl(id, 512)} alt=${index ? t("Picture {n}", { n: index + 1 }) : t("The picture")} loading="lazy" decoding="async">`);
+
+/** Questions and answers about the same pictures, oldest first. @param {{mediaIds: string[], ids: string[]}} thread */
+export const threadView = (thread) => html`
+  <article class="card answers-thread" aria-label=${tn(thread.mediaIds.length, "Questions about a picture", "Questions about {n} pictures")}>
+    <div class="answers-photos">${thread.mediaIds.map(photoView)}</div>
     <div class="answers-entries">
-      ${repeat(ids, (id) => id, entryView)}
-      <button type="button" class="chip" @click=${() => askFollowUp(mediaId)}>${t("Ask about it")}</button>
+      ${repeat(thread.ids, (id) => id, entryView)}
+      <button type="button" class="chip" @click=${() => askFollowUp(thread)}>${t("Ask about it")}</button>
     </div>
   </article>`;

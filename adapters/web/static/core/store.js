@@ -59,12 +59,12 @@ export function putJobs(...changed) {
   });
 }
 
-/** The progress of a job, with a preview. @param {string} id @param {object} progress an event `progress` */
-export function putProgress(id, { phase, step, steps, eta_s, preview }) {
+/** The progress of a job, with a preview or the words so far. @param {string} id @param {object} progress an event `progress` */
+export function putProgress(id, { phase, step, steps, eta_s, preview, text }) {
   const known = jobs.peek().get(id);
   if (!known || isFinished(known.peek())) return;
   const job = known.peek();
-  known.value = { ...job, state: "running", position: null, eta_s, progress: { phase, step, steps }, preview: preview || job.preview };
+  known.value = { ...job, state: "running", position: null, eta_s, progress: { phase, step, steps, text }, preview: preview || job.preview };
 }
 
 /** @param {...string} ids */

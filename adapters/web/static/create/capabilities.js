@@ -37,7 +37,7 @@ export const needsPart = computed(() => mode.value === "edit" && Boolean(model.v
 
 /** The photos that the current mode uses, up to the limit of each role. */
 export const usedPhotos = computed(() => {
-  const limits = command.value?.images.limits ?? {};
+  const limits = { ...command.value?.images.limits, ...(mode.value === "ask" && { init: photoLimit.value }) };
   const counts = {};
   return photos.value.filter((photo) => {
     counts[photo.role] = (counts[photo.role] ?? 0) + 1;

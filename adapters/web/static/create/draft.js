@@ -1,7 +1,7 @@
 // The draft: mode, prompt, options and photos. Saved in this browser, per person.
 
 import { newId } from "../core/api.js";
-import { batch, storedSignal } from "../core/render.js";
+import { batch, signal, storedSignal } from "../core/render.js";
 import { person } from "../core/store.js";
 
 const owner = person.peek()?.name ?? "";
@@ -16,6 +16,8 @@ export const chosen = storedSignal(`create.options.${owner}`, { imagine: {}, edi
  * holds the generation settings in the file's metadata.
  */
 export const photos = storedSignal(`create.photos.${owner}`, []);
+/** The id of the answer that the next question follows up on; empty: none. */
+export const followed = signal("");
 /** The prompts that were sent, newest first. */
 export const sentPrompts = storedSignal(`create.history.${owner}`, []);
 

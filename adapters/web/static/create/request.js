@@ -4,11 +4,11 @@ import { post } from "../core/api.js";
 import { connection } from "../core/connection.js";
 import { fetchJob } from "../core/events.js";
 import { computed, runOnSignals, signal } from "../core/render.js";
-import { refreshQuota, storeError } from "../core/store.js";
+import { jobSignal, refreshQuota, storeError } from "../core/store.js";
 import { announce } from "../core/toast.js";
 import { t } from "../core/text.js";
 import { canName, command, activeOptions, hasPhoto, mainOption, needsPart, usedPhotos } from "./capabilities.js";
-import { mode, prompt, rememberPrompt } from "./draft.js";
+import { followed, mode, prompt, rememberPrompt } from "./draft.js";
 
 const COMBINATIONS = /\{[^{}]*\|[^{}]*\}/;
 
@@ -30,6 +30,12 @@ const imageBody = ({ id, role, kind, weight, start, end, ready }) => ({
   ...(role === "control" && { start, end, ready }),
 });
 
+/** The answer that a question about these photos follows up on, as part of a body. */
+function parentOf(images) {
+  const earlier = mode.value === "ask" && jobSignal(followed.value)?.value.images.map((image) => image.id).join();
+  return earlier && earlier === images.map((image) => image.id).join() ? { parent: followed.value } : {};
+}
+
 /** The body of POST /jobs and POST /quotes, or null before the commands are known. */
 export const body = computed(() => {
   if (!command.value || !mainOption.value) return null;
@@ -37,6 +43,7 @@ export const body = computed(() => {
     command: command.value.name,
     options: { [mainOption.value.name]: prompt.value, ...activeOptions.value },
     images: usedPhotos.value.map(imageBody),
+    ...parentOf(usedPhotos.value),
   };
 });
 
@@ -89,6 +96,7 @@ async function askForPrice(wanted) {
 export const send = (wanted) => once(wanted, async () => {
   const accepted = await post("/jobs", wanted);
   announce(accepted.position ? t("Queued at position {position}.", { position: accepted.position }) : t("Accepted."));
+  if (wanted.command === "ask") followed.value = accepted.id;
   await Promise.all((accepted.jobs ?? [accepted]).map(({ id }) => fetchJob(id)));
   void refreshQuota();
 });

@@ -62,7 +62,7 @@ function isShown(job, index) {
   return index < MIN_SHOWN || Date.now() - Date.parse(job.created_at) < PERIOD_MS;
 }
 
-/** Runs of pictures and of answers, newest first: `{tiles: [[job, number]]}` or `{threads: [{mediaId, ids}]}`. */
+/** Runs of pictures and of answers, newest first: `{tiles: [[job, number]]}` or `{threads: [{mediaIds, ids}]}`. */
 function buildBlocks(known) {
   const shown = known.filter(isShown).sort((one, other) => (startOf(one) < startOf(other) ? 1 : -1));
   const built = [];
@@ -81,11 +81,12 @@ function buildBlocks(known) {
 }
 
 function addToThread(job, built, threads) {
-  const mediaId = job.images[0].id;
-  if (threads.has(mediaId)) return void threads.get(mediaId).ids.unshift(job.id);
+  const mediaIds = [...new Set(job.images.map((image) => image.id))];
+  const key = mediaIds.join();
+  if (threads.has(key)) return void threads.get(key).ids.unshift(job.id);
   if (!built.at(-1)?.threads) built.push({ threads: [] });
-  const thread = { mediaId, ids: [job.id] };
-  threads.set(mediaId, thread);
+  const thread = { mediaIds, ids: [job.id] };
+  threads.set(key, thread);
   built.at(-1).threads.push(thread);
 }
 
@@ -110,7 +111,7 @@ function listView(foot) {
   const onKey = keys()?.moveFocus;
   let offset = 0;
   const views = built.map((block) => {
-    const view = block.tiles ? tilesView(block, offset) : html`<div class="create-threads">${repeat(block.threads, (thread) => thread.mediaId, (thread) => answers()?.threadView(thread))}</div>`;
+    const view = block.tiles ? tilesView(block, offset) : html`<div class="create-threads">${repeat(block.threads, (thread) => thread.mediaIds.join(), (thread) => answers()?.threadView(thread))}</div>`;
     offset += block.tiles?.length ?? 0;
     return view;
   });

@@ -29,15 +29,22 @@ const entryView = (id) => SignalView(() => {
   return html`
     <div class="viewer-entry" data-job=${id} data-state=${job.state}>
       <dt>${job.options.question || labelOfCommand(job.command)}</dt>
-      <dd>${isFinished(job) ? (job.result?.text || sentenceView(job.error?.message || t("No answer."))) : html`<span class="spinner" aria-hidden="true"></span> ${t("Looking at the picture…")}`}</dd>
+      <dd>${isFinished(job) ? (job.result?.text || sentenceView(job.error?.message || t("No answer."))) : html`<span class="spinner" aria-hidden="true"></span> ${job.progress?.text ? html`<span aria-hidden="true">${job.progress.text}…</span>` : t("Looking at the picture…")}`}</dd>
     </div>`;
 });
+
+/** The last answer about this picture alone, which a question follows up on, as part of a body. */
+function parentOf(mediaId) {
+  const isAnswer = (job) => job?.command === "ask" && job.result && job.images.length === 1 && job.images[0].id === mediaId;
+  const parent = relatedIds.peek().findLast((id) => isAnswer(jobs.peek().get(id)?.peek()));
+  return parent ? { parent } : {};
+}
 
 async function send(command, options, mediaId) {
   isSending.value = true;
   problem.value = "";
   try {
-    const ticket = await post("/jobs", { command, options, images: [mediaId] });
+    const ticket = await post("/jobs", { command, options, images: [mediaId], ...(command === "ask" && parentOf(mediaId)) });
     storeJob(await get(`/jobs/${ticket.id}`));
     return true;
   } catch (error) {
