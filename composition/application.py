@@ -89,9 +89,11 @@ async def open_application(
             await _device_pool(loaded, pool_settings, pictures, engines, measured, early)
         )
         rates = Rates(measured, lambda: next((one.device for one in pool.device_statuses()), ""))
-        yield wire_application(
+        application = wire_application(
             loaded, storage, pool, pictures, rates, platforms, secret=secret, only_submitted=only_submitted
         )
+        await application.usecases.corrections.finish_withdrawals()
+        yield application
 
 
 async def _start_worker(loaded: LoadedConfig, engines: str, *, only_submitted: bool) -> "EarlyWorker | None":
@@ -164,7 +166,7 @@ def wire_application(
     from bot.queue.progress import ProgressBus
     from composition import usecases as build
     from composition.administration import build_sampler
-    from composition.learning import build_trainings
+    from composition.learning import build_learning
 
     loaded = _run_every_job(loaded) if only_submitted else loaded
     events, maps = ProgressBus(), MapCache()
@@ -188,10 +190,10 @@ def wire_application(
     optimizer = build.build_model_optimizer(loaded, pool, sources, model_manager)
     fused_builds = build.build_fused_builds(loaded, pool, sources, model_manager, prompt_resolver)
     catalogue = build.build_model_catalogue(loaded, storage, pool, wake, sources, model_manager)
-    trainings = build_trainings(loaded, storage, pool, pictures, sources)
+    trainings, corrections = build_learning(loaded, storage, pool, pictures, sources, moderation)
     usecases = build.build_use_cases(
         loaded, storage, pool, pictures, jobs, events, moderation, model_manager, optimizer, catalogue,
-        prompt_resolver, dispatcher.device_of, trainings,
+        prompt_resolver, dispatcher.device_of, trainings, corrections,
     )  # fmt: skip
     observers = (sampler.observe,) if only_submitted else (sampler.observe, fused_builds.observe)
 

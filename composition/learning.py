@@ -1,12 +1,13 @@
-"""Builds what trains adapters: the trainer's process, its use case, and captions for pictures that have none."""
+"""Builds what trains adapters: the trainer's process, its use case, captions for pictures that have none, and the
+corrections that may be learned from."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adapters.cli.ports import LoadedConfig
 from bot.model_install.owner_config import write_config
 from bot.ports import Correction, ImageProcessor, Pool
+from bot.usecases import CorrectionUseCases, Moderation
 from bot.usecases.training_captions import TrainingCaptions
 from bot.usecases.training_work import TrainingWork
 from bot.usecases.trainings import Trainings
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
     from composition.usecases import ModelSources
 
 
-def build_trainings(
-    loaded: LoadedConfig, storage: Storage, pool: Pool, pictures: ImageProcessor, sources: "ModelSources"
-) -> Trainings:
+def build_learning(
+    loaded: LoadedConfig,
+    storage: Storage,
+    pool: Pool,
+    pictures: ImageProcessor,
+    sources: "ModelSources",
+    moderation: Moderation,
+) -> tuple[Trainings, CorrectionUseCases]:
     threads = getattr(loaded.settings.get("pool"), "threads", 0)
     captions = TrainingCaptions(models=loaded.models, pool=pool, image_processor=pictures)
 
@@ -29,10 +35,10 @@ def build_trainings(
         loaded.models.add_model(replace(loaded.models.require(model), adapters=(name,)))
         pool.set_models(loaded.models.installed())
 
-    async def collect_corrections() -> Sequence[tuple[Correction, bytes]]:
-        return []
+    async def collect_corrections() -> list[tuple[Correction, bytes]]:
+        return await corrections.collect_examples()
 
-    return Trainings(
+    trainings = Trainings(
         models=loaded.models,
         trainer=TrainerClient(threads),
         adapters=storage.adapters,
@@ -44,3 +50,11 @@ def build_trainings(
         switch_on=switch_on,
         threads=threads,
     )
+    corrections = CorrectionUseCases(
+        store=storage.jobs,
+        corrections=storage.corrections,
+        media=storage.media,
+        moderation=moderation,
+        forget_examples=trainings.forget_examples,
+    )
+    return trainings, corrections

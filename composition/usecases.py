@@ -19,6 +19,7 @@ from bot.safety import SafetySettings, classifier_spec, classifier_specs, read_w
 from bot.usecases import (
     ChatUseCases,
     CollectionUseCases,
+    CorrectionUseCases,
     ExportUseCases,
     JobUseCases,
     LinkUseCases,
@@ -97,6 +98,7 @@ def build_use_cases(
     prompt_resolver: PromptResolver,
     device_of: Callable[[str], str],
     trainings: Trainings,
+    corrections: CorrectionUseCases,
 ) -> UseCases:
     """All use cases that adapters may call."""
     chat = ChatUseCases(
@@ -118,6 +120,7 @@ def build_use_cases(
         exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
         pictures=own_pictures,
         collections=CollectionUseCases(storage.collections),
+        corrections=corrections,
         people=people,
         links=LinkUseCases(storage.links, people, loaded.settings["quota"]),
         sessions=SessionUseCases(people, storage.sessions, key_links),

@@ -14,6 +14,7 @@ from bot.runtime.private_files import make_private_folder
 from storage.adapters import SqlAdapters
 from storage.administration import SqlAdministration
 from storage.changes import SqlJobChanges
+from storage.corrections import SqlCorrections
 from storage.database import Database
 from storage.dialect import Dialect, database_url
 from storage.discarded import DiscardedFiles
@@ -78,6 +79,7 @@ class Storage:
     outbox: SqlOutbox
     pictures: SqlPictures
     collections: SqlCollections
+    corrections: SqlCorrections
     inbox: SqlInbox
     privacy: SqlPrivacy
     measurements: SqlMeasurementStore
@@ -120,6 +122,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             outbox=SqlOutbox(database),
             pictures=SqlPictures(database),
             collections=SqlCollections(database),
+            corrections=SqlCorrections(database),
             inbox=SqlInbox(database),
             privacy=privacy,
             measurements=SqlMeasurementStore(database),

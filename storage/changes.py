@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, or_, select
 
 from bot.jobs import Job
 from bot.ports import UNMARKED, JobChange, PictureMarks
+from storage.consents import find_corrections
 from storage.database import CHANGED_OWNERS, Database
 from storage.link_tables import link_event
 from storage.mapping import last_change, to_job
@@ -106,7 +107,8 @@ def _list_marks(tx: Connection, owner: str, job_ids: Sequence[str]) -> dict[str,
     for item in tx.execute(_COLLECTED, chosen):
         of_job = collected[item.job]
         of_job[item.picture] = (*of_job.get(item.picture, ()), item.collection)
+    corrections = find_corrections(tx, owner, job_ids)
     return {
-        job_id: PictureMarks(frozenset(favourites[job_id]), collected[job_id])
-        for job_id in favourites.keys() | collected.keys()
+        job_id: PictureMarks(frozenset(favourites[job_id]), collected[job_id], corrections.get(job_id))
+        for job_id in favourites.keys() | collected.keys() | corrections.keys()
     }

@@ -16,10 +16,12 @@ from bot.problem_texts.link_problems import LinkRefused
 from storage import people, transitions
 from storage.blocking import remember_block
 from storage.changes import announce_change
+from storage.consents import delete_corrections, forget_corrections
 from storage.dialect import Dialect
+from storage.learning_tables import correction
 from storage.link_tables import carried_usage, link_code, link_event
 from storage.mapping import JobRow, from_result, next_version, to_job
-from storage.media_queries import is_used
+from storage.media_queries import delete_ownerless, is_used
 from storage.moderation_tables import refusal
 from storage.picture_tables import batch, collection, collection_item, favourite, report, session
 from storage.retractions import retract_messages
@@ -30,7 +32,6 @@ from storage.schema import (
     api_key,
     job,
     job_media,
-    media,
     media_owner,
     message,
     outbox,
@@ -71,6 +72,7 @@ def erase_jobs(
         _cancel_messages(tx, row.id)
         for table in (favourite, collection_item, report):
             tx.execute(delete(table).where(table.c.job == row.id))
+        delete_corrections(tx, correction.c.job == row.id)
         dialect.remove_text(tx, row.seq)
         tx.execute(update(job).where(job.c.seq == row.seq).values(**next_version(), **_emptied_columns(row)))
         announce_change(tx, row.owner)
@@ -124,8 +126,7 @@ def _disown_media(tx: Connection, row: JobRow) -> list[tuple[str, str]]:
 def _disown(tx: Connection, condition: ColumnElement[bool]) -> list[tuple[str, str]]:
     """Delete owner rows; returns (id, type) of the images that nobody owns any more."""
     disowned = list(tx.scalars(delete(media_owner).where(condition).returning(media_owner.c.media)))
-    ownerless = media.c.id.in_(disowned) & ~exists().where(media_owner.c.media == media.c.id)
-    return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
+    return delete_ownerless(tx, disowned)
 
 
 def begin_forgetting(tx: Connection, person_id: str, *, with_linked: bool = True) -> None:
@@ -148,6 +149,7 @@ def begin_forgetting(tx: Connection, person_id: str, *, with_linked: bool = True
     _clear_private_rules(tx, person_id)
     collections = select(collection.c.id).where(collection.c.person == person_id)
     tx.execute(delete(collection_item).where(collection_item.c.collection.in_(collections)))
+    forget_corrections(tx, person_id)  # also what `consent` says
     about_links = (link_code, link_event, carried_usage)
     for table in (account, api_key, person_setting, favourite, collection, report, refusal, *about_links):
         tx.execute(delete(table).where(table.c.person == person_id))

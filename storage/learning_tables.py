@@ -32,7 +32,8 @@ correction = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-# That a correction may be used for training; a withdrawn one stays until no adapter has learned from the example.
+# That a correction may be used for training: given once and withdrawn once. A withdrawn one stays with its correction,
+# and while an adapter has learned from the example.
 consent = Table(
     "consent",
     metadata,
@@ -40,6 +41,14 @@ consent = Table(
     Column("person", ForeignKey("person.id"), nullable=False, index=True),
     Column("given_at", UtcDateTime, nullable=False),
     Column("withdrawn_at", UtcDateTime),
+)
+
+# Corrections whose consent was withdrawn, until trainings and adapters no longer have them; it leads to no person.
+withdrawn_example = Table(
+    "withdrawn_example",
+    metadata,
+    Column("correction", String(16), primary_key=True),
+    Column("withdrawn_at", UtcDateTime, nullable=False),
 )
 
 adapter = Table(

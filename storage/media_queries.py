@@ -9,13 +9,12 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, 
 
 from bot.errors import MediaNotFound
 from bot.jobs import StoredImage
+from storage.learning_tables import embedding
 from storage.mapping import JobRow, to_result
 from storage.picture_tables import batch
 from storage.schema import job, job_media, media, media_owner
+from storage.sources import find_source
 
-OWN_SOURCES = frozenset({"web", "cli"})
-"""Platforms whose images only their owner has chosen: everything else came from a chat or another program."""
-MAX_SOURCE = 32
 _MAX_RECALLED = 100
 """Images whose parameters are searched for those of a request."""
 SHEET = "sheet"
@@ -66,7 +65,7 @@ def share_image(tx: Connection, media_id: str, owner: str, now: datetime, source
 
 
 def save_result_images(tx: Connection, row: JobRow, images: Sequence[StoredImage], now: datetime) -> None:
-    source = _result_source(tx, row)
+    source = find_source(tx, row)
     for position, image in enumerate(images):
         save_image(tx, image, row.owner, now, source)
         use = {"job": row.id, "role": "output", "position": position, "media": image.id, "owner": row.owner}
@@ -80,7 +79,7 @@ def save_sheet(tx: Connection, job_id: str, composed: Sequence[str], sheet: Stor
     if row is None or result is None or [image.id for image in result.media] != list(composed):
         return False
     if find_sheet(tx, job_id) is None:
-        save_image(tx, sheet, row.owner, now, _result_source(tx, row))
+        save_image(tx, sheet, row.owner, now, find_source(tx, row))
         use = {"job": job_id, "role": SHEET, "position": 0, "media": sheet.id, "owner": row.owner}
         tx.execute(insert(job_media), use)
     return True
@@ -100,20 +99,21 @@ def disown_if_unused(tx: Connection, ids: Sequence[str], owner: str) -> list[tup
     o = media_owner.c
     gone = delete(media_owner).where(o.media.in_(ids), o.owner == owner, ~is_used()).returning(o.media)
     disowned = list(tx.scalars(gone))
-    ownerless = media.c.id.in_(disowned) & ~exists().where(media_owner.c.media == media.c.id)
-    return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
+    return delete_ownerless(tx, disowned)
 
 
-def _result_source(tx: Connection, row: JobRow) -> str | None:
-    """Where the job came from, or what it was made from if that did not come from its owner; None: unknown."""
-    origin = row._mapping[job.c.origin]
-    platform = str(origin.get("extra", {}).get("client") or origin["platform"])[:MAX_SOURCE]
-    if platform not in OWN_SOURCES:
-        return platform
-    o, u = media_owner.c, job_media.c
-    inputs = select(o.source).join(job_media, (u.media == o.media) & (u.owner == o.owner)).where(u.job == row.id)
-    sources: list[str | None] = list(tx.scalars(inputs.order_by(u.role, u.position)))
-    return next((source for source in sources if source not in OWN_SOURCES), platform)
+def delete_ownerless(tx: Connection, ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Delete those of the images that nobody owns any more, with what was computed from them; returns (id, type)."""
+    is_owned = exists().where(media_owner.c.media == media.c.id)
+    ownerless = list(tx.scalars(select(media.c.id).where(media.c.id.in_(ids), ~is_owned)))
+    tx.execute(delete(embedding).where(embedding.c.media.in_(ownerless)))
+    deleted = tx.execute(delete(media).where(media.c.id.in_(ownerless)).returning(media))
+    return [(row.id, row.media_type) for row in deleted]
+
+
+def embedding_bytes() -> ColumnElement[int]:
+    """What a row of `embedding` holds, in bytes."""
+    return 2 * embedding.c.width * (embedding.c.count + 1)
 
 
 def sum_uploads(tx: Connection, owner: str, since: datetime) -> tuple[int, datetime | None]:

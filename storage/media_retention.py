@@ -17,10 +17,12 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exist
 from bot.jobs import JobState
 from bot.ports import SweepResult
 from storage.changes import announce_change
+from storage.consents import delete_corrections
 from storage.database import Database
 from storage.files import TEMPORARY, MediaFiles, owner_of
+from storage.learning_tables import correction, embedding
 from storage.mapping import from_result, next_version, to_result
-from storage.media_queries import SHEET, is_used
+from storage.media_queries import SHEET, delete_ownerless, embedding_bytes, is_used
 from storage.picture_tables import batch, collection_item, favourite
 from storage.schema import job, job_media, media, media_owner, utcnow
 
@@ -107,13 +109,15 @@ def _known(ids: list[str]) -> Callable[[Connection], set[str]]:
 
 def _oldest_beyond(tx: Connection, limit: int) -> list[Row[Any]]:
     """Owner rows of the oldest images beyond the limit, at most one chunk."""
-    excess = (tx.scalar(select(func.sum(media.c.size))) or 0) - limit
+    used = (select(func.coalesce(func.sum(size), 0)) for size in (media.c.size, embedding_bytes()))
+    excess = sum(tx.scalar(one) or 0 for one in used) - limit
     if excess <= 0:
         return []
     newest = func.max(media_owner.c.kept_since)
     needed = func.max(case((_is_needed, 1), else_=0))
+    vectors = select(func.coalesce(func.sum(embedding_bytes()), 0)).where(embedding.c.media == media.c.id)
     oldest = (
-        select(media.c.id, media.c.size)
+        select(media.c.id, (media.c.size + vectors.scalar_subquery()).label("size"))
         .join(media_owner)
         .group_by(media.c.id, media.c.size)
         .having(needed == 0)
@@ -142,13 +146,11 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
         select(job.c.seq, job.c.id, job.c.owner, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))
     ):
         _drop_images(tx, row, {media_id for media_id, _ in owned})
+    delete_corrections(tx, tuple_(correction.c.media, correction.c.person).in_(owned))
     tx.execute(delete(job_media).where(uses))
     tx.execute(update(batch).where(tuple_(batch.c.sheet, batch.c.owner).in_(owned)).values(sheet=None))
     tx.execute(delete(media_owner).where(tuple_(media_owner.c.media, media_owner.c.owner).in_(owned)))
-    ownerless = and_(
-        media.c.id.in_([media_id for media_id, _ in owned]), ~exists().where(media_owner.c.media == media.c.id)
-    )
-    return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
+    return delete_ownerless(tx, [media_id for media_id, _ in owned])
 
 
 def _drop_images(tx: Connection, row: Row[Any, Any, Any, Any], deleted: set[str]) -> None:

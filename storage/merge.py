@@ -14,7 +14,6 @@ from storage.dialect import Dialect
 from storage.erasure import FORGOTTEN_NAME
 from storage.link_tables import carried_usage
 from storage.mapping import last_change
-from storage.media_queries import OWN_SOURCES
 from storage.picture_collections import comparable_name
 from storage.picture_tables import collection, collection_item, favourite
 from storage.schema import (
@@ -28,6 +27,7 @@ from storage.schema import (
     quota_day,
     utcnow,
 )
+from storage.sources import OWN_SOURCES
 
 
 def merge_persons(tx: Connection, dialect: Dialect, *, kept: str, emptied: str) -> None:

@@ -21,6 +21,7 @@ from storage import erasure, people, pictures
 from storage.database import Database
 from storage.files import MediaFiles
 from storage.jobs import find_job
+from storage.learning_tables import consent, correction
 from storage.link_tables import carried_usage, link_code, link_event
 from storage.mapping import JobRow, to_job
 from storage.moderation_tables import refusal
@@ -244,6 +245,8 @@ def _collect_rows(tx: Connection, person_id: str) -> tuple[dict[str, Any], list[
         "links": _read_rows(tx, link_event, link_event.c.person == person_id),
         "carried_usage": _read_rows(tx, carried_usage, carried_usage.c.person == person_id),
         "reports": _read_rows(tx, report, report.c.person == person_id),
+        "corrections": _read_rows(tx, correction, correction.c.person == person_id),
+        "consents": _read_rows(tx, consent, consent.c.person == person_id),
         "refusals": _read_rows(tx, refusal, refusal.c.person == person_id),
     }
     owned = select(media.c.id, media.c.media_type).join(media_owner).where(media_owner.c.owner == person_id)

@@ -1,8 +1,9 @@
 """Replaces the database with a backup made by `db backup`.
 
 The backup is copied, checked and upgraded first; if that fails, nothing has changed. A server that was locked, or may
-have been (see `bot.ports.People.is_locked`), stays locked, revoked keys stay revoked, blocked persons stay blocked, and
-the sessions of the page and the codes that link accounts end. Blocking; the database must not be open.
+have been (see `bot.ports.People.is_locked`), stays locked, revoked keys stay revoked, blocked persons stay blocked,
+withdrawn consent stays withdrawn, and the sessions of the page and the codes that link accounts end. Blocking; the
+database must not be open.
 """
 
 import shutil
@@ -23,6 +24,7 @@ from bot.runtime.durable_files import SIDECAR_SUFFIXES, fsync_path, remove_sidec
 from bot.runtime.private_files import create_private_file, make_private_folder
 from storage import audit, people
 from storage.blocking import Blocks, add_blocks, read_blocks
+from storage.consents import ConsentState, read_consents, withdraw_others
 from storage.dialect import database_url
 from storage.files import MediaFiles
 from storage.link_tables import link_code
@@ -118,11 +120,13 @@ class _Access:
         is_locked: the previous database refuses requests without a key; None: it is damaged.
         revoked: when its revoked keys were revoked, by prefix.
         blocks: whom an admin has blocked.
+        consents: the consent that holds; None: nothing is known, so that of the backup does.
     """
 
     is_locked: bool | None
     revoked: Mapping[str, datetime] = field(default_factory=dict)
     blocks: Blocks = field(default_factory=Blocks)
+    consents: ConsentState | None = None
 
 
 def _read_access(database: Path) -> _Access:
@@ -135,11 +139,13 @@ def _read_access(database: Path) -> _Access:
             access = _Access(people.is_locked(connection), people.revoked_keys(connection))
             with suppress(OperationalError):  # it is of a version without blocks
                 access = replace(access, blocks=read_blocks(connection))
+            with suppress(OperationalError):  # it is of a version without corrections
+                access = replace(access, consents=read_consents(connection))
             return access
     except OperationalError:  # it has no such tables
         return _Access(is_locked=False)
     except DBAPIError:
-        return _Access(is_locked=None)
+        return _Access(is_locked=None, consents=ConsentState())
     finally:
         engine.dispose()
 
@@ -161,6 +167,8 @@ def _prepare(
                 people.lock(connection)
             people.revoke_keys(connection, access.revoked)
             add_blocks(connection, access.blocks)
+            if access.consents is not None:
+                withdraw_others(connection, access.consents)
             for used_up in (session, link_code):  # some may have been ended or used since
                 connection.execute(delete(used_up))
             rows = connection.execute(select(media.c.id, media.c.media_type)).all()

@@ -26,6 +26,7 @@ from adapters.web import (
     routes_training,
 )
 from adapters.web.context import WebContext
+from adapters.web.correction_schemas import CorrectionBody
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
 from adapters.web.page_files import load_page_files
 from adapters.web.page_problems import install_page_handlers
@@ -46,6 +47,7 @@ DESCRIPTION = (
 )
 BODIES = (
     JobBody, ExportBody, CollectionBody, LinkBody, SessionBody, AdminKeyBody, QuotaBody, ReportActionBody, ForgetBody,
+    CorrectionBody,
 )  # fmt: skip
 """Read by the routes themselves, so that OpenAPI does not find them."""
 

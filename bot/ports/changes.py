@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bot.jobs import Job
+from bot.ports.learning import Correction
 
 
 class ChangeNotice(Protocol):
@@ -20,10 +21,12 @@ class ChangeNotice(Protocol):
 
 @dataclass(frozen=True)
 class PictureMarks:
-    """By number, which of a job's pictures are favourites, and the ids of the collections that each of them is in."""
+    """By number, which of a job's pictures are favourites, and the ids of the collections that each of them is in; and
+    what the owner says the answer should have been."""
 
     favourites: frozenset[int] = frozenset()
     collections: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    correction: Correction | None = None
 
 
 UNMARKED = PictureMarks()

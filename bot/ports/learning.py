@@ -199,6 +199,7 @@ class Correction:
         question: empty: it is a caption.
         answer: the model's.
         consented_at: when its use for training was allowed; None: it is not allowed.
+        withdrawn_at: when that was withdrawn; `consented_at` is None then.
     """
 
     id: str
@@ -210,24 +211,37 @@ class Correction:
     text: str
     created_at: datetime
     consented_at: datetime | None = None
+    withdrawn_at: datetime | None = None
 
 
 class CorrectionStore(Protocol):
-    async def save_correction(self, correction: Correction) -> Correction:
-        """Insert or replace that of the job. Raises: JobNotFound: the job is not the person's or was deleted."""
+    """Consent is given once and withdrawn once: what is consented to again, or with other words, gets a new id."""
 
-    async def delete_correction(self, job: str, person: str) -> Correction:
-        """With its consent; that stays as withdrawn while an adapter has learned from it. Raises: JobNotFound."""
+    async def save_correction(self, correction: Correction) -> Correction:
+        """Insert or replace that of the job; repeating it changes nothing. Returns it as it is stored.
+
+        Raises: JobNotFound: the job is not the person's or was deleted; ImageGone: its image was deleted;
+            InvalidOption: it has consent, and the job or its image came from elsewhere.
+        """
+
+    async def delete_correction(self, job: str, person: str) -> Correction | None:
+        """With its consent; that stays as withdrawn while an adapter has learned from it. Returns what was deleted.
+        Raises: JobNotFound."""
 
     async def find_corrections(self, person: str, jobs: Collection[str]) -> dict[str, Correction]:
         """By job."""
 
     async def list_consented(self) -> list[Correction]:
-        """All that may be used for training: with consent, of images that first came through the page, the command line
-        or REST and were made from no others, of persons who are not forgotten or blocked; oldest first."""
+        """All that may be used for training: with consent, of images and jobs that first came through the page, the
+        command line or REST and were made from nothing else, of persons who are not forgotten or blocked; oldest
+        first."""
 
     async def list_withdrawn(self) -> list[str]:
-        """Ids of corrections whose consent was withdrawn while an adapter or a training still had them."""
+        """Ids of corrections whose consent was withdrawn, until `settle_withdrawn`: trainings and adapters may still
+        have them."""
+
+    async def settle_withdrawn(self, corrections: Collection[str]) -> None:
+        """Trainings and adapters have forgotten them."""
 
 
 @dataclass(frozen=True, kw_only=True)

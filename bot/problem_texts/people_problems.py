@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from bot.i18n import N_
+from bot.problem_texts.correction_problems import CORRECTION_PROBLEMS
 
 BLOCKED_PERSON = N_(
     "An admin has blocked you here, so nothing new is made for you. You can still see, download and delete what you "
@@ -15,5 +16,6 @@ PEOPLE_PROBLEMS: Mapping[str, str] = {
     ),
     "not_blockable": N_("{value} cannot be blocked: the owner of this server and you yourself always have access."),
     "confirm_forget": N_("To delete everything that is kept about you, send {option} with the value true."),
+    **CORRECTION_PROBLEMS,
 }
 """By the problem of an option."""

@@ -17,6 +17,7 @@ from bot.problem_texts.link_problems import LinkRefused
 from storage import merge
 from storage.carried_usage import CountedUsage, carry_usage
 from storage.link_tables import link_code, link_event
+from storage.learning_tables import consent, correction
 from storage.moderation_tables import refusal
 from storage.picture_tables import collection, collection_item, favourite, report, session
 from storage.schema import account, api_key, job, media_owner, metadata, person, person_setting, utcnow
@@ -86,6 +87,12 @@ async def fill(storage, owner, platform):
         (report, {"person": owner.id, "job": one.id, "picture": 1, "reason": "", "created_at": now}),
         (link_event, {"person": owner.id, "kind": "link", "details": {}, "at": now}),
         (refusal, {"person": owner.id, "platform": platform, "command": "ask", "reason": "words", "at": now}),
+        (
+            correction,
+            {"id": f"x-{name}", "job": one.id, "person": owner.id, "media": upload.id, "created_at": now}
+            | {"question": "", "answer": "a cat", "text": "a lynx"},
+        ),
+        (consent, {"correction": f"x-{name}", "person": owner.id, "given_at": now}),
     ):
         await write(storage, table, row)
     await storage.jobs._database.run_write(lambda tx: carry_usage(tx, owner.id, CountedUsage(1.0, 10), now))

@@ -57,6 +57,12 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_consent_person"), "consent", ["person"], unique=False)
     op.create_table(
+        "withdrawn_example",
+        sa.Column("correction", sa.String(length=16), nullable=False),
+        sa.Column("withdrawn_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("correction", name=op.f("pk_withdrawn_example")),
+    )
+    op.create_table(
         "adapter",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
@@ -84,5 +90,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("adapter_example", "adapter", "consent", "correction", "embedding"):
+    for table in ("adapter_example", "adapter", "withdrawn_example", "consent", "correction", "embedding"):
         op.drop_table(table)
