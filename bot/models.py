@@ -176,8 +176,6 @@ class ModelSettings:
     """With several beams: below 0 prefers short answers."""
     caption_prompt: str = ""
     """What its captions begin with, without being part of them."""
-    writes_long: bool = True
-    """False: it was trained on short texts only."""
     image_cache_mb: int = 64
     """MiB of image features cached for follow-up questions."""
     question_template: str = "Question: {question} Answer:"

@@ -345,9 +345,50 @@ def test_generation_options_have_defaults():
     filled = Ask.from_options({"question": "who?"}, PHOTO).fill_options(make_model(max_new_tokens=20), 5)
 
     assert filled == {
-        "question": "who?", "num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 0,
-        "max_new_tokens": 20, "seed": 5, "model": "fox-diffusion",
+        "question": "who?", "num_beams": 1, "temperature": 0.0, "top_p": 1.0, "top_k": None, "min_new_tokens": 0,
+        "max_new_tokens": 20, "seed": 5, "model": "fox-diffusion", "preset": None, "repetition_penalty": 1.0,
+        "length_penalty": 1.0, "num_return_sequences": 1,
     }  # fmt: skip
+
+
+BLIP = {
+    "max_new_tokens": 30, "max_answer_tokens": 10, "min_caption_tokens": 8, "num_beams": 5,
+    "answer_length_penalty": -1.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "expected"),
+    [
+        (Caption, {}, {"num_beams": 5, "min_new_tokens": 8, "max_new_tokens": 30, "length_penalty": 1.0}),
+        (Ask, {}, {"num_beams": 5, "min_new_tokens": 1, "max_new_tokens": 10, "length_penalty": -1.0}),
+        (Ask, {"num_beams": 1, "max_new_tokens": 40}, {"num_beams": 1, "max_new_tokens": 40}),
+        (Caption, {"max_new_tokens": 4}, {"min_new_tokens": 4, "max_new_tokens": 4}),
+        (
+            Caption,
+            {"preset": "short"},
+            {"min_new_tokens": 1, "max_new_tokens": 12, "length_penalty": -1.0, "num_beams": 5},
+        ),
+        (Ask, {"preset": "detailed"}, {"max_new_tokens": 80, "length_penalty": 2.0, "num_beams": 5}),
+        (Ask, {"preset": "detailed", "max_new_tokens": 9}, {"max_new_tokens": 9, "num_beams": 5}),
+        (Caption, {"num_return_sequences": 3}, {"num_beams": 5}),
+        (Caption, {"num_return_sequences": 3, "num_beams": 2}, {"num_beams": 3}),
+        (Caption, {"num_return_sequences": 3, "num_beams": 1, "temperature": 0.5}, {"num_beams": 1}),
+    ],
+)
+def test_generation_options_are_as_given_else_of_the_preset_else_of_the_model(command, given, expected):
+    asked = {"question": "who?"} if command is Ask else {}
+
+    filled = command.from_options({**asked, **given}, PHOTO).fill_options(make_model(**BLIP), 5)
+
+    assert {name: filled[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("given", "tokens"), [({}, 150), ({"num_beams": 1}, 30), ({"num_return_sequences": 4}, 150)])
+def test_beams_and_several_texts_are_paid(given, tokens):
+    command = Caption.from_options(given, PHOTO)
+
+    assert command.work_units(command.fill_options(make_model(**BLIP), 5))[0] == tokens
 
 
 def test_a_minimum_of_tokens_lifts_the_default_maximum():
