@@ -81,7 +81,8 @@ class TrainingLoop:
         )
         self._optimizer = self._accelerator.prepare(optimizer)
         self.state = LoopState()
-        self._restored_s = 0.0
+        self.restored_s = 0.0
+        """Seconds of earlier processes, if it resumed."""
 
     def run(self) -> LoopState:
         """Raises: OSError: a checkpoint cannot be written; what `loss` raises."""
@@ -128,7 +129,7 @@ class TrainingLoop:
     # ------------------------------------------------------------ checkpoints
 
     def _save(self) -> None:
-        self.state.seconds = self._restored_s + self._session.seconds
+        self.state.seconds = self.restored_s + self._session.seconds
         weights = {name: parameter.detach().cpu() for name, parameter in self._parameters.items()}
         save_atomically(
             {"weights": weights, "optimizer": self._optimizer.state_dict(), "state": vars(self.state)},
@@ -145,7 +146,7 @@ class TrainingLoop:
                 parameter.copy_(stored["weights"][name])
         self._optimizer.load_state_dict(stored["optimizer"])
         self.state = LoopState(**stored["state"])
-        self._restored_s = self.state.seconds
+        self.restored_s = self.state.seconds
 
 
 def make_accelerator(device: str) -> Accelerator:
