@@ -17,7 +17,7 @@ from adapters.cli.output import with_image_wording
 from adapters.cli.ports import CompositionRoot
 from adapters.cli.session import Session, run_until_done
 from adapters.cli.usage import UsageError, explain_usage
-from bot.commands import COMMANDS, Answer, Command
+from bot.commands import COMMANDS, Answer, Caption, Command
 from bot.commands.image_flags import FlagSpec, flags_of
 from bot.options import OptionSpec
 
@@ -136,7 +136,8 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
         typed = {spec.name: _typed_values(spec, given[spec.name]) for spec in command_class.specs if given[spec.name]}
         image_files = (*(given.get("images") or filter(None, (given.get("main_image"),))), *(given.get("image") or ()))
         is_together = given.get("together", False)
-        is_several = command_class.is_per_image and file_arguments.is_several(image_files) and not is_together
+        is_several = command_class.is_per_image and not is_together
+        is_several = is_several and (file_arguments.is_several(image_files) or given.get("write_sidecars", False))
         if is_together:
             image_files = tuple(file_arguments.list_files(image_files))
         chosen = image_files[:1] if is_several else image_files
@@ -153,8 +154,13 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
             from adapters.cli.file_jobs import run_file_jobs
 
             files = file_arguments.expand_folders(image_files)
+            if given.get("write_sidecars"):
+                from adapters.cli.sidecars import skip_described
+
+                files = skip_described(files)
             files = file_arguments.read_streams(files, loaded.settings["images"])
-            return run_until_done(run_file_jobs(session.composition, loaded, parsed, files))
+            sidecars = given.get("write_sidecars", False)
+            return run_until_done(run_file_jobs(session.composition, loaded, parsed, files, sidecars=sidecars))
         image_data = read_images(parsed.images, loaded.settings["images"])
         return run_until_done(run_jobs(session.composition, loaded, parsed, image_data))
 
@@ -206,6 +212,9 @@ def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]
     if command_class.is_per_image and command_class.images_allowed > 1:
         together = typer.Option("--together", help="One question about all images, if the model sees several together")
         parameters.append(_parameter("together", bool, together, False))
+    if command_class is Caption:
+        sidecars = typer.Option("--write-sidecars", help="Also write each caption into a text file beside its image")
+        parameters.append(_parameter("write_sidecars", bool, sidecars, False))
     if "mask" in command_class.further_images:
         help_text = "Inpainting mask: white, or what is drawn on a clear canvas, is regenerated"
         mask = typer.Option("--mask", metavar="FILE|JOB", help=help_text)

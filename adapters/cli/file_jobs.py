@@ -14,6 +14,7 @@ from adapters.cli.image_files import STDIN, read_image_file
 from adapters.cli.job_commands import ParsedRequest, cancel_jobs, require_result, save_images, submit_jobs
 from adapters.cli.output import print_json, print_line, print_note, printable
 from adapters.cli.progress import ProgressLine, format_job_progress
+from adapters.cli.sidecars import write_sidecar
 from bot.error_texts import DEMO_HINT
 from bot.errors import EaselError
 from bot.jobs import ImageRef
@@ -40,16 +41,24 @@ class FileOutcome:
 
 
 async def run_file_jobs(
-    composition: "CompositionRoot", loaded: "LoadedConfig", parsed: ParsedRequest, files: Sequence[InputFile]
+    composition: "CompositionRoot",
+    loaded: "LoadedConfig",
+    parsed: ParsedRequest,
+    files: Sequence[InputFile],
+    *,
+    sidecars: bool = False,
 ) -> int:
-    """Returns the exit code: 0 if every file has its result. An interruption cancels the jobs. Raises: BadInput."""
+    """Returns the exit code: 0 if every file has its result. An interruption cancels the jobs. Raises: BadInput.
+
+    `sidecars`: each text is also written into a file beside its image.
+    """
     from adapters.cli.client.open import open_job_client
 
     parsed.target.require_free_names(len(files))
     limits = loaded.settings["images"]
     async with open_job_client(composition, loaded) as client:
         with ProgressLine() as progress:
-            jobs = FileJobs(client, parsed, limits, progress, total=len(files))
+            jobs = FileJobs(client, parsed, limits, progress, total=len(files), sidecars=sidecars)
             return await jobs.run(files)
 
 
@@ -63,6 +72,7 @@ class FileJobs:
     limits: "ImagesSettings"
     progress: ProgressLine
     total: int
+    sidecars: bool = False
     _open: "dict[str, JobBody]" = field(default_factory=dict)
     _done: int = 0
     _refusal: EaselError | None = None
@@ -71,7 +81,7 @@ class FileJobs:
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, files: Sequence[InputFile]) -> int:
-        printer = FilePrinter(self.client, self.parsed)
+        printer = FilePrinter(self.client, self.parsed, self.sidecars)
         try:
             async with asyncio.TaskGroup() as group:
                 for outcome in [group.create_task(self._run_file(file)) for file in files]:
@@ -160,6 +170,7 @@ class FilePrinter:
 
     client: "JobClient"
     parsed: ParsedRequest
+    sidecars: bool = False
     _errors: list[EaselError] = field(default_factory=list)
     _files: int = 0
     _images: int = 0
@@ -169,7 +180,7 @@ class FilePrinter:
     @property
     def exit_code(self) -> int:
         """2 if there is no file that could be tried."""
-        if len(self._errors) == self._files and all(map(is_bad_input, self._errors)):
+        if self._errors and len(self._errors) == self._files and all(map(is_bad_input, self._errors)):
             return BAD_USAGE
         return FAILED if self._errors else 0
 
@@ -202,6 +213,10 @@ class FilePrinter:
             assert outcome.error is not None
             raise outcome.error
         require_result(outcome.job)
+        if self.sidecars:
+            text = outcome.job["result"]["text"] or ""
+            written.append(str(await asyncio.to_thread(write_sidecar, outcome.name, text)))
+            return
         await save_images(self.client, self.parsed.target, outcome.job, written, is_numbered=True, offset=self._images)
 
     def _print_failure(self, name: str, error: EaselError) -> None:
@@ -215,8 +230,9 @@ class FilePrinter:
             if note not in self._notes and (written or note != DEMO_HINT):
                 print_note(note)
                 self._notes.add(note)
-        for line in written or (result.get("text") or "").splitlines():
-            print_line(line if written else f"{printable(outcome.name)}: {line}")
+        texts = (result.get("text") or "").splitlines()
+        for line in texts or written:
+            print_line(f"{printable(outcome.name)}: {line}" if texts else line)
 
 
 def _media_of(outcome: FileOutcome) -> "Sequence[JobBody]":
