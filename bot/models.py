@@ -14,6 +14,8 @@ IMAGE_TO_IMAGE = "image-to-image"
 IMAGE_TEXT_TO_IMAGE = "image-text-to-image"
 IMAGE_TO_TEXT = "image-to-text"
 VISUAL_QUESTION_ANSWERING = "visual-question-answering"
+IMAGE_TEXT_TO_TEXT = "image-text-to-text"
+"""The tag of models that chat, beside the tasks that they can be asked for."""
 IMAGE_TASKS = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE})
 """Tasks that produce images."""
 ZERO_SHOT_IMAGE_CLASSIFICATION = "zero-shot-image-classification"

@@ -30,8 +30,8 @@ _NAME_PREFIXES = {
     ComponentRole.DENOISER: ("unet", "transformer", "prior", "denoiser"),
     ComponentRole.TEXT_ENCODER: ("text_encoder",),
     ComponentRole.VAE: ("vae", "vqvae", "vqgan", "movq"),
-    ComponentRole.VISION: ("vision_model", "qformer"),
-    ComponentRole.LANGUAGE_MODEL: ("language_model",),
+    ComponentRole.VISION: ("vision_model", "vision_tower", "visual", "qformer"),
+    ComponentRole.LANGUAGE_MODEL: ("language_model", "text_model"),
     ComponentRole.CONTROL: ("control",),
 }
 

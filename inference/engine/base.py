@@ -14,6 +14,7 @@ from bot.models import (
     DEPTH_ESTIMATION,
     IMAGE_SEGMENTATION,
     IMAGE_TEXT_TO_IMAGE,
+    IMAGE_TEXT_TO_TEXT,
     IMAGE_TO_IMAGE,
     IMAGE_TO_TEXT,
     IMAGE_UPSCALING,
@@ -140,17 +141,25 @@ ENGINES: Mapping[str, str] = {
     IMAGE_SEGMENTATION: "inference.segmentation.engine:SegmentationEngine",
 }
 """Import paths by task, because importing an engine means importing torch."""
+CHAT_ENGINE = "inference.vision.chat.chat_engine:ChatEngine"
+"""Of models with the tag `IMAGE_TEXT_TO_TEXT`, for all their tasks."""
 
 
 def engine_module(model: ModelSpec) -> str:
     """The module of its engine; empty: there is no single one."""
-    modules = {ENGINES[task].partition(":")[0] for task in model.tasks if task in ENGINES}
+    modules = {path.partition(":")[0] for path in _engine_paths(model)}
     return modules.pop() if len(modules) == 1 else ""
+
+
+def _engine_paths(model: ModelSpec) -> set[str]:
+    if IMAGE_TEXT_TO_TEXT in model.tasks:
+        return {CHAT_ENGINE}
+    return {ENGINES[task] for task in model.tasks if task in ENGINES}
 
 
 def build_engine(model: ModelSpec) -> Engine:
     """The engine for a model, not loaded yet. Raises: ModelUnavailable."""
-    paths = {ENGINES[task] for task in model.tasks if task in ENGINES}
+    paths = _engine_paths(model)
     if len(paths) != 1:
         raise ModelUnavailable(
             model.name, f"no single engine supports {', '.join(model.tasks) or 'a model without tasks'}"

@@ -222,7 +222,8 @@ def components_of(pipeline: Any) -> dict[str, torch.nn.Module]:
 
 def _residency_in(plan: PlacementPlan, name: str) -> Residency:
     """Where the plan places a component; the plan has one entry for all controls."""
-    placement = plan.placements.get(name) or plan.placements.get(component_role(name))
+    places = plan.placements
+    placement = places.get(name) or places.get(name.partition(".")[0]) or places.get(component_role(name))
     return placement.residency if placement is not None else Residency.RESIDENT
 
 

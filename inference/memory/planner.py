@@ -302,8 +302,9 @@ _COMPONENT_BY_PREFIX = {
     "first_stage_model": "vae",
     "cond_stage_model": "text_encoder",
     "conditioner": "text_encoder",
+    "layers": "language_model",
 }
-"""Diffusers' names of the components in a single-file checkpoint."""
+"""The components' names by the prefixes of single-file checkpoints, and of older vision-language models."""
 
 
 def _component_of(name: str) -> str:

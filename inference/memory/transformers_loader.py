@@ -3,9 +3,11 @@
 Nothing is downloaded, and only safetensors are read.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
@@ -64,10 +66,12 @@ def load_in_main_memory(
     return module, plan
 
 
-def place_module(module: Any, plan: MemoryPlan, device: str) -> None:
-    """Put its components where the plan says."""
+def place_module(
+    module: Any, plan: MemoryPlan, device: str, components: Mapping[str, torch.nn.Module] | None = None
+) -> None:
+    """Put its components where the plan says. `components`: by their names in its files; None: its children."""
     module.eval()
-    components = dict(module.named_children())
+    components = dict(module.named_children()) if components is None else components
     quantize_planned(components, plan.plan, has_fast_int8=has_fast_int8(device))
     module.offloader = ComponentOffloader(module, components, plan, device)
     module.offloader.formats = weight_formats(components, plan.plan, has_dynamic_fp8=False)

@@ -17,19 +17,21 @@ from inference.vision.callback_stepper import CallbackStepper, Pause, Paused
 class BeamSearch:
     """Attributes:
     index: of the text in its request's round.
-    embeds: the prompt, (tokens, width of the model).
-    prompt_ids: its tokens, which a decoder-only model repeats before its output.
+    inputs: of `generate`, for one row: the prompt.
+    repeated: how many tokens of the prompt `generate` repeats before its output.
     arguments: of `generate`.
+    token_ids: so far, unless several beams compete.
     outputs: token ids of each text, once it is finished.
     """
 
     task_id: str
     index: int
-    embeds: torch.Tensor
-    prompt_ids: list[int]
+    inputs: Mapping[str, Any]
+    repeated: int
     arguments: Mapping[str, Any]
     seed: int
     token_count: int = 0
+    token_ids: list[int] = field(default_factory=list)
     outputs: list[list[int]] = field(default_factory=list)
 
 
@@ -47,8 +49,10 @@ class BeamSearches:
     def advance(self) -> BeamSearch | None:
         """Generate one token. Returns the search once it is finished."""
         assert self.current is not None
-        if isinstance(self._stepper.advance(), Paused):
+        outcome = self._stepper.advance()
+        if isinstance(outcome, Paused):
             self.current.token_count += 1
+            self.current.token_ids = outcome.value
             return None
         finished, self.current = self.current, None
         return finished
@@ -68,26 +72,21 @@ class BeamSearches:
     @torch.inference_mode()
     def _generate(self, search: BeamSearch, pause: Pause) -> None:
         torch.manual_seed(search.seed)
-        embeds = search.embeds[None]
-        is_encoder_decoder = self._model.config.is_encoder_decoder
-        repeated = {} if is_encoder_decoder else {"input_ids": torch.tensor([search.prompt_ids], device=embeds.device)}
         generated = self._model.generate(
-            inputs_embeds=embeds,
-            attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
-            **repeated,
+            **search.inputs,
             **search.arguments,
-            stopping_criteria=StoppingCriteriaList([_PauseAtEachToken(pause)]),
+            stopping_criteria=StoppingCriteriaList([_PauseAtEachToken(pause, search.repeated)]),
         )
-        start = 0 if is_encoder_decoder else len(search.prompt_ids)
-        search.outputs = [token_ids[start:] for token_ids in generated.tolist()]
+        search.outputs = [token_ids[search.repeated :] for token_ids in generated.tolist()]
 
 
 class _PauseAtEachToken(StoppingCriteria):
     """Suspends `generate` after each token; stopping it there raises out of `generate`."""
 
-    def __init__(self, pause: Pause) -> None:
+    def __init__(self, pause: Pause, repeated: int) -> None:
         self._pause = pause
+        self._repeated = repeated
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        self._pause(None)
+        self._pause(input_ids[0, self._repeated :].tolist() if len(input_ids) == 1 else [])
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)

@@ -45,7 +45,10 @@ def plan_for(task: Task) -> GenerationPlan:
 
 def expected_text_count(task: Task) -> int:
     """How many texts the answer will have, as far as is known in advance."""
-    return int(task.options.get("count", 1)) if task.answers == "lines" else len(task.images)
+    if task.answers == "lines":
+        return int(task.options.get("count", 1))
+    beams, count = (int(task.options.get(name) or 1) for name in ("num_beams", "num_return_sequences"))
+    return len(task.images) * (1 if beams > 1 else count)
 
 
 def _seed_for(task: Task, number: int) -> int:
@@ -54,10 +57,18 @@ def _seed_for(task: Task, number: int) -> int:
 
 
 def _plan_answers(task: Task) -> GenerationPlan:
-    """One line for each image, numbered if there are several."""
+    """A line for each image, or `num_return_sequences` of them, numbered if there are several."""
+    count = int(task.options.get("num_return_sequences") or 1)
+    beams = int(task.options.get("num_beams") or 1)
     generated = yield [
-        TextSpec(options=task.options, image_index=index, seed=_seed_for(task, index))
+        TextSpec(
+            options=task.options,
+            image_index=index,
+            seed=_seed_for(task, index * count + number),
+            return_count=min(count, beams) if beams > 1 else 1,
+        )
         for index in range(len(task.images))
+        for number in range(1 if beams > 1 else count)
     ]
     return number_lines([text for texts in generated for text in texts])
 
@@ -110,7 +121,7 @@ def prompt_for(task: Task, model: ModelSpec) -> str | None:
     """The text prompt of the language model; None for a plain caption."""
     if task.task == VISUAL_QUESTION_ANSWERING:
         return model.question_template.replace("{question}", str(task.options["question"]).strip())
-    return str(task.options.get("prompt") or "").strip() or None
+    return str(task.options.get("prompt") or model.caption_prompt).strip() or None
 
 
 def text_so_far(task: Task, texts: Sequence[str]) -> str:
@@ -119,7 +130,7 @@ def text_so_far(task: Task, texts: Sequence[str]) -> str:
         captions = _DistinctLines()
         captions.add_texts([texts])
         return "\n".join(list(captions.lines.values())[: int(task.options.get("count", 1))])
-    lines = list(texts) + [""] * (len(task.images) - len(texts))
+    lines = list(texts) + [""] * (expected_text_count(task) - len(texts))
     return "\n".join(number_lines(lines)) if any(lines) else ""
 
 

@@ -5,7 +5,7 @@ a row's values equal those of the sequence alone, up to floating-point summation
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,10 +18,16 @@ class KVCache:
     """Attributes:
     cache: each layer's keys and values have the shape (rows, heads, width, head size).
     lengths: of each row, without its padding.
+    shifts: of each row, by how much the positions of its next tokens exceed its length: an image may take other than
+        one position for each of its tokens.
     """
 
     cache: Any
     lengths: list[int]
+    shifts: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.shifts = self.shifts or [0] * len(self.lengths)
 
     @property
     def width(self) -> int:
@@ -49,7 +55,8 @@ def keep_rows(cache: KVCache, rows: Sequence[int]) -> KVCache:
     lengths = [cache.lengths[row] for row in rows]
     width = max(lengths)
     index = torch.tensor(rows, device=cache.device)
-    return KVCache(_map_states(cache.cache, lambda states: states[index, :, -width:]), lengths)
+    states = _map_states(cache.cache, lambda states: states[index, :, -width:])
+    return KVCache(states, lengths, [cache.shifts[row] for row in rows])
 
 
 def concat(first: KVCache, second: KVCache) -> KVCache:
@@ -60,7 +67,7 @@ def concat(first: KVCache, second: KVCache) -> KVCache:
         keys = torch.cat([_pad_left(one.keys, width), _pad_left(other.keys, width)])
         values = torch.cat([_pad_left(one.values, width), _pad_left(other.values, width)])
         combined.update(keys, values, layer)
-    return KVCache(combined, first.lengths + second.lengths)
+    return KVCache(combined, first.lengths + second.lengths, first.shifts + second.shifts)
 
 
 def _pad_left(states: torch.Tensor, width: int) -> torch.Tensor:

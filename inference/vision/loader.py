@@ -95,12 +95,12 @@ def align_image_token(model: ModelSpec, blip: Any, processor: Any) -> None:
 @torch.inference_mode()
 def require_image_input(model: ModelSpec, blip: Any, processor: Any) -> None:
     """Raises: ModelUnavailable: two different images give identical logits, so the image input is ignored."""
-    first, second = (_first_token_logits(blip, processor, image) for image in _probe_images())
+    first, second = (_first_token_logits(blip, processor, image) for image in probe_images())
     if torch.equal(first, second):
         raise ModelUnavailable(model.name, "two different images give the same output: it ignores its image input")
 
 
-def _probe_images() -> tuple[Image.Image, Image.Image]:
+def probe_images() -> tuple[Image.Image, Image.Image]:
     one = Image.new("RGB", (64, 64), "red")
     other = Image.new("RGB", (64, 64), "white")
     other.paste("blue", (0, 0, 32, 64))

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import (
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 DEFAULT_TOP_K = 50
 """Transformers' default, for models without a setting of their own."""
@@ -18,6 +23,8 @@ class TextSequence:
     Attributes:
         index: of the text in its request's round.
         max_tokens, min_tokens: without the prompt's.
+        repetition_penalty: of tokens that are in `prompt_ids` or in the text so far; 1: none.
+        prompt_ids: what Transformers counts as the beginning of the text.
         generator: for sampling; None: greedy.
         logits_warpers: applied to the logits before sampling.
         should_stop: whether the tokens so far are a complete text, besides `stop_token_ids`.
@@ -28,6 +35,8 @@ class TextSequence:
     max_tokens: int
     min_tokens: int = 0
     stop_token_ids: frozenset[int] = frozenset()
+    repetition_penalty: float = 1.0
+    prompt_ids: Sequence[int] = ()
     generator: torch.Generator | None = None
     logits_warpers: tuple[Any, ...] = ()
     should_stop: Callable[[Sequence[int]], bool] = lambda _ids: False
@@ -44,6 +53,12 @@ class TextSequence:
             token in self.stop_token_ids or len(self.token_ids) >= self.max_tokens or self.should_stop(self.token_ids)
         )
 
+    def penalize_repetition(self, logits: torch.Tensor) -> torch.Tensor:
+        """Of logits (1, vocabulary)."""
+        token_ids = torch.tensor([[*self.prompt_ids, *self.token_ids]], dtype=torch.long, device=logits.device)
+        penalized: torch.Tensor = RepetitionPenaltyLogitsProcessor(self.repetition_penalty)(token_ids, logits)
+        return penalized
+
     def sample(self, logits: torch.Tensor) -> int:
         """From logits (1, vocabulary), like `generate` with the same generator on a CPU."""
         for warp in self.logits_warpers:
@@ -56,6 +71,8 @@ def next_tokens(sequences: Sequence[TextSequence], logits: torch.Tensor) -> list
     """The next token of each sequence; `logits`: (rows, vocabulary)."""
     logits = logits.to(torch.float32, copy=True)
     for row, sequence in enumerate(sequences):
+        if sequence.repetition_penalty != 1:
+            logits[row : row + 1] = sequence.penalize_repetition(logits[row : row + 1])
         if sequence.is_below_min and sequence.stop_token_ids:
             logits[row, list(sequence.stop_token_ids)] = -torch.inf
     greedy: list[int] = logits.argmax(dim=-1).tolist()
@@ -67,7 +84,7 @@ def next_tokens(sequences: Sequence[TextSequence], logits: torch.Tensor) -> list
 
 def is_sampling(options: Mapping[str, Any]) -> bool:
     """Above a temperature of 0, and with `top_p` below 1."""
-    return float(options.get("temperature", 0.0)) > 0 or float(options.get("top_p", 1.0)) < 1
+    return float(options.get("temperature") or 0.0) > 0 or float(options.get("top_p") or 1.0) < 1
 
 
 def generation_arguments(options: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
@@ -77,17 +94,33 @@ def generation_arguments(options: Mapping[str, Any], max_tokens: int) -> dict[st
         "min_new_tokens": min(int(options.get("min_new_tokens", 0)), max_tokens),
         "num_beams": int(options.get("num_beams", 1)),
         "do_sample": is_sampling(options),
+        "repetition_penalty": repetition_penalty(options),
     }
+    if arguments["num_beams"] > 1:
+        arguments["length_penalty"] = float(_given(options, "length_penalty", 1.0))
     if is_sampling(options):
         arguments["temperature"] = float(options.get("temperature", 0.0)) or 1.0
         arguments["top_p"] = float(options.get("top_p", 1.0))
+        if (top_k := _given(options, "top_k", None)) is not None:
+            arguments["top_k"] = int(top_k)
     return arguments
 
 
+def repetition_penalty(options: Mapping[str, Any]) -> float:
+    return float(_given(options, "repetition_penalty", 1.0))
+
+
+def _given(options: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = options.get(name)
+    return default if value is None else value
+
+
 def logits_warpers_for(options: Mapping[str, Any], top_k: int | None) -> tuple[Any, ...]:
-    """The warpers of `generate`, in its order. `top_k`: of the model's own generation config."""
+    """The warpers of `generate`, in its order. `top_k`: of the model's own generation config, unless it is an
+    option."""
     if not is_sampling(options):
         return ()
+    top_k = _given(options, "top_k", top_k)
     arguments = generation_arguments(options, 1)
     warpers: list[Any] = []
     if arguments["temperature"] != 1.0:

@@ -1,0 +1,1 @@
+"""Vision-language models that chat: their families, and the engine that runs them."""
