@@ -73,8 +73,10 @@ class ModelSettings:
         "max_answer_tokens": (0, None),
         "min_caption_tokens": (0, None),
         "num_beams": (1, 8),
+        "answer_length_penalty": (-5, 5),
         "image_cache_mb": (0, None),
         "min_confidence": (0.5, 1),
+        "low_match": (0, 1),
         "strength": (0.01, 1),
         "max_images": (1, 10),
     }
@@ -103,6 +105,9 @@ class ModelSettings:
     loras: tuple[str, ...] = ()
     """Repos, folders or files of LoRAs that are fused into the model when it is loaded; `org/name/file.safetensors` is
     one of several files in a repo."""
+    adapters: tuple[str, ...] = ()
+    """Names of adapters that were trained here for it, for requests that name none: a vision model answers with the
+    first, of an image model all are LoRAs of each prompt."""
     preview: str = ""
     """Repo or folder of a small autoencoder for previews (TAESD, for example `madebyollin/taesd`); it must already be
     downloaded. Empty: a linear approximation, if one is known."""
@@ -114,6 +119,8 @@ class ModelSettings:
     """Repo or folder of the model that finds boxes for this one: by words for SAM 2, of people for ViTPose."""
     min_confidence: float = 0.5
     """Probability that a region's pixels must reach (0.2 % of the image's) for the region to count as found."""
+    low_match: float = 0.05
+    """Of a model that matches texts and images: the probability below which a picture may not show its prompt."""
     dtype: str = "auto"
     memory_mb: int = 0
     """Estimated device memory, MiB; 0: unknown."""
