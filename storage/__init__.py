@@ -19,6 +19,7 @@ from storage.database import Database
 from storage.dialect import Dialect, database_url
 from storage.discarded import DiscardedFiles
 from storage.disk import DiskSpace
+from storage.embeddings import SqlEmbeddings
 from storage.files import MediaFiles
 from storage.history import SqlHistory
 from storage.inbox import SqlInbox
@@ -79,6 +80,7 @@ class Storage:
     outbox: SqlOutbox
     pictures: SqlPictures
     collections: SqlCollections
+    embeddings: SqlEmbeddings
     corrections: SqlCorrections
     inbox: SqlInbox
     privacy: SqlPrivacy
@@ -122,6 +124,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             outbox=SqlOutbox(database),
             pictures=SqlPictures(database),
             collections=SqlCollections(database),
+            embeddings=SqlEmbeddings(database),
             corrections=SqlCorrections(database),
             inbox=SqlInbox(database),
             privacy=privacy,

@@ -1,5 +1,6 @@
 """A person's jobs, newest first, with full-text search."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
@@ -41,6 +42,32 @@ class SqlHistory:
             return 0
         counted = select(func.count()).select_from(job).where(*chosen)
         return await self._database.run_read(lambda tx: tx.scalar(counted) or 0)
+
+    async def list_ids(
+        self,
+        owner: str,
+        *,
+        state: JobState | None,
+        q: str,
+        only: HistoryFilter = ALL_JOBS,
+        among: Collection[str] | None = None,
+        limit: int,
+    ) -> list[str]:
+        chosen = self._choose(owner, state, q, only)
+        if chosen is None:
+            return []
+        if among is not None:
+            chosen.append(job.c.id.in_(among))
+        query = select(job.c.id).where(*chosen).order_by(job.c.seq.desc()).limit(limit)
+        return await self._database.run_read(lambda tx: list(tx.scalars(query)))
+
+    async def get_listed(
+        self, owner: str, job_ids: Sequence[str], *, state: JobState | None, only: HistoryFilter = ALL_JOBS
+    ) -> list[Job]:
+        chosen = self._choose(owner, state, "", only)
+        query = select(job).where(*(chosen or ()), job.c.id.in_(job_ids))
+        found = await self._database.run_read(lambda tx: {row.id: to_job(row) for row in tx.execute(query)})
+        return [found[one] for one in job_ids if one in found]
 
     def _choose(
         self, owner: str, state: JobState | None, q: str, only: HistoryFilter

@@ -283,3 +283,20 @@ class History(Protocol):
         """The owner's jobs, newest first, and the `before` of the next page. With `after`, the nearest that are newer
         than that job, and the next page's `after`. `q` searches prompts, questions, captions and answers for all of
         its words or prefixes; none of its characters are special."""
+
+    async def list_ids(
+        self,
+        owner: str,
+        *,
+        state: JobState | None,
+        q: str,
+        only: HistoryFilter = ALL_JOBS,
+        among: Collection[str] | None = None,
+        limit: int,
+    ) -> list[str]:
+        """The ids of what `list_jobs` lists, newest first. `among`: only those of these jobs."""
+
+    async def get_listed(
+        self, owner: str, job_ids: Sequence[str], *, state: JobState | None, only: HistoryFilter = ALL_JOBS
+    ) -> list[Job]:
+        """Those of the jobs that `list_jobs` would list without words, in the order of their ids here."""

@@ -47,6 +47,10 @@ def prompt_notes(
     return tuple(notes)
 
 
+_AFTER_LATIN = "\u0250"
+"""The first character behind the Latin blocks."""
+
+
 def question_notes(tokenizer: Any, question: str, *, is_demo: bool) -> tuple[str, ...]:
     """The words that a demo model does not know; the vocabularies of other models are complete."""
     words = unknown_words(tokenizer, question) if is_demo else []
@@ -64,6 +68,20 @@ def unknown_words(tokenizer: Any, prompt: str) -> list[str]:
     candidates = (word for folded, word in words.items() if folded not in _STOPWORDS)
     unknown_ones = (word for word in candidates if unknown in tokenizer(word, add_special_tokens=False).input_ids)
     return list(islice(unknown_ones, _MAX_WORDS))
+
+
+def knows_words(tokenizer: Any, text: str) -> bool:
+    """Whether a model for English knows at least one word of the text that means something.
+
+    A large vocabulary has tokens for the characters of many scripts, whose words it still does not know.
+    """
+    letters = [letter for letter in text if letter.isalpha()]
+    if 2 * sum(letter < _AFTER_LATIN for letter in letters) < len(letters):
+        return False
+    words = re.findall(r"[^\W_]+", text)
+    unknown = tokenizer.unk_token_id
+    meant = [word for word in words if word.casefold() not in _STOPWORDS] or words
+    return any(unknown not in tokenizer(word, add_special_tokens=False).input_ids for word in meant)
 
 
 def _without_triggers(text: str, trigger_words: Collection[str]) -> str:

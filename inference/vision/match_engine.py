@@ -6,7 +6,7 @@ Three commands (`Task.command`):
 - `RANK`: 1 to 16 images and `options["text"]`; answers with a `MatchScore` for each image: the logit of the matching
   head (matched minus not matched), and the similarity, which is the largest of the image's queries.
 - `EMBED`: 1 to 16 images, or none and `options["text"]`; answers with an `Embedding` for each image, or that of the
-  text: vectors of length 1 in float16.
+  text: vectors of length 1 in float16. A text of which it knows no word gets none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from bot.error_texts import NO_TEXT_FITS
 from bot.jobs import Media
 from bot.ports import EMBED, RANK, Embedding, MatchScore, Task
 from inference.engine.single_pass import PassOutput, SinglePassEngine
-from inference.engine.tokenizer_notes import question_notes
+from inference.engine.tokenizer_notes import knows_words, question_notes
 from inference.ipc.messages import TaskResult
 from inference.memory.offload import offloader_of
 from inference.memory.precision import dtype_name
@@ -143,7 +143,8 @@ class MatchEngine(SinglePassEngine[_MatchRequest]):
     ) -> TaskResult:
         """`features`: of its images; `text_embeds`: of its texts; `logits`: of its pairs."""
         if task.command == EMBED:
-            vectors = [image[1] for image in features] or [text[None] for text in text_embeds]
+            is_known = bool(features) or knows_words(self._processor.tokenizer, request.texts[0])
+            vectors = [image[1] for image in features] or [text[None] for text in text_embeds if is_known]
             return TaskResult(embeddings=tuple(map(self._to_embedding, vectors)), revision=self._revision)
         nearness = similarity(torch.stack([image[1] for image in features]), torch.stack(list(text_embeds)))
         if task.command == RANK:
