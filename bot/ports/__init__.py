@@ -24,6 +24,7 @@ from bot.ports.builds import (
 )
 from bot.ports.changes import UNMARKED, ChangeNotice, JobChange, JobChanges, PictureMarks
 from bot.ports.downloads import CivitaiFile, CivitaiRef, DownloadProgress, Downloads, HubFile, RepoListing, RepoRef
+from bot.ports.embeddings import EmbeddingSpace, EmbeddingStore, NearPicture
 from bot.ports.images import ImageProcessor, SanitizedImage
 from bot.ports.inbox import Inbox
 from bot.ports.learning import (
@@ -68,8 +69,11 @@ from bot.ports.picture_store import PictureStore
 from bot.ports.platforms import Adapter, Platform
 from bot.ports.pool import (
     EMBED,
+    ENHANCE,
     FORMAT,
     RANK,
+    Candidate,
+    Candidates,
     DeviceStatus,
     MatchScore,
     Measurement,
@@ -77,6 +81,7 @@ from bot.ports.pool import (
     ModerationPolicy,
     Phase,
     Pool,
+    PoolEvent,
     Progress,
     RenderedImage,
     Task,
@@ -112,6 +117,7 @@ from bot.ports.token_counts import TokenCount, TokenCounter
 __all__ = [
     "ALL_JOBS",
     "EMBED",
+    "ENHANCE",
     "FORMAT",
     "KEPT_FREE",
     "MAX_COLLECTIONS",
@@ -134,6 +140,8 @@ __all__ = [
     "BuildRequest",
     "BuildState",
     "Builds",
+    "Candidate",
+    "Candidates",
     "ChangeNotice",
     "CheckpointInfo",
     "CivitaiFile",
@@ -147,6 +155,8 @@ __all__ = [
     "DownloadProgress",
     "Downloads",
     "Embedding",
+    "EmbeddingSpace",
+    "EmbeddingStore",
     "FairShareLane",
     "HealthCheck",
     "History",
@@ -177,6 +187,7 @@ __all__ = [
     "ModelCapabilities",
     "ModelFiles",
     "ModerationPolicy",
+    "NearPicture",
     "NewJob",
     "Offer",
     "Outbox",
@@ -191,6 +202,7 @@ __all__ = [
     "PictureStore",
     "Platform",
     "Pool",
+    "PoolEvent",
     "Privacy",
     "Progress",
     "PromptAddon",

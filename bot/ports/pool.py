@@ -64,6 +64,7 @@ class Task:
         is_trial: a model's smoke test: what computes its passes quickest on the device is found as well.
         is_part: its job has run other tasks before, so it may wait longer for a free slot.
         past_s: device-seconds that these tasks have used, which count towards the job's time limit.
+        beside: the running task that waits for it; it may join that on a device that runs nothing else.
         rules: for its input and output images; None: they are not checked.
         notes: what the person should know about its preparation.
     """
@@ -84,6 +85,7 @@ class Task:
     is_trial: bool = False
     is_part: bool = False
     past_s: float = 0.0
+    beside: str = ""
     rules: SafetyRules | None = None
     notes: tuple[str, ...] = ()
 
@@ -180,6 +182,9 @@ class RenderedImage:
     Attributes:
         nsfw: the probability that it is sexual, 0 to 1; None: it was not checked.
         is_spoiler, is_adult, is_unchecked: see `StoredImage`; set when the task's rules are applied.
+        index: which of the task's images it is, from 0: it has the seed and the prompt with this number.
+        seed: makes this image alone; None: it has none.
+        score: see `StoredImage`.
     """
 
     media: Media
@@ -190,8 +195,14 @@ class RenderedImage:
     is_spoiler: bool = False
     is_adult: bool = False
     is_unchecked: bool = False
+    index: int = 0
+    seed: int | None = None
+    score: float | None = None
 
 
+ENHANCE = "enhance"
+"""A value of `Task.command` that no person can type: a richer prompt in place of `options["prompt"]`, as a text, by the
+enhancer of an image model, or by a model that chats, whose `options["question"]` asks for it without an image."""
 EMBED, RANK = "embed", "rank"
 """Values of `Task.command` that no person can type. `EMBED`: of each of its images, and of `options["text"]` if there
 are none, the vectors; `RANK`: how well each image shows `options["text"]`."""
@@ -210,19 +221,38 @@ class MatchScore:
     similarity: float = 0.0
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """What image `index` of a task will probably become."""
+
+    index: int
+    media: Media
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Images of a task that wait after `step` steps until `Pool.keep_rows` says which of them, `kept`, go on."""
+
+    step: int
+    kept: int
+    images: tuple[Candidate, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskOutput:
     """The output of a task.
 
     Attributes:
         matches: of `RANK`, one for each of its images.
-        embeddings: of `EMBED`, one for each of its images, or that of the text.
+        embeddings: of `EMBED`, one for each of its images, or that of the text; none if the model knows no word of it.
+        prompts: of each image by its index, what it was drawn from, where the job's options do not say that.
         scores: of a safety check (`is_safety_check`), one for each of its images, as `RenderedImage.nsfw`.
         seconds: device time used; of shared forward passes, only the task's share.
     """
 
     images: tuple[RenderedImage, ...] = ()
     text: str | None = None
+    prompts: tuple[str, ...] = ()
     scores: tuple[float | None, ...] = ()
     matches: tuple[MatchScore, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
@@ -292,14 +322,20 @@ class ModerationPolicy(Protocol):
     async def rules_for(self, job: Job, model: ModelSpec) -> SafetyRules | None:
         """The rules for the job's task; None: its images need no check. Raises: StorageBusy."""
 
-    async def check_caption(self, job: Job, caption: str) -> None:
-        """Before what a model sees in a picture becomes a part of the job's prompt. Raises: Blocked."""
+    async def check_caption(self, job: Job, caption: str, *, reason: str = "picture") -> None:
+        """Before what a model sees in a picture, or writes, becomes a part of the job's prompt. Raises: Blocked."""
+
+    async def check_words(self, account_id: str, text: str) -> None:
+        """Before a text is repeated, to people or to a model. Raises: Blocked."""
 
     def on_model_loaded(self, described: ModelCapabilities) -> None:
         """Learn from a loaded model's capabilities whether the classifier was loaded too."""
 
     def apply_rules(self, output: TaskOutput, rules: SafetyRules | None) -> TaskOutput:
         """Mark each image of the output as the rules require. Raises: Blocked."""
+
+
+PoolEvent = Progress | Measurement | ModelCapabilities | Candidates | TaskOutput
 
 
 class Pool(Protocol):
@@ -309,7 +345,7 @@ class Pool(Protocol):
         `reserved`: models of tasks that were claimed for a device but have not been started, by device name.
         """
 
-    def run_task(self, task: Task) -> AsyncGenerator[Progress | Measurement | ModelCapabilities | TaskOutput, None]:
+    def run_task(self, task: Task) -> AsyncGenerator[PoolEvent, None]:
         """Run a task on a device that offered its model; ends after the `TaskOutput`. Closing the iterator cancels it.
 
         Raises: JobCancelled (after `cancel_task`), Interrupted (draining), ModelUnavailable, OutOfMemory,
@@ -322,6 +358,10 @@ class Pool(Protocol):
 
     def cancel_task(self, task_id: str) -> None:
         """Stop it at the next step; a task that is not running is ignored."""
+
+    def keep_rows(self, task_id: str, step: int, kept: Sequence[int]) -> None:
+        """Let these images of a task go on that wait after this step, and drop its others; a task that does not wait
+        there is ignored."""
 
     def set_previews(self, task_id: str, wanted: bool) -> None:
         """Start or stop making previews for it."""
