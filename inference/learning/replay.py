@@ -39,7 +39,9 @@ QUESTIONS = (
     *("how many are there?", "where is it?"),
 )
 """Asked about every image, besides a caption and what the folder's own examples ask most."""
-TESTED_QUESTIONS = ("", "what is this?", "what color is the background?")
+TESTED_QUESTIONS = ("", *QUESTIONS[:2])
+"""Of the images that test, besides what the folder asks most; more of `QUESTIONS` if there are few images."""
+MIN_TESTS = 100
 _FOLDER_QUESTIONS = 4
 Answer = Callable[[Sequence[tuple[int, str]]], list[str]]
 """Answers questions about images, given by their indices."""
@@ -130,7 +132,7 @@ def most_asked(examples: Sequence[Example]) -> list[str]:
 
 
 def answer_replay(session: TrainingSession, asked: Sequence[tuple[int, str]], answer: Answer) -> list[ReplayText]:
-    """The model's answers to questions about images; kept in the work folder. Without those it has no answer to."""
+    """The model's answers to questions about images; kept in the work folder."""
     file = session.work / ANSWERS
     if file.is_file():
         answers = json.loads(file.read_text(encoding="utf-8"))
@@ -140,11 +142,19 @@ def answer_replay(session: TrainingSession, asked: Sequence[tuple[int, str]], an
         part.write_text(json.dumps(answers), encoding="utf-8")
         part.replace(file)
     rows = zip(asked, answers, strict=True)
-    return [ReplayText(image, question, text) for (image, question), text in rows if text]
+    return [ReplayText(image, question, text) for (image, question), text in rows]
 
 
-def without_contradictions(texts: Sequence[ReplayText], learned: dict[int, set[str]]) -> list[ReplayText]:
-    """Without old answers about the folder's own images that say what the model shall no longer say.
+def tested_questions(images: int, asked_most: Sequence[str]) -> list[str]:
+    """What is asked about each of so many images."""
+    questions = list(dict.fromkeys([*TESTED_QUESTIONS, *asked_most]))
+    others = [question for question in QUESTIONS if question not in questions]
+    return [*questions, *others[: max(0, -(-MIN_TESTS // images) - len(questions))]]
+
+
+def choose_replayed(texts: Sequence[ReplayText], learned: dict[int, set[str]]) -> list[ReplayText]:
+    """Without empty answers, and without old answers about the folder's own images that say what the model shall no
+    longer say.
 
     Args:
         learned: by image, the questions of its examples. What the model answered to them, and every old answer that
@@ -154,7 +164,9 @@ def without_contradictions(texts: Sequence[ReplayText], learned: dict[int, set[s
 
     def is_kept(text: ReplayText) -> bool:
         wrong = [old.get((text.image, question.casefold()), "") for question in learned.get(text.image, ())]
-        if text.question.casefold() in {question.casefold() for question in learned.get(text.image, ())}:
+        if not text.answer or text.question.casefold() in {
+            question.casefold() for question in learned.get(text.image, ())
+        }:
             return False
         return not any(one and one in text.answer.casefold() for one in wrong)
 

@@ -6,6 +6,7 @@ without Forgetting" (arXiv 1606.09282).
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -156,14 +157,14 @@ class _VisionTraining:
         own = [*learned, *(self._index[path] for path in self._replayed)]
         if self._request.replay == NO_REPLAY:
             own = []
-        tested = list(dict.fromkeys([*replay.TESTED_QUESTIONS, *asked_most]))
+        tested = replay.tested_questions(len(self._old_tested), asked_most)
         asked = [
             *((image, question) for image in own for question in dict.fromkeys([*questions, *learned.get(image, ())])),
             *((self._index[path], question) for path in self._old_tested for question in tested),
         ]
         texts = replay.answer_replay(self._session, asked, lambda rows: self._answer("replaying", rows))
         tests = {self._index[path] for path in self._old_tested}
-        kept = replay.without_contradictions([text for text in texts if text.image not in tests], learned)
+        kept = replay.choose_replayed([text for text in texts if text.image not in tests], learned)
         return kept, [text for text in texts if text.image in tests]
 
     def _answer(self, stage: str, asked: Sequence[tuple[int, str]]) -> list[str]:
@@ -186,7 +187,9 @@ class _VisionTraining:
     def _add_adapter(self) -> PeftModel:
         torch.manual_seed(self._request.seed)
         config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="|".join(TARGETS), lora_dropout=0.0, bias="none")
-        adapted = get_peft_model(self._blip, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that Transformers has renamed
+            adapted = get_peft_model(self._blip, config)
         adapted.eval()  # dropout of the model itself stays off
         return adapted
 
