@@ -55,6 +55,10 @@ class Ask(VisionCommand):
     def from_text(cls, line: str, images: Sequence[ImageRef] = (), *, is_album: bool = False) -> Self:
         return replace(super().from_text(line, images, is_album=is_album), is_album=is_album)
 
+    @classmethod
+    def count_allowed(cls, models: ModelRegistry) -> int:
+        return max([1, *(images_per_question(model) for model in models.installed())])
+
     def choose_model(self, models: ModelRegistry) -> ModelSpec:
         """Raises: InvalidOption: also where there are more images than the model sees together."""
         model, count = super().choose_model(models), len(self.images)
@@ -75,6 +79,11 @@ class Ask(VisionCommand):
     def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         tokens, area, count = super().work_units(options)
         return tokens // max(1, len(self.images)) if self.is_together else tokens, area, count
+
+
+def chats(model: ModelSpec) -> bool:
+    """Whether it reads a conversation, and texts without an image."""
+    return images_per_question(model) > 1 or "thread" in model.capabilities.get("options", ())
 
 
 def images_per_question(model: ModelSpec) -> int:

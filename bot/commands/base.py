@@ -89,6 +89,11 @@ class Command(ABC):
         return check_images(images, limits)
 
     @classmethod
+    def count_allowed(cls, models: ModelRegistry) -> int:
+        """How many images it takes here."""
+        return cls.images_allowed
+
+    @classmethod
     def fits_model(cls, model: ModelSpec) -> bool:
         """Whether the model has what the command needs beside its task."""
         return True

@@ -184,15 +184,16 @@ class Moderation:
             keeps_inputs=_keeps_inputs(_name_of(request)),
         )
 
-    async def check_caption(self, job: Job, caption: str) -> None:
-        """Before what a model sees in a picture becomes a prompt, or a part of the job's. Raises: Blocked."""
+    async def check_caption(self, job: Job, caption: str, *, reason: str = "picture") -> None:
+        """Before what a model sees in a picture, or writes, becomes a prompt, or a part of the job's. Raises: Blocked,
+        with the `reason`."""
         read = {**job.options, "prompt": f"{caption}, {job.options.get('prompt') or ''}"}
         read["prompts"] = [f"{caption}, {text}" for text in job.options.get("prompts", ())]
         each = [read]
         try:
             await self.worker.collect(self._check_texts(each), owner=job.origin.account_id, is_light=_is_light(each))
         except Blocked as refused:
-            raise Blocked("picture") from refused
+            raise Blocked(reason) from refused
 
     def on_model_loaded(self, described: ModelCapabilities) -> None:
         """Learn from a loaded model's capabilities whether the classifier was loaded too."""

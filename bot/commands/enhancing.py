@@ -1,0 +1,81 @@
+"""`enhance`: a richer prompt in place of the one that was typed, and which model writes it. Pure.
+
+The image model's own enhancer writes it, where it has one; else a vision-language model that chats. Nothing is sampled,
+so the same prompt always becomes the same text, and each picture of a job is what its seed alone gives.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bot.commands.ask import chats
+from bot.errors import InvalidOption
+from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
+from bot.options import MAX_PROMPT, clean_text
+from bot.prompts.grammar import find_tags, plain_text
+
+UNENHANCED = "unenhanced"
+"""The option of a task that keeps its `prompt` and `prompts` as they were."""
+MAX_ENHANCED_TOKENS = 200
+INSTRUCTION = (
+    "Rewrite this prompt for an image generator. Keep everything that it asks for, and add fitting details: the "
+    "composition, the surroundings, the light, the colours, the materials and the style, in at most 80 words. Answer "
+    "with the new prompt alone, in the language of the prompt, without an introduction.\nPrompt: {prompt}"
+)
+_SYNTAX = re.compile(r"[()\[\]{}<>|\\*_`#]+")
+_WRAPPING = " \"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
+_LABEL = re.compile(r"^\W*(?:(?:the|an?|new|enhanced|enriched|rewritten|improved|final|image)\s+)*prompt\s*:\s*", re.I)
+
+
+def has_own_enhancer(model: ModelSpec) -> bool:
+    """As it reported when it was loaded."""
+    return bool(model.capabilities.get("enhancer"))
+
+
+def enhancing_model(models: ModelRegistry, maker: ModelSpec) -> ModelSpec | None:
+    """None: no installed model can."""
+    if has_own_enhancer(maker):
+        return maker
+    default = models.default_for(VISUAL_QUESTION_ANSWERING)
+    return next((one for one in [default, *models.installed()] if one is not None and chats(one)), None)
+
+
+def require_enhancer(models: ModelRegistry, maker: ModelSpec) -> ModelSpec:
+    """Raises: InvalidOption."""
+    model = enhancing_model(models, maker)
+    if model is not None:
+        return model
+    presets = sorted((one for one in models.presets if chats(one)), key=lambda one: one.memory_mb)
+    addable = presets[0].name if presets else ""
+    raise InvalidOption("enhance", "no_enhancer_but" if addable else "no_enhancer", nearest=addable)
+
+
+def enhancing_options(prompt: str, model: ModelSpec) -> Mapping[str, Any]:
+    """Of the task that answers with the richer prompt."""
+    return {
+        "prompt": plain_text(prompt),
+        "question": INSTRUCTION.format(prompt=plain_text(prompt)),
+        "num_beams": 1,
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "min_new_tokens": 0,
+        "max_new_tokens": MAX_ENHANCED_TOKENS,
+        "seed": 0,
+        "model": model.name,
+    }
+
+
+def read_enhanced(answer: str, prompt: str) -> str:
+    """The answer of a model as a prompt: words without syntax, then the tags of the prompt that it is made from.
+
+    "": it has no words, or says no more than the prompt.
+    """
+    tags = " ".join(dict.fromkeys(find_tags(prompt)))
+    words = clean_text(_SYNTAX.sub(" ", _LABEL.sub("", clean_text(answer).strip(_WRAPPING)))).strip(_WRAPPING)
+    words = words.replace("BREAK", "break")
+    room = MAX_PROMPT - len(tags) - 1
+    if len(words) > room:
+        words = words[:room].rpartition(" ")[0] or words[:room]
+    if not any(char.isalnum() for char in words) or words.casefold() == plain_text(prompt).casefold():
+        return ""
+    return f"{words} {tags}".strip()
