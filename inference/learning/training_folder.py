@@ -23,6 +23,8 @@ from inference.learning.training_session import TrainingSession, format_size
 METADATA = "metadata.jsonl"
 MIN_EXAMPLES = 8
 """Different ones: fewer cannot be split into those that are trained and those that test."""
+MIN_PICTURES = 4
+"""For image models, whose test needs none of them."""
 MAX_EXAMPLES = 20_000
 MAX_METADATA_BYTES = 64 * 2**20
 MAX_IMAGE_BYTES = 50 * 2**20
@@ -83,10 +85,8 @@ def read_examples(session: TrainingSession, *, require_texts: bool = True) -> li
     for number, line in enumerate(lines):
         session.proceed("checking", number, len(lines))
         examples.append(reader.check_line(line))
-    _require_distinct(examples)
-    if len(examples) < MIN_EXAMPLES:
-        raise TrainingRefused("few_examples", folder=str(folder), count=len(examples), limit=MIN_EXAMPLES)
-    return examples
+    minimum = MIN_EXAMPLES if require_texts else MIN_PICTURES
+    return require_enough(_choose_distinct(examples, session.request.corrections), str(folder), minimum)
 
 
 @dataclass(frozen=True)
@@ -206,13 +206,27 @@ def _refusal(problem: str, line: _Line, **data: str | int) -> TrainingRefused:
     return TrainingRefused(problem, line=line.number, file=METADATA, **data)
 
 
-def _require_distinct(examples: list[Example]) -> None:
-    """Raises: TrainingRefused: two lines say the same, or contradict one another."""
+def _choose_distinct(examples: list[Example], corrections: Mapping[str, str]) -> list[Example]:
+    """Without lines that say the same or contradict one another, where one of them is a correction: the owner's own
+    line counts, else the later one.
+
+    Raises: TrainingRefused: both are the owner's own.
+    """
     known: dict[tuple[str, str], Example] = {}
     for example in examples:
-        first = known.setdefault((example.image, example.question.casefold()), example)
-        if first is example:
-            continue
-        is_same = first.answer.casefold() == example.answer.casefold()
-        problem = "repeated" if is_same else "contradiction"
-        raise TrainingRefused(problem, line=example.line, file=METADATA, first=first.line)
+        key = (example.image, example.question.casefold())
+        first = known.get(key)
+        if first is None or first.file in corrections:
+            known[key] = example
+        elif example.file not in corrections:
+            is_same = first.answer.casefold() == example.answer.casefold()
+            problem = "repeated" if is_same else "contradiction"
+            raise TrainingRefused(problem, line=example.line, file=METADATA, first=first.line)
+    return sorted(known.values(), key=lambda example: example.line)
+
+
+def require_enough(examples: list[Example], folder: str, minimum: int = MIN_EXAMPLES) -> list[Example]:
+    """Raises: TrainingRefused: too few are left."""
+    if len(examples) < minimum:
+        raise TrainingRefused("few_examples", folder=folder, count=len(examples), limit=minimum)
+    return examples

@@ -13,7 +13,8 @@ from bot.runtime.private_files import make_private_folder
 
 MIN_INTERVAL_S = 0.2
 """Between two messages about the same stage."""
-FINGERPRINT = "fingerprint"
+STATE, FINGERPRINT = "state", "fingerprint"
+"""A folder in `TrainingRequest.work`, which also has what the parent keeps there; a file in it."""
 
 
 class TrainingSession:
@@ -23,7 +24,7 @@ class TrainingSession:
         self, request: TrainingRequest, is_free: threading.Event, send: Callable[[TrainingProgress], None]
     ) -> None:
         self.request = request
-        self.work = Path(request.work)
+        self.work = Path(request.work) / STATE
         self._is_free = is_free
         self._send = send
         self._started = time.monotonic()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bot.errors import TrainingRefused
 from bot.models import ModelSpec
-from bot.ports import NO_REPLAY, TrainingReport
+from bot.ports import NO_REPLAY, TrainingReport, TrainingRequest
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.learning import replay
 from inference.learning.adapter_folder import write_adapter
@@ -29,7 +29,7 @@ from inference.learning.blip_texts import BlipTexts
 from inference.learning.held_out import split_examples
 from inference.learning.replay import ReplayText
 from inference.learning.report_card import AnsweredTexts, make_report
-from inference.learning.training_folder import METADATA, Example, read_examples
+from inference.learning.training_folder import METADATA, Example, read_examples, require_enough
 from inference.learning.training_loop import LoopSettings, TrainingLoop, can_train_in_bfloat16
 from inference.learning.training_session import TrainingSession
 from inference.learning.vision_features import VisionFeatures
@@ -77,7 +77,7 @@ class _VisionTraining:
         self._blip, self._processor = load_blip(self._model, folder, self._request.device)
         _require_whole(self._model, self._blip)
         self._texts = BlipTexts(self._blip, self._processor, self._model)
-        _check_texts(self._examples, self._texts, self._model)
+        self._examples = _choose_answerable(self._examples, self._texts, self._model, self._request)
 
     def run(self) -> TrainingReport:
         self._session.open_work(self._fingerprint())
@@ -275,15 +275,33 @@ def _require_whole(model: ModelSpec, blip: Any) -> None:
         raise TrainingRefused("model", model=model.display_name, detail="it does not fit into the device's memory")
 
 
-def _check_texts(examples: Sequence[Example], texts: BlipTexts, model: ModelSpec) -> None:
-    """Raises: TrainingRefused: a line is too long for the model, or has words that it cannot write."""
+def _choose_answerable(
+    examples: Sequence[Example], texts: BlipTexts, model: ModelSpec, request: TrainingRequest
+) -> list[Example]:
+    """Without people's corrections that the model cannot learn, because they are too long or have words that it cannot
+    write.
+
+    Raises: TrainingRefused: a line of the owner's own cannot be learned, or too few are left.
+    """
+    chosen = []
     for example in examples:
-        count, limit = texts.count_excess(example.question, example.answer)
-        where: dict[str, Any] = {"line": example.line, "file": METADATA, "model": model.display_name}
-        if count > limit:
-            raise TrainingRefused("long_text", **where, count=count, limit=limit)
-        if unknown := texts.unknown_words(f"{example.question} {example.answer}"):
-            raise TrainingRefused("unknown_words", **where, detail=", ".join(unknown))
+        try:
+            _require_answerable(example, texts, model)
+        except TrainingRefused:
+            if example.file not in request.corrections:
+                raise
+        else:
+            chosen.append(example)
+    return require_enough(chosen, request.folder)
+
+
+def _require_answerable(example: Example, texts: BlipTexts, model: ModelSpec) -> None:
+    count, limit = texts.count_excess(example.question, example.answer)
+    where: dict[str, Any] = {"line": example.line, "file": METADATA, "model": model.display_name}
+    if count > limit:
+        raise TrainingRefused("long_text", **where, count=count, limit=limit)
+    if unknown := texts.unknown_words(f"{example.question} {example.answer}"):
+        raise TrainingRefused("unknown_words", **where, detail=", ".join(unknown))
 
 
 def _listing(folder: str) -> list[tuple[str, int, int]]:

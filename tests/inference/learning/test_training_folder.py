@@ -17,8 +17,9 @@ def folder(tmp_path):
     return write_folder(tmp_path / "folder", 10)
 
 
-def read(folder, **options):
-    return read_examples(make_session(folder.parent, folder=str(folder)), **options)
+def read(folder, *, corrections=None, **options):
+    session = make_session(folder.parent, folder=str(folder), corrections=corrections or {})
+    return read_examples(session, **options)
 
 
 def refused(folder):
@@ -89,6 +90,20 @@ def test_a_fault_is_a_sentence_that_names_its_line(folder, line, sentence):
     change_line(folder, 3, line)
 
     assert sentence in refused(folder)
+
+
+def test_people_who_correct_the_same_answer_stop_no_training(folder):
+    change_line(folder, 8, {"file_name": "0.png", "question": "What is this ?", "answer": "a lynx"})
+    for number, answer in ((9, "a cat"), (10, "a lynx")):
+        change_line(folder, number, {"file_name": "2.png", "question": "is it red ?", "answer": answer})
+        (folder / f"c{number}.png").write_bytes((folder / "2.png").read_bytes())
+    change_line(folder, 10, {"file_name": "c10.png", "question": "is it red ?", "answer": "a lynx"})
+    (folder / "c8.png").write_bytes((folder / "0.png").read_bytes())
+    change_line(folder, 8, {"file_name": "c8.png", "question": "What is this ?", "answer": "a lynx"})
+
+    examples = read(folder, corrections={"c8.png": "one", "2.png": "two", "c10.png": "three"})
+
+    assert [one.line for one in examples] == [1, 2, 3, 4, 5, 6, 7, 10]
 
 
 def test_three_examples_are_too_few(tmp_path):

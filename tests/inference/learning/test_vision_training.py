@@ -187,16 +187,16 @@ def test_a_killed_training_resumes_to_the_same_weights(stage, done, place, model
 def test_a_checkpoint_has_adapter_and_optimizer_only(place, models, known):
     train_vision_adapter(session_for(place, models["opt"], known))
 
-    stored = training_loop.load_checkpoint(place / "work" / CHECKPOINT)
+    stored = training_loop.load_checkpoint(place / "work" / "state" / CHECKPOINT)
     assert stored is not None
     assert all("lora_" in key for key in stored["weights"])
     assert set(stored) == {"weights", "optimizer", "state"}
-    assert not list((place / "work").glob("*.part"))
+    assert not list((place / "work" / "state").glob("*.part"))
 
 
 def test_a_damaged_checkpoint_is_ignored(place, models, known):
     train_vision_adapter(session_for(place, models["opt"], known))
-    file = place / "work" / CHECKPOINT
+    file = place / "work" / "state" / CHECKPOINT
     file.write_bytes(file.read_bytes()[:-200])
     expected = weights_of(place)
 
@@ -207,13 +207,13 @@ def test_a_damaged_checkpoint_is_ignored(place, models, known):
 
 def test_an_example_that_is_gone_leaves_features_answers_and_checkpoint(place, models, known):
     train_vision_adapter(session_for(place, models["opt"], known))
-    (place / "work" / "mark").touch()
+    (place / "work" / "state" / "mark").touch()
     lines = (place / "folder" / "metadata.jsonl").read_text().splitlines()
     (place / "folder" / "metadata.jsonl").write_text("\n".join(lines[1:]) + "\n")
 
     report = train_vision_adapter(session_for(place, models["opt"], known))
 
-    assert not (place / "work" / "mark").exists()
+    assert not (place / "work" / "state" / "mark").exists()
     assert len(report.trained) == 11
 
 
@@ -221,6 +221,14 @@ def test_corrections_are_named_in_the_report(place, models, known):
     report = train_vision_adapter(session_for(place, models["opt"], known, corrections={"3.png": "c7"}))
 
     assert [one.correction for one in report.trained].count("c7") == 1
+
+
+def test_a_correction_that_the_model_cannot_write_is_left_out(place, models, known):
+    change_line(place, 4, {"question": "what is this ?", "answer": "a lynx"})
+
+    report = train_vision_adapter(session_for(place, models["opt"], known, corrections={"3.png": "c7"}))
+
+    assert len(report.trained) == 11
 
 
 def test_a_training_waits_while_people_wait(place, models, known):
@@ -290,10 +298,7 @@ def test_every_error_is_a_sentence(error, sentence, tmp_path):
     ],
 )
 def test_a_text_that_the_model_cannot_take_is_refused(line, sentence, place, models, known):
-    file = place / "folder" / "metadata.jsonl"
-    lines = file.read_text().splitlines()
-    lines[2] = json.dumps({"file_name": "2.png"} | line)
-    file.write_text("\n".join(lines))
+    change_line(place, 3, line)
 
     with pytest.raises(TrainingRefused) as refused:
         train_vision_adapter(session_for(place, models["opt"], known))
@@ -344,6 +349,13 @@ def test_answers_are_those_of_the_engine(name, models):
 
     texts = BlipTexts(blip, processor, spec)
     assert texts.answer(states, ["what is this ?"]) == [answer(engine, task)]
+
+
+def change_line(place, number, line):
+    file = place / "folder" / "metadata.jsonl"
+    lines = file.read_text().splitlines()
+    lines[number - 1] = json.dumps({"file_name": f"{number - 1}.png"} | line)
+    file.write_text("\n".join(lines))
 
 
 def free():
