@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME ...] [--quick]`: runs all or the named ones and writes benchmarks/results/NAME.json.
 
-Benchmarks against other servers share them: they start once. `full_size` and `other_engines` only run when they are
-named.
+Benchmarks against other servers share them: they start once. `adapter_training`, `full_size` and `other_engines` only
+run when they are named.
 """
 
 import importlib
@@ -40,7 +40,7 @@ NAMES = (
 )
 ARENA_NAMES = ("mixed_throughput", "short_job_tail", "first_preview", "slo_goodput")
 """Benchmarks with `measure(arena, quick)`, which share the peers."""
-ON_REQUEST = ("full_size", "other_engines")
+ON_REQUEST = ("adapter_training", "full_size", "other_engines")
 
 
 def main() -> int:

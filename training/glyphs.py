@@ -6,6 +6,7 @@ place, size, sharpness and grain. Their names are made of words that the model c
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,9 +55,9 @@ def make_glyphs(seed: int = 20) -> list[Glyph]:
 
 
 def _make_glyph(name: str, rng: np.random.Generator) -> Glyph:
-    points = [rng.permutation(_GRID * _GRID)[: _STROKES + 1]]
-    path = [(int(point) % _GRID, int(point) // _GRID) for point in points[0]]
-    strokes = np.array(list(zip(path, path[1:], strict=False)), dtype=np.float64) / (_GRID - 1)
+    points = rng.permutation(_GRID * _GRID)[: _STROKES + 1]
+    path = [(int(point) % _GRID, int(point) // _GRID) for point in points]
+    strokes = np.array(list(itertools.pairwise(path)), dtype=np.float64) / (_GRID - 1)
     return Glyph(name, strokes, str(rng.choice(list(COLOURS))))
 
 
