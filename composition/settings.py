@@ -21,7 +21,7 @@ def settings_sections() -> dict[str, type]:
     from adapters.registry import settings_class
     from bot.runtime.logs import LogsSettings
     from bot.safety import SafetySettings
-    from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
+    from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings, SearchSettings
     from inference.hardware.devices import DevicesSettings
     from inference.settings import PoolSettings
     from storage import StorageSettings
@@ -36,6 +36,7 @@ def settings_sections() -> dict[str, type]:
         "pool": PoolSettings,
         "devices": DevicesSettings,
         "images": ImagesSettings,
+        "search": SearchSettings,
         "safety": SafetySettings,
     }
 

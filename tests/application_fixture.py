@@ -13,7 +13,7 @@ from bot.queue.pricing import Rates
 from bot.runtime.logs import LogsSettings
 from bot.safety import SafetySettings
 from bot.settings import Secrets
-from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
+from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings, SearchSettings
 from composition.application import Application, wire_application
 from storage import StorageSettings, open_storage
 from tests.model_manager_fixture import fake_model_sources
@@ -27,6 +27,7 @@ def make_config(data_dir: Path, models: Sequence[ModelSpec], **sections: Any) ->
         "logs": LogsSettings(),
         "storage": StorageSettings(min_free_mb=0),
         "retention": RetentionSettings(),
+        "search": SearchSettings(),
         "quota": QuotaSettings(),
         "queue": QueueSettings(),
         "images": ImagesSettings(),

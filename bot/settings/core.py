@@ -66,3 +66,10 @@ class RetentionSettings:
     """Images older than this many days are deleted, except favourites and those in collections; 0: never."""
     max_gb: float = 0.0
     """The oldest images beyond this many GiB are deleted; 0: no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    meaning: bool = True
+    """Whether pictures are found by what they show: the matching model looks at each of them while the devices are
+    idle. If not, what was computed from them is deleted."""

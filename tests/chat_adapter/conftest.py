@@ -15,7 +15,7 @@ from bot.queue.pricing import Rates
 from bot.runtime.shutdown import cancel_tasks
 from bot.safety import SafetySettings
 from bot.settings import read_secrets
-from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
+from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings, SearchSettings
 from composition.application import Application, wire_application
 from composition.settings import ROOT
 from storage import Storage, StorageSettings, open_storage
@@ -35,6 +35,7 @@ SETTINGS = {
     "quota": QuotaSettings(daily_device_seconds=1e6),
     "images": ImagesSettings(),
     "retention": RetentionSettings(),
+    "search": SearchSettings(),
     "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
     "styles": {},
 }

@@ -25,7 +25,7 @@ from bot.ports import Person
 from bot.runtime.lock import DataLock
 from bot.safety import SafetySettings
 from bot.settings import read_secrets
-from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
+from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings, SearchSettings
 from bot.usecases import Request
 from composition.application import Application, open_application
 from composition.settings import ENGINES, ROOT, load_settings
@@ -51,6 +51,7 @@ SETTINGS = {
     "devices": DevicesSettings(use="cpu"),
     "images": ImagesSettings(),
     "retention": RetentionSettings(),
+    "search": SearchSettings(),
     "safety": SafetySettings(classifier="models/none", second_classifier=""),
     "styles": {},
 }

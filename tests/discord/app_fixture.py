@@ -21,7 +21,7 @@ from bot.queue.pricing import Rates
 from bot.runtime.shutdown import cancel_tasks
 from bot.safety import SafetySettings
 from bot.settings import read_secrets
-from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
+from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings, SearchSettings
 from bot.usecases import AdapterContext
 from composition.application import Application, wire_application
 from composition.settings import ROOT
@@ -125,6 +125,7 @@ def load_settings(data_dir: Path, models: tuple[ModelSpec, ...] = MODELS, **sett
         "quota": QuotaSettings(daily_device_seconds=1e6),
         "images": ImagesSettings(),
         "retention": RetentionSettings(),
+        "search": SearchSettings(),
         "storage": StorageSettings(min_free_mb=0),
         "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
         "styles": STYLES,

@@ -16,7 +16,7 @@ from bot.models import TASKS, ModelRegistry, ModelSpec
 from bot.queue.pricing import Rates as Prices
 from bot.safety import SafetySettings
 from bot.settings import read_secrets
-from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
+from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings, SearchSettings
 from bot.usecases import AdapterContext
 from composition.application import Application, wire_application
 from composition.settings import ROOT
@@ -51,6 +51,7 @@ SETTINGS: Mapping[str, Any] = {
     "quota": QuotaSettings(daily_device_seconds=0),
     "images": ImagesSettings(),
     "retention": RetentionSettings(),
+    "search": SearchSettings(),
     "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
     "styles": {},
 }

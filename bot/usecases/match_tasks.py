@@ -1,0 +1,128 @@
+"""Tasks of the matching model that belong to no job: vectors of texts and images, and how well images show a text.
+
+People ask for them, one at a time each, and nothing is charged: a task takes a slot that devices have to spare, and
+waits until there is one.
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+from weakref import WeakValueDictionary
+
+from bot.jobs import Media
+from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
+from bot.ports import (
+    EMBED,
+    RANK,
+    Embedding,
+    EmbeddingSpace,
+    MatchScore,
+    Measurement,
+    ModelCapabilities,
+    Pool,
+    Task,
+    TaskImage,
+    TaskOutput,
+)
+
+POLL_S = 0.05
+MAX_TEXTS = 256
+"""Vectors of texts that are kept in memory."""
+
+OnEvent = Callable[[Measurement | ModelCapabilities], Awaitable[None]]
+
+
+@dataclass(kw_only=True)
+class MatchTasks:
+    """`on_event` is told what a task measured, and what a model that was loaded for it can do."""
+
+    models: ModelRegistry
+    pool: Pool
+    on_event: OnEvent
+
+    _texts: OrderedDict[tuple[EmbeddingSpace, str], Embedding | None] = field(default_factory=OrderedDict)
+    _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """By person, while somebody waits for one."""
+    _secret: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+
+    @property
+    def model(self) -> ModelSpec | None:
+        """The matching model; None: none is installed."""
+        return self.models.default_for(ZERO_SHOT_IMAGE_CLASSIFICATION)
+
+    def space_of(self, model: ModelSpec, revision: str = "") -> EmbeddingSpace:
+        """`revision`: if it is known better than from what the model last reported. A demo knows what demos make."""
+        makers = frozenset(one.name for one in self.models.all_specs if one.demo) if model.demo else None
+        revision = revision or str(model.capabilities.get("revision", ""))
+        return EmbeddingSpace(model=model.name, revision=revision, makers=makers)
+
+    async def embed_text(self, model: ModelSpec, text: str, owner: str) -> Embedding | None:
+        """None: the model knows no word of it. Raises what `Pool.run_task` does."""
+        key = (self.space_of(model), text)
+        if key in self._texts:
+            self._texts.move_to_end(key)
+            return self._texts[key]
+        async with self._turn(owner):
+            output = await self.run(self.build_task(model, EMBED, {"text": text}, owner=owner))
+        found = output.embeddings[0] if output.embeddings else None
+        self._texts[self.space_of(model, output.revision), text] = found
+        while len(self._texts) > MAX_TEXTS:
+            self._texts.popitem(last=False)
+        return found
+
+    async def embed_image(self, model: ModelSpec, image: Media, owner: str) -> Embedding:
+        async with self._turn(owner):
+            output = await self.run(self.build_task(model, EMBED, {}, [image], owner=owner))
+        return output.embeddings[0]
+
+    async def rank(self, model: ModelSpec, text: str, images: Sequence[Media], owner: str) -> tuple[MatchScore, ...]:
+        """How well each of at most 16 images shows the text."""
+        async with self._turn(owner):
+            output = await self.run(self.build_task(model, RANK, {"text": text}, images, owner=owner))
+        return output.matches
+
+    # ------------------------------------------------------------ tasks
+
+    def build_task(
+        self, model: ModelSpec, command: str, options: Mapping[str, Any], images: Sequence[Media] = (), *, owner: str
+    ) -> Task:
+        return Task(
+            id=f"{command}.{secrets.token_hex(8)}",
+            command=command,
+            task=ZERO_SHOT_IMAGE_CLASSIFICATION,
+            model=model,
+            options=options,
+            images=tuple(TaskImage("init", image) for image in images),
+            fairness_key=blake2b(owner.encode(), key=self._secret, digest_size=8).hexdigest() if owner else "",
+        )
+
+    async def run(self, task: Task) -> TaskOutput:
+        """Raises: what `Pool.run_task` does; RuntimeError: it ended without an output."""
+        async with aclosing(self.pool.run_task(task)) as events:
+            async for event in events:
+                if isinstance(event, TaskOutput):
+                    return event
+                if isinstance(event, Measurement | ModelCapabilities):
+                    await self.on_event(event)
+        raise RuntimeError(f"{task.command} ended without an output")
+
+    @asynccontextmanager
+    async def _turn(self, owner: str) -> AsyncIterator[None]:
+        """The person's previous task has ended, and a device has a slot to spare."""
+        turn = self._turns.setdefault(owner, asyncio.Lock())
+        async with turn:
+            while (model := self.model) is not None and not self._has_slot(model):  # noqa: ASYNC110 - many things free one
+                await asyncio.sleep(POLL_S)
+            yield
+
+    def _has_slot(self, model: ModelSpec) -> bool:
+        """One that newcomers do not need; to load the model, the device has to be idle."""
+        return any(
+            model.name in offer.spare or (offer.is_idle and model.name in offer.models)
+            for offer in self.pool.list_offers()
+        )

@@ -1,0 +1,217 @@
+"""Search in a person's jobs by words and by what their pictures show, in one ranked list.
+
+A search answers in three stages. The words are found in the database. The nearest pictures follow from vectors; the
+model that makes the words' vector may have to be loaded for it. Then the matching model compares the best pictures with
+the words, which reorders the first page. Whoever does not wait for the stages asks again with `is_refined`.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from bot.errors import EaselError, MediaNotFound
+from bot.jobs import JobState, Media
+from bot.ports import ALL_JOBS, EmbeddingStore, History, HistoryFilter, MediaStore, Person
+from bot.usecases.jobs import JobUseCases
+from bot.usecases.match_tasks import MatchTasks
+from bot.usecases.meaning_ranking import FoundJobs, join_found, nearest_jobs
+from bot.usecases.requests import Ticket
+
+log = structlog.get_logger(__name__)
+
+CANDIDATES = 500
+"""Pictures that are compared by all of their vectors."""
+MAX_FOUND = 10_000
+"""Jobs in a ranked list."""
+PATIENCE_S = 0.3
+"""How long a first answer waits for the pictures."""
+REFINE_S = 20.0
+"""How long an answer waits for all stages; then it has those that are done."""
+KEPT_S = 600.0
+"""How long a ranked list stays, for its next pages."""
+MAX_LISTS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundPage:
+    """`total`: on all pages. `is_refined`: all stages are done, as far as they will be."""
+
+    tickets: list[Ticket]
+    next: str | None
+    total: int
+    is_refined: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is searched for. `page`: jobs of the first page, among which the matching model reorders."""
+
+    owner: str
+    words: str
+    state: JobState | None = None
+    only: HistoryFilter = ALL_JOBS
+    page: int = 20
+
+
+@dataclass(eq=False)
+class _Ranking:
+    found: FoundJobs
+    used_at: float
+    has_meaning: asyncio.Event = field(default_factory=asyncio.Event)
+    is_done: asyncio.Event = field(default_factory=asyncio.Event)
+    work: "asyncio.Task[None] | None" = None
+
+
+@dataclass(kw_only=True)
+class MeaningSearch:
+    """`is_enabled`: whether pictures are embedded; if not, only words are found."""
+
+    jobs: JobUseCases
+    history: History
+    embeddings: EmbeddingStore
+    media: MediaStore
+    tasks: MatchTasks
+    is_enabled: bool = True
+    clock: Callable[[], float] = time.monotonic
+
+    _rankings: OrderedDict[Search, _Ranking] = field(default_factory=OrderedDict)
+
+    async def search(
+        self,
+        person: Person,
+        words: str,
+        *,
+        state: JobState | None = None,
+        only: HistoryFilter = ALL_JOBS,
+        before: str | None = None,
+        offset: int = 0,
+        limit: int = 20,
+        is_refined: bool = False,
+        wait_s: float = REFINE_S,
+    ) -> FoundPage:
+        """A page of the ranked list: after the job `before`, or after `offset` jobs.
+
+        `is_refined`: wait for all stages, at most `wait_s`. Raises: StorageBusy.
+        """
+        search = Search(owner=person.id, words=words.strip(), state=state, only=only, page=limit)
+        is_first = before is None and not offset
+        ranking = self._recall(search, any_page=not is_first) if is_refined or not is_first else None
+        ranking = ranking or await self._begin(search)
+        await _wait(ranking.is_done, wait_s) if is_refined else await _wait(ranking.has_meaning, PATIENCE_S)
+        ids = ranking.found.ids
+        start = offset if before is None else _place_after(ids, before)
+        page = ids[start : start + limit]
+        tickets = await self.jobs.list_found(person, page, state=state, only=only)
+        following = page[-1] if start + limit < len(ids) else None
+        return FoundPage(tickets=tickets, next=following, total=len(ids), is_refined=ranking.is_done.is_set())
+
+    async def close(self) -> None:
+        works = [one.work for one in self._rankings.values() if one.work is not None]
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+
+    # ------------------------------------------------------------ lists
+
+    def _recall(self, search: Search, *, any_page: bool) -> _Ranking | None:
+        """The list of an earlier answer; `any_page`: its first page may have had another length."""
+        now = self.clock()
+        for known, ranking in reversed(self._rankings.items()):
+            is_same = known == search or (any_page and replace(known, page=search.page) == search)
+            if is_same and now - ranking.used_at < KEPT_S:
+                ranking.used_at = now
+                return ranking
+        return None
+
+    async def _begin(self, search: Search) -> _Ranking:
+        """Find the words, and start to find the meaning; the person's previous search stops."""
+        for known, ranking in self._rankings.items():
+            if known.owner == search.owner and ranking.work is not None:
+                ranking.work.cancel()
+        words = await self.history.list_ids(
+            search.owner, state=search.state, q=search.words, only=search.only, limit=MAX_FOUND
+        )
+        ranking = _Ranking(FoundJobs(tuple(words)), self.clock())
+        self._rankings.pop(search, None)
+        self._rankings[search] = ranking
+        while len(self._rankings) > MAX_LISTS:
+            self._rankings.popitem(last=False)
+        ranking.work = asyncio.create_task(self._complete(search, ranking), name="search by meaning")
+        return ranking
+
+    # ------------------------------------------------------------ stages
+
+    async def _complete(self, search: Search, ranking: _Ranking) -> None:
+        """The outermost frame of a background task. Whatever fails, what was found before stays."""
+        try:
+            async with asyncio.timeout(KEPT_S):
+                await self._find_pictures(search, ranking)
+                ranking.has_meaning.set()
+                await self._match_pictures(search, ranking)
+        except (TimeoutError, EaselError) as error:
+            log.debug("a search ended early", action="search_ended", error=str(error))
+        except Exception as error:  # words still find
+            log.warning("a search by meaning failed", action="search_failed", exc_info=error)
+        finally:
+            ranking.has_meaning.set()
+            ranking.is_done.set()
+
+    async def _find_pictures(self, search: Search, ranking: _Ranking) -> None:
+        model = self.tasks.model
+        if model is None or not self.is_enabled or not search.words:
+            return
+        text = await self.tasks.embed_text(model, search.words, search.owner)
+        if text is None:
+            return
+        near = await self.embeddings.find_nearest(
+            search.owner,
+            self.tasks.space_of(model, text.revision),
+            text,
+            limit=CANDIDATES,
+            among=await self._list_among(search),
+        )
+        jobs = nearest_jobs(near)
+        listed = await self.history.list_ids(
+            search.owner, state=search.state, q="", only=search.only, among=list(jobs), limit=len(jobs)
+        )
+        pictures = {job: picture for job, picture in jobs.items() if job in set(listed)}
+        ranking.found = join_found(ranking.found.ids, pictures)
+
+    async def _list_among(self, search: Search) -> list[str] | None:
+        """The jobs that a filter lists, if it may leave out most of them; None: it may not."""
+        if search.state is None and replace(search.only, results=False) == ALL_JOBS:
+            return None
+        return await self.history.list_ids(search.owner, state=search.state, q="", only=search.only, limit=MAX_FOUND)
+
+    async def _match_pictures(self, search: Search, ranking: _Ranking) -> None:
+        """Compare the words with the pictures of the first page."""
+        model, wanted = self.tasks.model, ranking.found.to_match(search.page)
+        if model is None or len(wanted) < 2:
+            return
+        images = [(job, image) for job, picture in wanted if (image := await self._read(picture, search.owner))]
+        matches = await self.tasks.rank(model, search.words, [image for _, image in images], search.owner)
+        ranking.found = ranking.found.reorder(dict(zip((job for job, _ in images), matches, strict=True)))
+
+    async def _read(self, media_id: str, owner: str) -> Media | None:
+        """None: it was deleted meanwhile."""
+        try:
+            return await self.media.read_media(media_id, owner)
+        except MediaNotFound:
+            return None
+
+
+def _place_after(ids: tuple[str, ...], job_id: str) -> int:
+    """Behind the job; at the end, if the list is another one by now."""
+    return ids.index(job_id) + 1 if job_id in ids else len(ids)
+
+
+async def _wait(event: asyncio.Event, limit_s: float) -> None:
+    try:
+        async with asyncio.timeout(limit_s):
+            await event.wait()
+    except TimeoutError:
+        pass

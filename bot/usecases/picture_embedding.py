@@ -1,0 +1,223 @@
+"""Embeds the pictures of people's histories in the background, one at a time, so that they are found by meaning.
+
+Nobody waits for it: it uses a device only while no job runs or waits, stops after the picture that it is at, rests as
+long as that took, and loads the model only into memory that nothing else needs.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from bot.errors import (
+    EaselError,
+    EngineError,
+    MediaNotFound,
+    ModelUnavailable,
+    UserError,
+)
+from bot.jobs import Job
+from bot.memory.fit import RAM_SPARE_MB, MachineSpec
+from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelSpec
+from bot.ports import EMBED, DeviceStatus, Embedding, EmbeddingSpace, EmbeddingStore, MediaStore
+from bot.usecases.match_tasks import MatchTasks
+
+log = structlog.get_logger(__name__)
+
+CHUNK = 50
+"""Jobs whose pictures are looked up together."""
+POLL_S = 1.0
+IDLE_LOAD_S = 60.0
+"""How long nobody has used the devices before the model is loaded for this."""
+MIN_REST_S = 0.05
+RETRY_S = 60.0
+"""The wait after a failure that is not the picture's."""
+LOOK_S = 300.0
+"""How often to look for a new model where there is none, or after all is done."""
+MAX_TRIES = 2
+UNKNOWN_MB = 4096
+"""Taken for the size of a model without `memory_mb`."""
+
+
+@dataclass(kw_only=True)
+class PictureEmbedder:
+    """
+    Args:
+        count_open: how many jobs are queued, and how many run.
+        max_loaded_models, loaded_models_mb: what a device keeps loaded, as `[pool]` says.
+    """
+
+    embeddings: EmbeddingStore
+    media: MediaStore
+    tasks: MatchTasks
+    count_open: Callable[[], Awaitable[tuple[int, int]]]
+    machine_spec: Callable[[], Awaitable[MachineSpec]]
+    max_loaded_models: int = 4
+    loaded_models_mb: int = 0
+    is_enabled: bool = True
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    _has_news: asyncio.Event = field(default_factory=asyncio.Event)
+    _busy_at: float = 0.0
+    _revisions: dict[str, str] = field(default_factory=dict)
+    """By model, as its last embedding says."""
+    _tries: Counter[str] = field(default_factory=Counter)
+
+    def observe(self, job: Job) -> None:
+        """A job has ended: it may have new pictures, and somebody uses the devices."""
+        self._busy_at = self.clock()
+        self._has_news.set()
+
+    async def run_forever(self) -> None:
+        """Until it is cancelled; after a restart it continues with what has no embedding."""
+        self._busy_at = self.clock()
+        while True:
+            try:
+                await self._keep_models()
+                if not self.is_enabled:
+                    return
+                await self._embed_all()
+                await self._wait_for_news()
+            except EaselError as error:
+                log.info("embedding pictures waits", action="embed_waits", error=str(error) or error.code)
+                await self.sleep(RETRY_S)
+            except Exception as error:  # the loop must go on
+                log.warning("embedding pictures failed", action="embed_failed", exc_info=error)
+                await self.sleep(RETRY_S)
+
+    async def _keep_models(self) -> None:
+        """Delete what models that are gone have computed."""
+        models = self.tasks.models.names_for(ZERO_SHOT_IMAGE_CLASSIFICATION) if self.is_enabled else []
+        if deleted := await self.embeddings.keep_models(models):
+            log.info("embeddings deleted", action="embeddings_deleted", count=deleted)
+
+    async def _wait_for_news(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await self._has_news.wait()
+        except TimeoutError:
+            pass
+
+    # ------------------------------------------------------------ which pictures
+
+    async def _embed_all(self) -> None:
+        """Every picture without an embedding, newest first; new ones in between, before the others."""
+        space = self._current_space()
+        if space is None:
+            return
+        self._has_news.clear()
+        before: int | None = None
+        while True:
+            ids, before = await self.embeddings.list_unembedded(space, before=before, limit=CHUNK)
+            for media_id in ids:
+                if self._has_news.is_set():
+                    self._has_news.clear()
+                    await self._embed_newest(space)
+                await self._embed(media_id)
+                if self._current_space() != space:
+                    return  # all of them in the new space
+            if before is None:
+                return
+            await self.sleep(MIN_REST_S)
+
+    async def _embed_newest(self, space: EmbeddingSpace) -> None:
+        ids, _ = await self.embeddings.list_unembedded(space, before=None, limit=CHUNK)
+        for media_id in ids:
+            await self._embed(media_id)
+
+    def _current_space(self) -> EmbeddingSpace | None:
+        model = self.tasks.model
+        return None if model is None else self.tasks.space_of(model, self._revisions.get(model.name, ""))
+
+    # ------------------------------------------------------------ one picture
+
+    async def _embed(self, media_id: str) -> None:
+        try:
+            image = await self.media.read_media(media_id, None)
+        except MediaNotFound:
+            return  # it was deleted meanwhile
+        model = await self._wait_until_idle()
+        if model is None:
+            return
+        try:
+            output = await self.tasks.run(self.tasks.build_task(model, EMBED, {}, [image], owner=""))
+        except ModelUnavailable:
+            raise
+        except (UserError, EngineError) as error:
+            await self._remember_failure(model, media_id, error)
+            return
+        [embedding] = output.embeddings
+        self._revisions[model.name] = embedding.revision
+        await self.embeddings.save_embedding(media_id, embedding)
+        await self.sleep(max(MIN_REST_S, output.seconds))
+
+    async def _remember_failure(self, model: ModelSpec, media_id: str, error: EaselError) -> None:
+        """A picture that fails again, for whatever reason, is not tried again with this revision.
+
+        Raises: the error, the first time.
+        """
+        self._tries[media_id] += 1
+        if self._tries[media_id] < MAX_TRIES:
+            raise error
+        del self._tries[media_id]
+        log.info("a picture cannot be embedded", action="embed_refused", error=str(error) or error.code)
+        space = self.tasks.space_of(model, self._revisions.get(model.name, ""))
+        nothing = Embedding(model=space.model, revision=space.revision, count=0, width=0, vectors=b"")
+        await self.embeddings.save_embedding(media_id, nothing)
+
+    async def _wait_until_idle(self) -> ModelSpec | None:
+        """The model, as soon as a device may run it that nobody uses; None: there is no model any more."""
+        while (model := self.tasks.model) is not None:
+            if any(await self.count_open()):
+                self._busy_at = self.clock()
+            elif self._is_loaded_and_idle(model) or await self._may_load(model):
+                return model
+            await self.sleep(POLL_S)
+        return None
+
+    def _is_loaded_and_idle(self, model: ModelSpec) -> bool:
+        return any(offer.is_idle and model.name in offer.loaded for offer in self.tasks.pool.list_offers())
+
+    async def _may_load(self, model: ModelSpec) -> bool:
+        """Whether nobody has used the devices for a while, and one has room beside what it has loaded."""
+        if self.clock() - self._busy_at < IDLE_LOAD_S:
+            return False
+        machine = await self.machine_spec()
+        statuses = {status.device: status for status in self.tasks.pool.device_statuses()}
+        if any(model.name in status.loaded for status in statuses.values()):
+            return False  # that device is busy
+        offers = self.tasks.pool.list_offers()  # last: nothing is awaited between it and the task
+        return any(
+            offer.is_idle and model.name in offer.models and self._has_room(model, statuses.get(offer.device), machine)
+            for offer in offers
+        )
+
+    def _has_room(self, model: ModelSpec, status: DeviceStatus | None, machine: MachineSpec) -> bool:
+        """Whether nothing has to be unloaded for the model."""
+        if status is None or not status.loaded:
+            return status is not None
+        loaded_mb = sum(_size_mb(self.tasks.models.find(name)) for name in status.loaded)
+        needed_mb = _size_mb(model)
+        if len(status.loaded) >= self.max_loaded_models:
+            return False
+        if self.loaded_models_mb and loaded_mb + needed_mb > self.loaded_models_mb:
+            return False
+        return needed_mb <= _free_mb(status, machine)
+
+
+def _size_mb(model: ModelSpec | None) -> int:
+    if model is None:
+        return UNKNOWN_MB
+    return model.memory_mb or (0 if model.demo else UNKNOWN_MB)
+
+
+def _free_mb(status: DeviceStatus, machine: MachineSpec) -> int:
+    """Of the device's memory, MiB."""
+    own = {name: size for name, kind, size in machine.devices if kind not in ("cpu", "mps")}
+    if own.get(status.device):
+        return own[status.device] - status.memory_mb
+    return machine.free_ram_mb - RAM_SPARE_MB

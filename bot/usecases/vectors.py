@@ -1,0 +1,58 @@
+"""Vectors of texts and of one's own images in the space where both are compared."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bot.commands import Match
+from bot.errors import InvalidOption, NoModel, WorkerLost
+from bot.models import ModelSpec
+from bot.options import clean_text
+from bot.ports import Embedding, EmbeddingStore, MediaStore, Person
+from bot.usecases.match_tasks import MatchTasks
+
+T = TypeVar("T")
+
+LIMIT_S = 60.0
+"""How long a request waits for a device with a slot to spare, and for its model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorUseCases:
+    """Nothing is charged; a person's requests follow each other."""
+
+    media: MediaStore
+    embeddings: EmbeddingStore
+    tasks: MatchTasks
+
+    async def embed_text(self, person: Person, text: str) -> Embedding:
+        """Raises: InvalidOption: the model knows no word of it; NoModel; WorkerLost: the devices are busy."""
+        model, words = self._require_model(), clean_text(text)
+        if not words:
+            raise InvalidOption("text", "missing")
+        found = await _within_limit(self.tasks.embed_text(model, words, person.id))
+        if found is None:
+            raise InvalidOption("text", "no_known_words")
+        return found
+
+    async def embed_image(self, person: Person, media_id: str) -> Embedding:
+        """Raises: MediaNotFound: it is not the person's; NoModel; EngineError."""
+        model = self._require_model()
+        image = await self.media.read_media(media_id, person.id)
+        stored = await self.embeddings.get_embedding(self.tasks.space_of(model), media_id)
+        return stored or await _within_limit(self.tasks.embed_image(model, image, person.id))
+
+    def _require_model(self) -> ModelSpec:
+        model = self.tasks.model
+        if model is None:
+            raise NoModel(Match.name, Match.unavailable)
+        return model
+
+
+async def _within_limit(work: Awaitable[T]) -> T:
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            return await work
+    except TimeoutError:
+        raise WorkerLost(was_alone=False, detail="no device had a slot to spare") from None
