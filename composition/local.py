@@ -50,6 +50,7 @@ class Composition:
                 try:
                     yield application.usecases
                 finally:
+                    await application.usecases.search.close()
                     await application.usecases.model_manager.close()
                     await application.usecases.trainings.close()
                     await application.dispatcher.close(0)

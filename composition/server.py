@@ -75,6 +75,7 @@ async def _run_until_stopped(
             group.create_task(application.deliverer.run_forever()),
             group.create_task(application.retention.run_forever()),
             group.create_task(application.sampler.run_forever()),
+            group.create_task(application.picture_embedder.run_forever()),
             group.create_task(application.usecases.corrections.run_forever()),
         ]
         others.append(group.create_task(application.usecases.model_manager.resume_installs()))
@@ -85,6 +86,7 @@ async def _run_until_stopped(
         await application.usecases.model_manager.close()
         await application.usecases.trainings.close()
         await application.fused_builds.close()
+        await application.usecases.search.close()
         await application.dispatcher.close(drain_s)
         await dispatching
         await cancel_tasks(others)

@@ -11,6 +11,7 @@ from adapters.web import (
     routes_admin,
     routes_collections,
     routes_corrections,
+    routes_embeddings,
     routes_events,
     routes_export,
     routes_internal,
@@ -27,6 +28,7 @@ from adapters.web import (
 )
 from adapters.web.context import WebContext
 from adapters.web.correction_schemas import CorrectionBody
+from adapters.web.embedding_schemas import EmbeddingBody
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
 from adapters.web.page_files import load_page_files
 from adapters.web.page_problems import install_page_handlers
@@ -47,7 +49,7 @@ DESCRIPTION = (
 )
 BODIES = (
     JobBody, ExportBody, CollectionBody, LinkBody, SessionBody, AdminKeyBody, QuotaBody, ReportActionBody, ForgetBody,
-    CorrectionBody,
+    CorrectionBody, EmbeddingBody,
 )  # fmt: skip
 """Read by the routes themselves, so that OpenAPI does not find them."""
 
@@ -61,7 +63,7 @@ def build_app(context: WebContext) -> FastAPI:
     for routes in (
         routes_jobs, routes_events, routes_pictures, routes_media, routes_export, routes_about, routes_admin,
         routes_internal, routes_collections, routes_corrections, routes_page, routes_recipes, routes_names,
-        routes_session, routes_operation, routes_links, routes_training,
+        routes_session, routes_operation, routes_links, routes_training, routes_embeddings,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)

@@ -13,7 +13,16 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from adapters.web.auth import Caller, CallerDep, watch_access
 from adapters.web.bodies import read_idempotency_key, read_json
 from adapters.web.context import ContextDep
-from adapters.web.parameters import FLAG, SliceOf20, body_of, check_cursor, check_words, parse_flag, parse_time
+from adapters.web.parameters import (
+    FLAG,
+    ListSlice,
+    SliceOf20,
+    body_of,
+    check_cursor,
+    check_words,
+    parse_flag,
+    parse_time,
+)
 from adapters.web.schemas import AcceptedInfo, ImageBody, JobBody, JobInfo, JobPage, ProblemInfo, QuoteInfo
 from adapters.web.views import IMAGE_FIELDS, JOBS_URL, accepted_json, event_json, job_json, quote_json
 from bot import usecases
@@ -136,8 +145,24 @@ async def list_jobs(
         str | None,
         Query(description="Only jobs newer than this one, the nearest first page; `next` is the next `after`"),
     ] = None,
+    meaning: Annotated[
+        str, Query(description="true: find `q` in what pictures show as well, best first", json_schema_extra=FLAG)
+    ] = "false",
+    refine: Annotated[
+        str,
+        Query(description="With `meaning`, true: wait until the order is final, at most 20 s", json_schema_extra=FLAG),
+    ] = "false",
 ) -> Any:
-    """The caller's own jobs, newest first. `total` counts those on all pages."""
+    """The caller's own jobs, newest first. `total` counts those on all pages.
+
+    With `meaning` and words, they are one list of what has the words and of what shows them, best first. The first
+    answer does not wait for models: `refined` says whether it is final.
+    """
+    is_refined = parse_flag("refine", refine)
+    if parse_flag("meaning", meaning) and q.strip():
+        if after is not None:
+            raise InvalidOption("after", "body", allowed="a search by meaning has no newer page; use before")
+        return await _search(context, caller, state, check_words("q", q), only, page, is_refined=is_refined)
     jobs, person, only_state, words = context.usecases.jobs, caller.person, _parse_state(state), check_words("q", q)
     tickets, next_cursor = await jobs.list_tickets(
         person,
@@ -150,6 +175,29 @@ async def list_jobs(
     )
     total = await jobs.count_jobs(person, state=only_state, q=words, only=only)
     return {"jobs": [job_json(ticket) for ticket in tickets], "next": next_cursor, "total": total}
+
+
+async def _search(
+    context: ContextDep,
+    caller: Caller,
+    state: str | None,
+    words: str,
+    only: HistoryFilter,
+    page: ListSlice,
+    *,
+    is_refined: bool,
+) -> dict[str, Any]:
+    found = await context.usecases.search.search(
+        caller.person,
+        words,
+        state=_parse_state(state),
+        only=only,
+        before=page.before,
+        limit=page.limit,
+        is_refined=is_refined,
+    )
+    jobs = [job_json(ticket) for ticket in found.tickets]
+    return {"jobs": jobs, "next": found.next, "total": found.total, "refined": found.is_refined}
 
 
 def _parse_state(text: str | None) -> JobState | None:

@@ -1,5 +1,6 @@
 """Learning: adapters that are trained on this machine, corrections with consent, and embeddings of images."""
 
+import struct
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -253,3 +254,8 @@ class Embedding:
     count: int
     width: int
     vectors: bytes
+
+    @property
+    def rows(self) -> list[tuple[float, ...]]:
+        """The vectors as numbers."""
+        return list(struct.iter_unpack(f"<{self.width}e", self.vectors)) if self.count else []

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from bot.i18n import N_
 
 IMAGE_PROBLEMS: Mapping[str, str] = {
+    "no_known_words": N_("The matching model knows none of these words. Describe in English what a picture shows."),
     "needs_image": N_("This needs a picture: attach one, or reply to one."),
     "needs_images": N_("This needs {allowed} pictures or more: attach them to one message."),
     "too_few_pictures": N_(
