@@ -1,25 +1,214 @@
-"""Trains a LoRA of an image model on the pictures of a folder.
+"""Trains a LoRA of an image model on the pictures of a folder: LoRA on the denoiser's attention, text encoders frozen.
 
-How it is built on what both kinds share:
+Half of each batch is the model's own renders of other prompts, whose teacher is the same model without the adapter: so
+other prompts keep their pictures. Latents and embeddings are computed once per picture and prompt.
 
-- `training_folder.read_examples(folder, require_texts=False)` reads and checks the pictures; an example without a
-  caption takes `request.captions[example.file]`.
-- `session.open_work(fingerprint)` empties the folder for checkpoints and features if it is of another training;
-  `session.require_disk(bytes)` refuses early; `session.proceed(stage, done, total)` between parts of at most some
-  seconds, in every stage: it reports and waits for people.
-- `TrainingLoop(session, parameters, LoopSettings(...), loss).run()` trains the LoRA's parameters (float32), with
-  checkpoints and resume; `loss(step, rng, noise)` draws everything random from its two generators.
-- `adapter_folder.write_adapter(request, report, save)` writes the folder; `save(folder)` writes
-  `adapter_model.safetensors`, `adapter_config.json` and `samples/` into the folder that it is given.
-- Errors: `TrainingRefused(problem, ...)` with a sentence in `bot/problem_texts/training_problems.py`. Disk, memory and
-  missing models become sentences by themselves (`training_run.to_refusal`).
+Source: Diffusers' training recipes, examples/dreambooth; DreamBooth's prior preservation (arXiv:2208.12242), with the
+teacher's prediction in place of the noise.
 """
 
-from bot.errors import TrainingRefused
-from bot.ports import TrainingReport
-from inference.learning.training_session import TrainingSession
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bot.ports import NO_REPLAY, TrainingReport, TrainingRequest
+from inference.learning.adapter_folder import write_adapter
+from inference.learning.denoiser_calls import Arguments
+from inference.learning.image_comparison import (
+    SampleGroups,
+    TestedPictures,
+    compare_pictures,
+    describe_samples,
+    list_samples,
+    render_samples,
+    save_samples,
+)
+from inference.learning.image_model import RANK, TrainedImageModel
+from inference.learning.image_prompts import caption_of, known_prompts, new_prompts, prior_prompts
+from inference.learning.training_folder import Example, open_image, read_examples
+from inference.learning.training_loop import LoopSettings, LoopState, TrainingLoop, load_checkpoint, save_atomically
+from inference.learning.training_session import TrainingSession, peak_memory_mb
+
+PRIOR_PICTURES, KNOWN_PICTURES = 48, 24
+"""Own renders that are kept as they are, and those of the test."""
+LATENTS = "latents.pt"
+_VERSION = 1
+"""Of the recipe: checkpoints of another are not resumed."""
+
+
+@dataclass(frozen=True)
+class ImageRecipe:
+    """`rows`: pictures a step, and as many own renders. `views`: how often each picture is seen."""
+
+    rows: int
+    learning_rate: float
+    views: int
+    min_steps: int
+    max_steps: int = 3000
+
+    def count_steps(self, pictures: int) -> int:
+        return min(self.max_steps, max(self.min_steps, self.views * pictures // self.rows))
+
+
+SMALL = ImageRecipe(rows=8, learning_rate=1e-3, views=100, min_steps=250)
+USUAL = ImageRecipe(rows=1, learning_rate=1e-4, views=60, min_steps=600)
+"""The rate of Diffusers' recipes."""
+_SMALL_WEIGHTS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is trained on, one entry a picture: latents of one row, and the denoiser's arguments for the prompt."""
+
+    latents: Sequence[Tensor]
+    calls: Sequence[Arguments]
+
+    def draw(self, rows: int, rng: np.random.Generator) -> tuple[Tensor, list[Arguments]]:
+        numbers = rng.integers(len(self.latents), size=rows)
+        return torch.cat([self.latents[number] for number in numbers]), [self.calls[number] for number in numbers]
+
+
+class ImageLoss:
+    """The error of a step: on pictures with their captions, and on own renders against the model without adapter."""
+
+    def __init__(self, model: TrainedImageModel, pictures: Material, prior: Material | None, rows: int) -> None:
+        self._model, self._pictures, self._prior, self._rows = model, pictures, prior, rows
+
+    def __call__(self, step: int, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
+        loss = self._error(self._pictures, rng, noise, is_taught=False)
+        if self._prior is not None:
+            loss = loss + self._error(self._prior, rng, noise, is_taught=True)
+        return loss
+
+    def _error(
+        self, material: Material, rng: np.random.Generator, noise: torch.Generator, *, is_taught: bool
+    ) -> Tensor:
+        model = self._model
+        clean, calls = material.draw(self._rows, rng)
+        drawn = torch.randn(clean.shape, generator=noise).to(clean)
+        rows = model.noise.add(clean, drawn, model.noise.draw_levels(len(clean), rng))
+        target = rows.target
+        if is_taught:
+            with torch.no_grad(), model.without_adapter():
+                target = model.calls.predict(calls, rows.noisy, rows.times)
+        return F.mse_loss(model.calls.predict(calls, rows.noisy, rows.times), target)
 
 
 def train_image_adapter(session: TrainingSession) -> TrainingReport:
-    """Raises: TrainingRefused."""
-    raise TrainingRefused("model", model=session.request.model.display_name, detail="image models are not trained yet")
+    """Raises: TrainingRefused; what the libraries raise."""
+    request = session.request
+    examples = read_examples(session, require_texts=False)
+    captions = [caption_of(example, request) for example in examples]
+    model = TrainedImageModel(request.model, request.device)
+    session.open_work(_fingerprint(request, model, examples, captions))
+    training = ImageTraining(session, model, examples, captions)
+    return training.run()
+
+
+class ImageTraining:
+    def __init__(
+        self, session: TrainingSession, model: TrainedImageModel, examples: Sequence[Example], captions: Sequence[str]
+    ) -> None:
+        self._session, self._model = session, model
+        self._examples, self._captions = examples, captions
+        weights = sum(parameter.numel() for parameter in model.denoiser.parameters())
+        self._recipe = SMALL if weights < _SMALL_WEIGHTS else USUAL
+        self._is_demo = model.spec.demo
+
+    def run(self) -> TrainingReport:
+        session, model, request = self._session, self._model, self._session.request
+        prior_texts = self._list_prior()
+        stored = load_checkpoint(session.work / LATENTS) or self._make_latents(prior_texts)
+        pictures = Material(stored["pictures"], self._record(self._captions))
+        prior = Material(stored["prior"], self._record(prior_texts)) if prior_texts else None
+        before = self._render(0)
+        parameters = model.add_adapter(request.seed)
+        steps = request.steps or self._recipe.count_steps(len(self._examples))
+        settings = LoopSettings(steps=steps, learning_rate=self._recipe.learning_rate, weight_decay=0.01)
+        loss = ImageLoss(model, pictures, prior, self._recipe.rows)
+        state = TrainingLoop(session, parameters, settings, loss).run()
+        after = self._render(1)
+        tested = compare_pictures(model, stored["pictures"], before, after)
+        return self._write(tested, state)
+
+    def _list_prior(self) -> list[str]:
+        request = self._session.request
+        if request.replay == NO_REPLAY:
+            return []
+        return prior_prompts(self._captions, request.words, PRIOR_PICTURES, is_demo=self._is_demo)
+
+    def _make_latents(self, prior_texts: Sequence[str]) -> dict[str, list[Tensor]]:
+        """Of the folder's pictures, and of own renders."""
+        session, model = self._session, self._model
+        pictures = []
+        for number, example in enumerate(self._examples):
+            session.proceed("encoding", number, len(self._examples))
+            pictures.append(model.encode(open_image(example.path)))
+        renders = render_samples(session, model, prior_texts, "replaying", 0, len(prior_texts))
+        prior = [model.encode(sample.image) for sample in renders]
+        save_atomically({"pictures": pictures, "prior": prior}, session.work / LATENTS)
+        return {"pictures": pictures, "prior": prior}
+
+    def _record(self, prompts: Sequence[str]) -> list[Arguments]:
+        known: dict[str, Arguments] = {}
+        for number, prompt in enumerate(prompts):
+            self._session.proceed("encoding", number, len(prompts))
+            if prompt not in known:
+                known[prompt] = self._model.calls.record(prompt)
+        return [known[prompt] for prompt in prompts]
+
+    def _render(self, round_number: int) -> SampleGroups:
+        """Pictures of the test's prompts; `round_number` 1: with the adapter."""
+        new = new_prompts(self._captions, self._session.request.words, is_demo=self._is_demo)
+        known = known_prompts(KNOWN_PICTURES, is_demo=self._is_demo)
+        total = 2 * (len(new) + len(known))
+        done = round_number * total // 2
+        rendered = render_samples(self._session, self._model, [*new, *known], "testing", done, total)
+        return rendered[: len(new)], rendered[len(new) :]
+
+    def _write(self, tested: TestedPictures, state: LoopState) -> TrainingReport:
+        request, model, pairs = self._session.request, self._model, tested.pairs()
+        new_before, new_after = tested.new_scores
+        known_before, known_after = tested.known_scores
+        report = TrainingReport(
+            kind="image",
+            new_before=new_before,
+            new_after=new_after,
+            old_before=known_before,
+            old_after=known_after,
+            examples=describe_samples(tested),
+            trained=tuple(one.as_trained(request.corrections, is_held_out=False) for one in self._examples),
+            samples=list_samples(len(pairs)),
+            revision=model.revision,
+            steps=state.step,
+            seconds=self._session.seconds,
+            peak_mb=peak_memory_mb(),
+            losses=tuple(state.losses),
+        )
+
+        def save(folder: Any) -> None:
+            model.save_adapter(folder)
+            save_samples(folder, model, pairs)
+
+        return write_adapter(request, report, save)
+
+
+def _fingerprint(
+    request: TrainingRequest, model: TrainedImageModel, examples: Sequence[Example], captions: Sequence[str]
+) -> str:
+    """Of everything that checkpoint and latents depend on."""
+    facts = {
+        "version": _VERSION,
+        "model": [model.revision, model.spec.dtype, *model.size, model.spec.steps, model.spec.guidance_scale],
+        "loras": list(model.spec.loras),
+        "examples": [[example.image, caption] for example, caption in zip(examples, captions, strict=True)],
+        "request": [request.words, request.seed, request.steps, request.replay, RANK],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
