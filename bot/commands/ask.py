@@ -8,7 +8,7 @@ from bot.commands.vision import GENERATION, VisionCommand
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.jobs import ImageRef
-from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
+from bot.models import IMAGE_TEXT_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
 from bot.options import OptionSpec
 
 MAX_ASKED = 10
@@ -82,14 +82,12 @@ class Ask(VisionCommand):
 
 
 def chats(model: ModelSpec) -> bool:
-    """Whether it reads a conversation, and texts without an image."""
-    return images_per_question(model) > 1 or "thread" in model.capabilities.get("options", ())
+    """Whether it reads a conversation, several images, and texts without an image."""
+    return {IMAGE_TEXT_TO_TEXT, VISUAL_QUESTION_ANSWERING} <= set(model.tasks)
 
 
 def images_per_question(model: ModelSpec) -> int:
-    """How many images one question to the model can be about; as its config says, else as it reported when loaded."""
-    if VISUAL_QUESTION_ANSWERING not in model.tasks:
+    """How many images one question to the model can be about: as its config says, if that is more than one."""
+    if not chats(model):
         return 1
-    reported = model.capabilities.get("max_images", 1)
-    most = model.max_images if model.max_images > 1 or not isinstance(reported, int) else reported
-    return max(1, min(MAX_ASKED, most))
+    return min(MAX_ASKED, model.max_images) if model.max_images > 1 else MAX_ASKED

@@ -319,7 +319,7 @@ def test_one_question_about_all_files_is_refused_by_a_model_that_sees_one_at_a_t
 
 def test_one_question_about_all_files_is_one_job_of_a_model_that_sees_them_together(call, photos, monkeypatch):
     monkeypatch.chdir(photos)
-    monkeypatch.setattr("bot.commands.ask.images_per_question", lambda _model: 4)
+    monkeypatch.setattr("bot.commands.ask.chats", lambda _model: True)
 
     result = call("ask", "a.png", "c.jpg", "what differs?", "--together", "--json")
 

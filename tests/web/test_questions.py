@@ -1,10 +1,11 @@
-"""Questions over REST: about several images, following up on an answer, and answers that stream."""
+"""Models that chat, over REST: questions about several images, threads, answers that stream, and richer prompts."""
 
 from dataclasses import replace
 
 import pytest
 
-from tests.web.api_client import ask, events_of, make, parsed, problem, upload
+from bot.models import IMAGE_TEXT_TO_TEXT
+from tests.web.api_client import ask, events_of, imagine, make, parsed, problem, upload
 from tests.web.conftest import MODELS, open_client
 from tests.web.fake_pool import picture
 
@@ -29,7 +30,7 @@ def tasks(shared_server, monkeypatch):
 def sees_several(shared_server):
     """The model sees four images together."""
     models = shared_server.usecases.models
-    models.add_model(replace(LOOK, max_images=4))
+    models.add_model(replace(LOOK, tasks=(IMAGE_TEXT_TO_TEXT, *LOOK.tasks), max_images=4))
     yield
     models.add_model(LOOK)
 
@@ -102,3 +103,20 @@ async def test_an_answer_streams_as_a_whole_that_grows_and_is_replaced_by_the_re
     assert polled["progress"]["text"] == "It is"
     assert (events[-1]["name"], events[-1]["data"]["result"]["text"]) == ("result", "It is slow it is")
     assert events[-1]["data"]["progress"] is None
+
+
+async def test_a_richer_prompt_is_shown_and_repeated_from_the_persons_own_words(client, tasks, sees_several):
+    job = await make(client, imagine("a fox", enhance=True, count=2, seed=3))
+
+    richer = next(task.options["prompt"] for task in tasks if task.command == "imagine")
+    assert (job["options"]["prompt"], job["options"]["enhance"]) == ("a fox", True)
+    assert richer.startswith("It is Rewrite this prompt")
+    assert job["result"]["notes"][0] == f"The richer prompt: {richer}"
+    recipe = (await client.get(f"/api/v1/jobs/{job['id']}/recipe")).json()
+    assert (recipe["all"]["prompt"], recipe["all"]["enhance"]) == ("a fox", True)
+
+
+async def test_a_richer_prompt_needs_a_model_that_chats(client):
+    answer = await client.post("/api/v1/jobs", json=imagine("a fox", enhance=True))
+
+    assert "No installed model can make prompts richer" in problem(answer, 422, "invalid_option")["detail"]

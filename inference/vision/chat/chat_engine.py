@@ -12,7 +12,7 @@ import torch
 
 from bot.errors import EngineError
 from bot.models import ModelSpec
-from bot.ports import RANK, MatchScore, Measurement, Task
+from bot.ports import ENHANCE, RANK, MatchScore, Measurement, Task
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.engine.base import CostSample, EngineEvent, StepDone, TaskDone
 from inference.engine.cost_model import PassCostModel
@@ -89,7 +89,7 @@ class ChatEngine:
         }
 
     def add_task(self, task: Task) -> None:
-        if not task.images:
+        if not task.images and task.command != ENHANCE:
             raise EngineError(detail="a vision task without an image")
         with self._meter.charge([task.id], is_prefill=True):
             if task.command == RANK:

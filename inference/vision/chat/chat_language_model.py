@@ -51,7 +51,8 @@ class ChatLanguageModel:
             self._model.model.rope_deltas = None
         output = self._model(**prompt, past_key_values=cache, use_cache=True, **self._last_only)
         length = int(prompt["input_ids"].shape[1])
-        shift = int(self._model.model.rope_deltas[0]) if self._has_image_positions else 0
+        shifts = self._model.model.rope_deltas if self._has_image_positions else None
+        shift = int(shifts[0]) if shifts is not None else 0  # a prompt without an image has none
         return KVCache(cache, [length], [shift]), output.logits[:, -1]
 
     def decode(self, state: CacheState, tokens: Sequence[int]) -> torch.Tensor:

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from bot.jobs import Media
 from bot.models import VISUAL_QUESTION_ANSWERING
-from bot.ports import MatchScore, Task
+from bot.ports import MatchScore, Task, TaskImage
 from inference.vision.chat.chat_inputs import ChatPrompt
 from inference.vision.request import VisionRequest
+
+_NO_IMAGE = TaskImage("", Media(b"", ""))
+"""In place of the images of a question about none."""
 
 
 class ChatRequest(VisionRequest):
@@ -22,7 +26,7 @@ class ChatRequest(VisionRequest):
     ) -> None:
         self.prompts = prompts
         self.begins_in_thought = begins_in_thought
-        one_answer = replace(task, images=task.images[:1]) if is_question(task) else task
+        one_answer = replace(task, images=task.images[:1] or (_NO_IMAGE,)) if is_question(task) else task
         super().__init__(one_answer, [], (), max_tokens, "")
 
 

@@ -10,12 +10,12 @@ from bot.commands.defaults import apply_defaults
 from bot.error_texts import explain
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef
-from bot.models import IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelRegistry
+from bot.models import IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelRegistry
 from tests.fakes import make_model
 
 TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 BLIP = make_model(name="blip", tasks=TASKS)
-CHAT = make_model(name="gemma", tasks=TASKS, max_images=4)
+CHAT = make_model(name="gemma", tasks=(IMAGE_TEXT_TO_TEXT, *TASKS), max_images=4)
 
 
 def ask(count, *, is_album=False, **values):
@@ -73,14 +73,14 @@ def test_a_default_model_that_sees_one_image_gives_way_to_one_that_sees_several(
     ("model", "most"),
     [
         (BLIP, 1),
+        (replace(BLIP, max_images=4), 1),
         (CHAT, 4),
-        (BLIP.with_capabilities({"max_images": 8}), 8),
-        (replace(CHAT, max_images=2).with_capabilities({"max_images": 8}), 2),
-        (BLIP.with_capabilities({"max_images": "many"}), 1),
-        (replace(CHAT, tasks=(IMAGE_TO_TEXT,)), 1),
+        (replace(CHAT, max_images=1), 10),
+        (replace(CHAT, max_images=99), 10),
+        (replace(CHAT, tasks=(IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT)), 1),
     ],
 )
-def test_the_number_of_images_is_the_configs_else_what_the_model_reported(model, most):
+def test_the_number_of_images_is_the_configs_else_what_every_model_that_chats_takes(model, most):
     assert images_per_question(model) == most
 
 

@@ -8,7 +8,7 @@ import pytest
 from bot.errors import Blocked
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, ModelRegistry
-from bot.ports import RenderedImage, SafetyRules, Task, TaskOutput
+from bot.ports import ENHANCE, RenderedImage, SafetyRules, Task, TaskOutput
 from bot.queue.progress import ProgressBus
 from bot.queue.task_runner import TaskRunner
 from bot.safety import SafetySettings
@@ -39,6 +39,12 @@ class AskForCaption:
         return task
 
 
+class AskForRicherPrompt:
+    async def prepare(self, task, run_part):
+        await run_part(Task(id="job.enhance0", command=ENHANCE, task="", model=MODEL, options={}))
+        return task
+
+
 class MustNotRun:
     async def finish(self, *_):
         raise AssertionError("a picture that is not allowed is used further")
@@ -64,6 +70,12 @@ async def test_a_caption_is_checked_before_any_part_uses_it():
     reason, tasks = await run(TaskOutput(text="a naked child"), preparations=[AskForCaption()])
 
     assert (reason, [task.id for task in tasks]) == ("picture", ["job.caption0"])
+
+
+async def test_a_richer_prompt_is_checked_before_anything_is_drawn():
+    reason, tasks = await run(TaskOutput(text="a naked child"), preparations=[AskForRicherPrompt()])
+
+    assert (reason, [task.id for task in tasks]) == ("enhanced", ["job.enhance0"])
 
 
 async def test_nothing_more_is_made_of_an_image_that_is_not_allowed():

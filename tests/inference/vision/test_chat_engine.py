@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from bot.errors import EngineError
 from bot.models import IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING
+from bot.ports import ENHANCE
 from inference.engine.base import StepDone, TaskDone, build_engine
 from inference.vision.chat.chat_engine import ChatEngine
 from inference.vision.chat.chat_inputs import open_image
@@ -109,3 +111,20 @@ def test_captions_are_of_one_image_each_and_on_one_line(load):
     lines = answer(engine, dataclasses.replace(red, images=red.images + blue.images)).splitlines()
 
     assert lines == [f"1. {answer(engine, red)}", f"2. {answer(engine, blue)}"]
+
+
+@pytest.mark.parametrize("family", sorted(MAKERS))
+def test_a_prompt_is_made_richer_without_an_image_beside_questions_with_one(load, family):
+    engine = load(family)
+    plain = dataclasses.replace(ask("a red fox"), images=())
+    alone = [
+        dataclasses.replace(plain, id=str(number), command=ENHANCE, options={**plain.options, **options})
+        for number, options in enumerate([{"min_new_tokens": 6}, {"question": "a blue cat", "min_new_tokens": 8}])
+    ]
+    tasks = [ask(id="image"), *alone]
+
+    answers = run_together(engine, tasks)
+
+    assert answers == {task.id: reference(engine, task) for task in tasks}
+    with pytest.raises(EngineError):
+        engine.add_task(plain)
