@@ -38,6 +38,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "forbidden": (403, "Admins only"),
     "link_refused": (409, "Accounts not linked"),
     "model_refused": (409, "Model cannot be used"),
+    "training_refused": (409, "Cannot be trained"),
     "download_failed": (502, "Model download failed"),
     "storage_full": (507, "Disk full"),
     "storage_busy": (503, "Database busy"),

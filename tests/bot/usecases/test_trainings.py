@@ -1,7 +1,6 @@
 """Trainings: what is refused, how they run, resume and end, and when an adapter is switched on."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,20 +10,15 @@ import pytest
 from bot.errors import NotFound, TrainingRefused
 from bot.memory.fit import MachineSpec
 from bot.models import TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
-from bot.ports import Correction, DeviceStatus, Score, TrainedExample, TrainingProgress, TrainingReport
+from bot.ports import Correction, DeviceStatus
 from bot.usecases import trainings as module
 from bot.usecases.training_orders import TrainingOrder
 from bot.usecases.training_views import training_body
 from bot.usecases.training_work import TrainingWork
 from bot.usecases.trainings import Trainings
 from tests.fakes import make_model
+from tests.training_fixture import DULL, FORGETFUL, FakeTrainer
 
-GOOD = TrainingReport(
-    kind="vision", new_before=Score(0, 20), new_after=Score(18, 20), old_before=Score(99, 100),
-    old_after=Score(98, 100), sha256="a" * 64, revision="r1", steps=10,
-)  # fmt: skip
-FORGETFUL = replace(GOOD, old_after=Score(96, 100))
-DULL = replace(GOOD, new_after=Score(3, 20))
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
@@ -33,31 +27,6 @@ def correction(number, text="a lynx", question=""):
         id=f"correction{number}", job="j", person="p", media="m", question=question, answer="a cat", text=text,
         created_at=NOW, consented_at=NOW,
     )  # fmt: skip
-
-
-class FakeTrainer:
-    """Reports a step of the training, waits for `go_on`, then writes the adapter. `error` is raised instead."""
-
-    def __init__(self):
-        self.report, self.error, self.requests, self.closed = GOOD, None, [], 0
-        self.go_on = asyncio.Event()
-        self.go_on.set()
-        self.paused = []
-
-    async def train(self, request, *, is_paused):
-        self.requests.append(request)
-        try:
-            yield TrainingProgress(stage="training", done=1, total=2, loss=0.5)
-            self.paused.append(is_paused())
-            await self.go_on.wait()
-            if self.error is not None:
-                raise self.error
-            Path(request.output).mkdir(parents=True)
-            (Path(request.output) / "adapter_model.safetensors").write_bytes(b"weights")
-            learned = [TrainedExample("d", one) for one in request.corrections.values()]
-            yield replace(self.report, trained=tuple(learned))
-        finally:
-            self.closed += 1
 
 
 class FakeAdapters:
@@ -133,6 +102,10 @@ async def finished(env, **values):
     return training
 
 
+def names_in(folder):
+    return {path.name for path in Path(folder).iterdir()}
+
+
 def work_folders(env):
     return sorted(path.name for path in (env.data / "training").glob("*"))
 
@@ -146,7 +119,7 @@ async def test_an_adapter_that_passes_is_kept_and_switched_on(env):
     assert (saved.state, saved.model, saved.sha256, saved.report["gain"]) == ("accepted", "sees", "a" * 64, 90.0)
     assert (env.data / "adapters" / "glyphs-of-2026" / "adapter_model.safetensors").read_bytes() == b"weights"
     assert work_folders(env) == []
-    assert training_body(training)["losses"] == [[1, 0.5]]
+    assert training_body(training)["losses"] == [[1, 0.5], [2, 0.25]]
 
 
 @pytest.mark.parametrize("report", [FORGETFUL, DULL])
@@ -325,7 +298,7 @@ async def test_corrections_are_copied_for_the_time_of_the_training(env):
     await _until(lambda: env.trainer.requests)
 
     (request,) = env.trainer.requests
-    files = {path.name for path in Path(request.folder).iterdir()}
+    files = names_in(request.folder)
     assert files == {
         "1.png",
         "correction-correction1.png",
@@ -396,5 +369,7 @@ async def test_a_correction_withdrawn_at_the_end_keeps_the_adapter_out(env):
 
 async def _until(condition):
     async with asyncio.timeout(5):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.005)

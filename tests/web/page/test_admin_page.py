@@ -9,13 +9,14 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from tests.training_fixture import FakeTrainer
 from tests.web.conftest import open_client
 from tests.web.page.conftest import find_violations, measure_layout_shift
 
 pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
 
 SECRET_WORDS = "a heron nobody knows"
-TABS = ("people", "queue", "devices", "metrics", "reports", "refused", "incidents", "server")
+TABS = ("people", "queue", "devices", "metrics", "reports", "refused", "incidents", "training", "server")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -60,7 +61,7 @@ async def test_every_part_can_be_opened_and_says_what_there_is(server, phone, ke
     for name in TABS:
         await phone.open(server.url, f"/admin?tab={name}")
         part = phone.page.locator(".admin-part")
-        await expect(part.locator("h2, .admin-card").first).to_be_visible()
+        await expect(part.locator("h1, h2, .admin-card").first).to_be_visible()
         await expect(part.locator(".state-loading")).to_have_count(0)
         await expect(phone.page.locator(".admin-tab[aria-current]")).to_be_in_viewport()
         assert await find_violations(phone.page) == []
@@ -341,3 +342,33 @@ KNOWN_CODE = """
 111111101010100010010
 """
 """Of "easel", by the Python package qrcode 8 with the same mask."""
+
+
+async def test_a_model_is_trained_and_its_report_card_shown(server, phone, keys, tmp_path):
+    trainer = server.usecases.trainings.trainer = FakeTrainer()
+    trainer.go_on.clear()
+    (tmp_path / "glyphs").mkdir()
+    await open_tab(phone, server, keys[0], "training")
+    page = phone.page
+    await page.get_by_role("button", name="Train a model").click()
+    form = page.get_by_role("dialog")
+    await form.get_by_role("button", name="Train", exact=True).click()
+    await expect(form.get_by_text("Name a folder with examples")).to_be_visible()
+    assert await find_violations(page) == []
+
+    await form.get_by_label("Folder on the server").fill(str(tmp_path / "glyphs"))
+    await form.get_by_role("button", name="Train", exact=True).click()
+    card = page.locator("[data-training=glyphs]")
+    await expect(card.get_by_role("status")).to_contain_text("2 of 4")
+    await expect(card.get_by_role("img", name="Loss of glyphs")).to_be_visible()
+    assert await find_violations(page) == []
+    trainer.go_on.set()
+
+    report = page.locator("[data-adapter=glyphs]")
+    await expect(report).to_contain_text("New: 0 of 20 before, 18 of 20 after")
+    await expect(report).to_contain_text("Passed")
+    await report.get_by_text("Report card").click()
+    await expect(report.get_by_role("cell", name="a lynx")).to_have_count(2)
+    assert await find_violations(page) == []
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert phone.errors == []

@@ -1,0 +1,108 @@
+"""`easel train`: the same with and without a running server."""
+
+import json
+from contextlib import nullcontext
+
+import pytest
+
+from bot.errors import TrainingRefused
+from tests.cli.app_fixture import serving
+from tests.training_fixture import DULL, FORGETFUL, FakeTrainer
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    fake = FakeTrainer()
+    monkeypatch.setattr("composition.learning.TrainerClient", lambda _threads: fake)
+    return fake
+
+
+@pytest.fixture
+def glyphs(folder):
+    (folder / "glyphs").mkdir()
+    return folder / "glyphs"
+
+
+@pytest.mark.parametrize("open_mode", [nullcontext, serving], ids=["local", "server"])
+def test_a_training_ends_with_its_report_card_and_switched_on(open_mode, call, data_dir, trainer, glyphs):
+    with open_mode(data_dir):
+        result = call("train", "vision", "glyphs", "--steps", "10", "--replay", "none")
+        listed = call("train", "list")
+        shown = call("train", "show", "glyphs")
+
+    assert result.code == 0
+    assert "glyphs is switched on for look." in result.out
+    assert "18 of 20" in result.out
+    assert "a lynx" in result.out
+    assert "accepted" in listed.out
+    assert "glyphs, for look: accepted." in shown.out
+    (request,) = trainer.requests
+    assert (request.folder, request.steps, request.replay) == (str(glyphs), 10, "none")
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        (FORGETFUL, "Old answers fell by 3.0 points, and less than 2 are allowed."),
+        (DULL, "New answers rose by 15 points, and 20 are needed."),
+    ],
+)
+def test_one_that_failed_its_test_stays_off_and_says_why(call, trainer, glyphs, report, reason):
+    trainer.report = report
+
+    result = call("train", "vision", "glyphs")
+    shown = call("train", "show", "glyphs")
+
+    assert result.code == 1
+    assert f"glyphs stays off. {reason}" in result.out
+    assert f"rejected. {reason}" in shown.out
+
+
+def test_an_image_adapter_is_named_in_prompts(call, trainer, glyphs):
+    result = call("train", "image", "glyphs", "--words", "a zorp", "--name", "zorp")
+
+    assert (result.code, result.out.splitlines()[-1]) == (0, "zorp is ready: use it in prompts as <lora:zorp:1>.")
+    assert trainer.requests[0].words == "a zorp"
+
+
+def test_everything_as_json(call, trainer, glyphs):
+    result = json.loads(call("train", "vision", "glyphs", "--json").out)
+    listed = json.loads(call("train", "list", "--json").out)
+    shown = json.loads(call("train", "show", "glyphs", "--json").out)
+
+    assert (result["state"], result["report"]["is_accepted"]) == ("done", True)
+    assert [one["name"] for one in listed["adapters"]] == ["glyphs"]
+    assert shown["report"]["gain"] == 90.0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["vision"], "Name a folder with examples"),
+        (["vision", "nowhere"], "is not a folder that Easel can read"),
+        (["vision", "glyphs", "--model", "paint"], "paint cannot learn that"),
+        (["vision", "glyphs", "--name", "Lynx!"], "is no name for an adapter"),
+        (["show", "nobody"], "There is no adapter nobody"),
+        (["cancel", "nobody"], "nobody"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(call, trainer, glyphs, words, sentence):
+    result = call("train", *words)
+
+    assert result.code in (1, 2)
+    assert sentence in result.err
+    assert "Traceback" not in result.err
+    assert trainer.requests == []
+
+
+def test_a_refusal_of_the_trainer_is_its_sentence(call, trainer, glyphs):
+    trainer.error = TrainingRefused("disk_full")
+
+    result = call("train", "vision", "glyphs")
+
+    assert (result.code, result.out) == (1, "")
+    assert "The disk is full." in result.err
+
+
+def test_before_the_first_training_the_list_says_how_to_train(call, trainer):
+    assert "train vision FOLDER" in call("train", "list").out
