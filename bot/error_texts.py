@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from bot import errors
 from bot.i18n import N_, Translate, translator
 from bot.options import clean_excerpt
+from bot.problem_texts.access_problems import UNAUTHORIZED
+from bot.problem_texts.adapter_problems import ADAPTER_PROBLEMS, SWITCHED_OFF
+from bot.problem_texts.best_problems import BEST_PROBLEMS, LOW_MATCH, UNJUDGED, UNRANKED
 from bot.problem_texts.collection_problems import COLLECTION_PROBLEMS
+from bot.problem_texts.enhancing_problems import ENHANCED, ENHANCING_PROBLEMS, NOT_ENHANCED
 from bot.problem_texts.image_problems import IMAGE_PROBLEMS
 from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MANY_CODES, LinkRefused, TooManyCodes
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, IN_BFLOAT16, MODEL_PROBLEMS
@@ -35,6 +39,8 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "size_twice": N_("Give the size once: either {option}, or width and height."),
     **IMAGE_PROBLEMS,
     **COLLECTION_PROBLEMS,
+    **ENHANCING_PROBLEMS,
+    **BEST_PROBLEMS,
     "needs_init": N_("{option} only works with an input picture: attach one, or leave {option} out."),
     "model_lacks": N_("The model {value} does not support {option}: leave it out, or choose another model."),
     "cannot_refine": N_(
@@ -42,6 +48,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
         "Leave {option} out to resize only."
     ),
     **DRAWING_PROBLEMS,
+    **ADAPTER_PROBLEMS,
     **REGION_PROBLEMS,
     "no_model": N_("No installed model can do {value}; the owner can add one."),
     "default_lacks": N_(
@@ -116,6 +123,7 @@ BLOCKED: Mapping[str, str] = {
     "words": N_("Your prompt contains blocked words. Please rephrase it."),
     "minors": N_("Sexual content involving minors is never allowed. Please ask for something else."),
     "nsfw": N_("The result isn't allowed here, so it was deleted; you weren't charged. Try a different prompt."),
+    "enhanced": N_("The richer prompt isn't allowed here; you weren't charged. Rephrase yours, or leave enhance out."),
     "picture": N_("I can't work with this picture; you weren't charged. Try another one."),
     "unchecked": N_(
         "The result could not be checked for adult content, so it was deleted; you weren't charged. "
@@ -325,30 +333,6 @@ def _explain_refusal(error: errors.UserError, translate: Translate) -> str:
     return translate("This was refused ({code}).").format(code=error.code)
 
 
-UNAUTHORIZED: Mapping[str, str] = {
-    "key": N_(
-        "This needs a valid API key: send it as Authorization: Bearer KEY. "
-        "The owner makes one with `easel keys create`."
-    ),
-    "wrong_key": N_(
-        "This is not a valid API key. Check that all of it was copied; the owner makes one with `easel keys create`."
-    ),
-    "link": N_("This link was used before or has expired. Ask an admin of this server for another one."),
-    "signed_out": N_("Sign in with your API key first."),
-    "session": N_("Your session has ended. Sign in again with your API key."),
-    "locked": N_(
-        "This server stays locked because it has had an API key. On its machine, the owner can create another one with "
-        "`easel keys create`, or run `easel keys unlock`."
-    ),
-    "host": N_("Without an API key, this server only answers on its loopback address."),
-    "origin": N_("Other websites cannot use this server without an API key."),
-    "forwarded": N_(
-        "Requests through a proxy, and those in HTTP/1.0, need an API key: the owner can create one with "
-        "`easel keys create`."
-    ),
-}
-
-
 PROMPT_TOO_LONG = N_("The prompt is longer than this model supports; the end was cut off.")
 WEIGHTS_UNREAD = N_("This model ignores prompt weights; the prompt was used as plain text.")
 MASK_COVERS_ALL = N_("The mask covers the whole picture, so all of it was repainted.")
@@ -370,7 +354,7 @@ UNCHECKED = N_(
 _PLAIN_NOTES = frozenset(
     (
         *(PROMPT_TOO_LONG, WEIGHTS_UNREAD, WEIGHTS_CAPPED, MASK_COVERS_ALL, NO_TEXT_FITS, NO_PERSON, PICTURE_BLANKED),
-        UNCHECKED,
+        *(UNCHECKED, UNRANKED, UNJUDGED, NOT_ENHANCED),
     )
 )
 
@@ -380,7 +364,10 @@ def format_note(note: str, locale: str = "en") -> str:
     translate = translator(locale)
     if note in _PLAIN_NOTES:
         return translate(note)
-    known = (UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN, READ_AS, ENLARGED_FIRST, IN_BFLOAT16)
+    known = (
+        *(UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN, READ_AS, ENLARGED_FIRST, IN_BFLOAT16),
+        *(SWITCHED_OFF, LOW_MATCH, ENHANCED),
+    )
     for template in known:
         start = template.removesuffix("{words}")
         if note.startswith(start):

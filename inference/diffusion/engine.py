@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from bot.error_texts import PICTURE_BLANKED
-from bot.models import IMAGE_TO_IMAGE, ModelSpec
+from bot.models import ModelSpec
 from bot.ports import Measurement, Task
 from inference.backends.regional_compile import STREAMED
-from inference.checkpoints.resolve import model_path, model_revision
+from inference.checkpoints.resolve import model_path
 from inference.diffusion.batching import BatchedModule, batching_rule_for
+from inference.diffusion.candidates import CHOICE, WaitingRows
 from inference.diffusion.control.controls import ControlNets
 from inference.diffusion.control.references import AdapterReferences
 from inference.diffusion.coroutines import ModuleCall, SplitCall
@@ -30,14 +31,15 @@ from inference.diffusion.execution.denoiser_execution import DenoiserExecution, 
 from inference.diffusion.execution.fused_denoisers import FusedDenoisers
 from inference.diffusion.execution.kernel_trial import try_execution
 from inference.diffusion.image_painter import ImagePainter
-from inference.diffusion.image_task import ImageTask
+from inference.diffusion.image_task import ImageTask, to_raw_image
 from inference.diffusion.loader import call_parameters, denoiser_name, load_pipeline, load_tiny_autoencoder
-from inference.diffusion.lora import LoraManager, base_model_family, requested_loras
+from inference.diffusion.lora import LoraManager, requested_loras
 from inference.diffusion.masks import mask_notes
 from inference.diffusion.pass_costs import pass_cost_samples
-from inference.diffusion.pipeline_call import SEED_COUNT, supported_options
+from inference.diffusion.pipeline_call import SEED_COUNT
+from inference.diffusion.pipeline_capabilities import MAX_TASKS, describe_pipeline
 from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, RunExtension, sampler_name
-from inference.diffusion.prefix_caches import empty_cache, max_references, max_tasks, select_startable
+from inference.diffusion.prefix_caches import empty_cache, max_references, select_startable
 from inference.diffusion.previews import Previewer, preview_decoder
 from inference.diffusion.prompt_cache import PromptConditioner
 from inference.diffusion.row_options import RowOptions
@@ -47,16 +49,15 @@ from inference.diffusion.split_sequences import SplitSequences
 from inference.diffusion.step_loop import StepLoop
 from inference.diffusion.tiles.tiled_refinement import TiledRefinement
 from inference.engine.base import CostSample, EngineEvent, ImageReady, TaskDone, TaskFailed
-from inference.ipc.messages import RawImage, TaskResult
-from inference.memory.offload import offloader_of, weights_capability
+from inference.ipc.messages import TaskResult
+from inference.memory.offload import offloader_of, uses_model_offload
 from inference.memory.precision import dtype_name
 
-MAX_TASKS = 16
-"""Tasks in flight at the same time; the cost model decides how many of their rows share a pass."""
 DECODE_WAIT_S = 0.05
 """How long one step waits for a decode if there is no denoising to do; new tasks and cancellations come in between."""
 _LOADED = (
-    *("_step_loop", "_split_sequences", "_runner", "_conditioner", "_decode_thread", "_vae", "_preview_decoder"),
+    *("_step_loop", "_split_sequences", "_waiting_rows", "_runner", "_conditioner", "_decode_thread", "_vae"),
+    "_preview_decoder",
 )
 
 
@@ -111,22 +112,20 @@ class DiffusionEngine:
         step_device, self._max_references = torch.device(device), max_references(pipeline)
         self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras, self._execution)
         self._split_sequences = SplitSequences(self._step_loop, self._advance, self._fail_task)
+        self._waiting_rows = WaitingRows(self._tasks, self._close_sequence, self._run_on)
         self._runner.extensions += self._create_extensions(pipeline)
         self._decode_thread = (
             None
-            if _uses_model_offload(pipeline)
+            if uses_model_offload(pipeline)
             else DecodeThread(self._execute, step_device, batchable_prefix=partial(batchable_prefix, vae))
         )
+        precision = opened.precision or dtype_name(getattr(denoiser, "dtype", pipeline.dtype))
         self._capabilities = {
+            **describe_pipeline(self._model, folder, pipeline),
             "samplers": list(self._runner.samplers.names),
-            "options": supported_options(pipeline, has_strength=IMAGE_TO_IMAGE in self._model.tasks),
-            "revision": model_revision(self._model, folder),
-            "family": base_model_family(pipeline),
-            "dtype": opened.precision or dtype_name(getattr(denoiser, "dtype", pipeline.dtype)),
-            "rows": min(MAX_TASKS, max_tasks(pipeline)),
+            "dtype": precision,
             "backend": opened.backend,
             **({"backend_problem": opened.problem} if opened.problem else {}),
-            **weights_capability(pipeline),
         }
         for extension in self._runner.extensions:
             self._capabilities |= extension.capabilities()
@@ -173,6 +172,7 @@ class DiffusionEngine:
             previewer=Previewer(self._preview_decoder, time.monotonic),
             denoiser=self._denoiser,
             loras=requested_loras(task, index),
+            is_compared=self._waiting_rows.can_compare(task, self._max_references),
         )
 
     def step(self) -> Sequence[EngineEvent]:
@@ -217,13 +217,21 @@ class DiffusionEngine:
 
     def cancel_task(self, task_id: str) -> None:
         running = self._tasks.pop(task_id, None)
+        self._waiting_rows.forget(task_id)
         for sequence in running.sequences if running is not None else ():
-            self._step_loop.remove_sequence(sequence)
-            self._split_sequences.close(sequence)
-            if sequence in self._new_sequences:
-                self._new_sequences.remove(sequence)
-            empty_cache(sequence.call_arguments)
-            sequence.close()
+            self._close_sequence(sequence)
+
+    @torch.no_grad()
+    def keep_rows(self, task_id: str, step: int, kept: Sequence[int]) -> None:
+        self._waiting_rows.keep(task_id, step, kept)
+
+    def _close_sequence(self, sequence: ImageSequence) -> None:
+        self._step_loop.remove_sequence(sequence)
+        self._split_sequences.close(sequence)
+        if sequence in self._new_sequences:
+            self._new_sequences.remove(sequence)
+        empty_cache(sequence.call_arguments)
+        sequence.close()
 
     def set_previews(self, task_id: str, is_enabled: bool) -> None:
         if task_id in self._tasks:
@@ -241,7 +249,7 @@ class DiffusionEngine:
             self._execution.block_compiling(STREAMED)
         self._runner.device = None
         self._max_references = max_references(self._pipelines[""])
-        if self._decode_thread is not None and _uses_model_offload(self._pipelines[""]):
+        if self._decode_thread is not None and uses_model_offload(self._pipelines[""]):
             self._decode_thread.close()
             self._decode_thread = None
         return level
@@ -303,6 +311,10 @@ class DiffusionEngine:
                 return
             if sequence.pending_call.component == STEP_BOUNDARY:
                 return
+            if sequence.pending_call.component == CHOICE:
+                self._step_loop.remove_sequence(sequence)
+                self._events += self._waiting_rows.add(sequence)
+                return
             self._execute_pending(sequence)
         if sequence.output is not None:
             self._step_loop.remove_sequence(sequence)
@@ -339,10 +351,15 @@ class DiffusionEngine:
             resume = partial(sequence.throw, result.error)
         else:
             resume = partial(sequence.resume, result.output)
+        self._run_on(sequence, resume)
+
+    def _run_on(self, sequence: ImageSequence, resume: Callable[[], None]) -> None:
+        """Resume one that has left the step loop: it may go on with passes, such as those of hires fix."""
         if self._run(sequence, resume):
             self._advance(sequence)
-            if sequence.pending_call is not None and sequence.pending_call.component in self._step_loop.modules:
-                self._step_loop.add_sequence(sequence)  # it goes on with the second pass of hires fix
+            call = sequence.pending_call
+            if call is not None and (call.component in self._step_loop.modules or call.component == STEP_BOUNDARY):
+                self._step_loop.add_sequence(sequence)
 
     def _execute(self, call: ModuleCall) -> Any:
         """Make a call that is not a denoiser pass."""
@@ -357,11 +374,13 @@ class DiffusionEngine:
         pixels, was_blanked = output
         if was_blanked and PICTURE_BLANKED not in running.notes:
             running.notes.append(PICTURE_BLANKED)
-        self._events.append(ImageReady(task_id=sequence.task.id, image=self._raw_image(sequence, pixels, was_blanked)))
+        sampler, revision = self._runner.samplers.default, self._capabilities["revision"]
+        image = to_raw_image(sequence, pixels, was_blanked, sampler, revision)
+        self._events.append(ImageReady(task_id=sequence.task.id, image=image))
         if not running.sequences:
             del self._tasks[sequence.task.id]
             self._last_sequences[sequence.task.id] = sequence
-            result = TaskResult(notes=tuple(running.notes), revision=self._capabilities["revision"])
+            result = TaskResult(notes=tuple(running.notes), revision=revision)
             self._events.append(TaskDone(task_id=sequence.task.id, result=result))
 
     def _fail_task(self, sequence: ImageSequence, error: Exception) -> None:
@@ -377,21 +396,3 @@ class DiffusionEngine:
         """One event for each task in flight that has advanced."""
         reports = [running.take_report() for running in self._tasks.values()]
         self._events = [*(report for report in reports if report is not None), *self._events]
-
-    def _raw_image(self, sequence: ImageSequence, pixels: Any, was_blanked: bool) -> RawImage:
-        return RawImage(
-            index=sequence.index,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            pixels=pixels.tobytes(),
-            seed=sequence.seed,
-            sampler=sampler_name(sequence.task) or self._runner.samplers.default,
-            revision=self._capabilities["revision"],
-            nsfw=1.0 if was_blanked else None,
-        )
-
-
-def _uses_model_offload(pipeline: Any) -> bool:
-    """Whether its components evict each other from the device, so no two may compute at the same time."""
-    offloader = offloader_of(pipeline)
-    return offloader is not None and offloader.uses_model_offload

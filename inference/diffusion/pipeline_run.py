@@ -9,8 +9,10 @@ import torch
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Task
+from inference.diffusion.candidates import wait_for_choice
 from inference.diffusion.coroutines import CallWrapper, InterceptedCalls, ModuleCall, suspend, with_proxies
 from inference.diffusion.embedding_cache import EmbeddingCache
+from inference.diffusion.expected_latents import StepRecord
 from inference.diffusion.hires import first_task, second_task, wants_hires
 from inference.diffusion.pipeline_call import generate
 from inference.diffusion.pipeline_variants import FROM_IMAGE, WITH_MASK, pipeline_variant
@@ -139,9 +141,13 @@ class PipelineRunner:
         for extension in self.extensions:
             extension.prepare(run)
         run.proxied = with_proxies(run.pipeline, self._intercepted_calls(run))
+        is_compared = sequence.is_compared and not steps_before and self._vae is not None
+        record = StepRecord(run.overrides["scheduler"]) if is_compared else None
 
         def on_step(step: int, steps: int, latents: Any) -> None:
             sequence.record_step(steps_before + step, steps_before + steps + steps_after, latents)
+            if record is not None:
+                wait_for_choice(run.proxied, run.task, step, steps, record)
             if not self._denoiser:
                 suspend(ModuleCall(STEP_BOUNDARY, "", (), {}))
 

@@ -49,6 +49,7 @@ class ImageSequence:
         parts: of the divided call that it waits for.
         parts_done: of all divided calls, which shows that a long step goes on.
         whole, part_number: of a part: the image, and which of its parts this is.
+        is_compared: with the other images of its task while it is made; see `candidates.py`.
     """
 
     task: Task
@@ -74,6 +75,7 @@ class ImageSequence:
     parts_done: int = 0
     whole: "ImageSequence | None" = None
     part_number: int = 0
+    is_compared: bool = False
     _coroutine: PipelineCoroutine | None = None
     _modules: Mapping[str, BatchedModule] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ and one more line in `ENGINES`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from bot.errors import ModelUnavailable
 from bot.models import (
@@ -25,7 +25,7 @@ from bot.models import (
     ZERO_SHOT_IMAGE_CLASSIFICATION,
     ModelSpec,
 )
-from bot.ports import Measurement, Task
+from bot.ports import Candidates, Measurement, Task
 from inference.ipc.messages import RawImage, TaskResult
 
 
@@ -49,6 +49,14 @@ class ImageReady:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CandidatesReady:
+    """Images of the task wait until `ChoosesRows.keep_rows` is called."""
+
+    task_id: str
+    candidates: Candidates
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskDone:
     """The task is done and has left the engine."""
 
@@ -64,7 +72,7 @@ class TaskFailed:
     error: Exception
 
 
-EngineEvent = StepDone | ImageReady | TaskDone | TaskFailed
+EngineEvent = StepDone | ImageReady | CandidatesReady | TaskDone | TaskFailed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +134,14 @@ class Engine(Protocol):
 
     def unload_model(self) -> None:
         """Free all memory."""
+
+
+@runtime_checkable
+class ChoosesRows(Protocol):
+    """An engine that can drop some of a task's images while it makes them."""
+
+    def keep_rows(self, task_id: str, step: int, kept: Sequence[int]) -> None:
+        """Let these images go on that wait after this step, by their indexes, and drop the others of the task."""
 
 
 ENGINES: Mapping[str, str] = {

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from bot import errors, jobs, models, ports
 from bot.models import ModelSpec
 from bot.ports import (
+    Candidates,
     CivitaiFile,
     Embedding,
     MatchScore,
@@ -76,6 +77,15 @@ class CancelTask:
 class SetPreviews:
     task_id: str
     is_enabled: bool
+
+
+@dataclass(frozen=True)
+class KeepRows:
+    """These images of a task that waits after `step` go on; its others are dropped."""
+
+    task_id: str
+    step: int
+    kept: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -222,7 +232,7 @@ class TaskEvent:
     """An event of a running task. `used_s`: device-seconds it has used so far."""
 
     task_id: str
-    event: Progress | Measurement | ModelCapabilities | RawImage
+    event: Progress | Measurement | ModelCapabilities | RawImage | Candidates
     used_s: float
 
 

@@ -209,6 +209,12 @@ def offloader_of(model: Any) -> ComponentOffloader | None:
     return offloader if isinstance(offloader, ComponentOffloader) else None
 
 
+def uses_model_offload(model: Any) -> bool:
+    """Whether its components evict each other from the device, so no two may compute at the same time."""
+    offloader = offloader_of(model)
+    return offloader is not None and offloader.uses_model_offload
+
+
 def weights_capability(model: Any) -> dict[str, list[str]]:
     """What an engine says of the formats of its weights; nothing if they are all in the model's number format."""
     offloader = offloader_of(model)

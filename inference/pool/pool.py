@@ -17,8 +17,8 @@ from bot.models import ModelSpec
 from bot.ports import (
     DeviceStatus,
     Measurement,
-    ModelCapabilities,
     Offer,
+    PoolEvent,
     Progress,
     RenderedImage,
     Task,
@@ -156,6 +156,10 @@ class DevicePool:
             device.cancel_task(task_id)
         self._changes.notify()  # it may wait for a free slot
 
+    def keep_rows(self, task_id: str, step: int, kept: Sequence[int]) -> None:
+        for device in self._devices:
+            device.keep_rows(task_id, step, kept)
+
     def set_previews(self, task_id: str, wanted: bool) -> None:
         for device in self._devices:
             device.set_previews(task_id, wanted)
@@ -171,9 +175,7 @@ class DevicePool:
     async def wait_for_change(self) -> None:
         await self._changes.wait_for_change()
 
-    async def run_task(
-        self, task: Task
-    ) -> AsyncGenerator[Progress | Measurement | ModelCapabilities | TaskOutput, None]:
+    async def run_task(self, task: Task) -> AsyncGenerator[PoolEvent, None]:
         self._is_cancelled[task.id] = False
         try:
             device, handle = await self._place_task(to_wire(task))
@@ -200,9 +202,7 @@ class DevicePool:
 
     # ------------------------------------------------------------ one task
 
-    async def _stream_events(
-        self, handle: TaskHandle
-    ) -> AsyncGenerator[Progress | Measurement | ModelCapabilities | TaskOutput, None]:
+    async def _stream_events(self, handle: TaskHandle) -> AsyncGenerator[PoolEvent, None]:
         images: dict[int, RenderedImage] = {}  # a retried task generates its first images again
         while True:
             match await handle.events.get():
@@ -239,7 +239,13 @@ class DevicePool:
         parameters, easel = generation_metadata(task, image)
         media = await self._encoder.encode_image(image.pixels, *size, parameters=parameters, easel=easel)
         return RenderedImage(
-            media=media, width=image.width, height=image.height, parameters=parameters, nsfw=image.nsfw
+            media=media,
+            width=image.width,
+            height=image.height,
+            parameters=parameters,
+            nsfw=image.nsfw,
+            index=image.index,
+            seed=image.seed,
         )
 
     async def _place_task(self, task: Task) -> tuple[WorkerSupervisor, TaskHandle]:

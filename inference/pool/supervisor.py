@@ -14,15 +14,14 @@ import structlog
 
 from bot.errors import EaselError, EngineTimeout, Interrupted, JobCancelled, ModelUnavailable, WorkerLost
 from bot.models import ModelSpec, slots_of
-from bot.ports import DeviceStatus, Measurement, ModelCapabilities, Offer, Progress, Task, UnloadResult
+from bot.ports import DeviceStatus, Measurement, ModelCapabilities, Offer, Task, UnloadResult
 from inference.ipc import messages
-from inference.ipc.messages import RawImage
 from inference.ipc.process import ChildProcess
 from inference.pool.capacity import DeviceCapacity
 from inference.pool.early_worker import WORKER, EarlyWorker
 from inference.pool.idle_unload import IdleTracker
 from inference.pool.load_reports import DeviceMeasurements, LoadReports, load_details
-from inference.pool.watchdog import Hung, Losses, TaskHandle, TimedOut, Watchdog, latest_step_at
+from inference.pool.watchdog import HandleEvent, Hung, Losses, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 
 _log = structlog.get_logger("inference")
@@ -89,7 +88,7 @@ class WorkerSupervisor:
         return capacity.to_offer(self.name, names, self._clock() - self._loaded_at) if self._is_ready() else None
 
     def can_run(self, task: Task) -> bool:
-        capacity = self._capacity()
+        capacity = self._capacity(joined=task.beside)
         has_slot = capacity.slots_for(task.model) > 0 and not (task.is_exclusive and capacity.tasks.total())
         return self._is_ready() and (task.is_safety_check or has_slot)
 
@@ -104,7 +103,8 @@ class WorkerSupervisor:
     def has_loaded(self, model: str) -> bool:
         return model in self._loaded_models
 
-    def _capacity(self) -> DeviceCapacity:
+    def _capacity(self, joined: str = "") -> DeviceCapacity:
+        """`joined`: a task that others may join, even if it is exclusive."""
         tasks = [handle.task for handle in self._running.values() if not handle.task.is_safety_check]
         return DeviceCapacity(
             settings=self._settings,
@@ -112,7 +112,7 @@ class WorkerSupervisor:
             tasks=Counter(task.model.name for task in tasks),
             loaded=frozenset(self._loaded_models),
             slots=self._slots,
-            is_exclusive=any(task.is_exclusive for task in tasks),
+            is_exclusive=any(task.is_exclusive and task.id != joined for task in tasks),
         )
 
     def status(self) -> DeviceStatus:
@@ -167,6 +167,11 @@ class WorkerSupervisor:
         if self._child is None or self._state != "ready":
             return UnloadResult()
         return await self._idle.request_unload(self._child.send)
+
+    def keep_rows(self, task_id: str, step: int, kept: Sequence[int]) -> None:
+        if task_id in self._running and self._child is not None:
+            self._running[task_id].end_choice(self._clock(), len(kept))
+            self._child.send(messages.KeepRows(task_id, step, tuple(kept)))
 
     def set_previews(self, task_id: str, is_enabled: bool) -> None:
         if task_id in self._running and self._child is not None:
@@ -262,7 +267,7 @@ class WorkerSupervisor:
 
     def _on_exit(self, hung: Hung) -> None:
         """The child has exited: end its tasks and reset the state for the next one."""
-        is_alone = len(self._running) == 1
+        is_alone = sum(not handle.task.beside for handle in self._running.values()) == 1
         for handle in self._running.values():
             handle.put_event(self._error_for(handle, hung, is_alone))
         was_loading = self._watchdog.loading
@@ -333,9 +338,7 @@ class WorkerSupervisor:
             case messages.Ready():
                 self._on_ready(child)
 
-    def _on_task_event(
-        self, handle: TaskHandle, event: Progress | Measurement | ModelCapabilities | RawImage, used_s: float
-    ) -> None:
+    def _on_task_event(self, handle: TaskHandle, event: HandleEvent, used_s: float) -> None:
         if isinstance(event, Measurement):
             self._measurements.record_measurement(event)
         has_stepped = not isinstance(event, Measurement | ModelCapabilities)

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bot.errors import EaselError
-from bot.ports import Measurement, ModelCapabilities, Progress, Task, TaskWork
+from bot.ports import Candidates, Measurement, ModelCapabilities, Progress, Task, TaskWork
 from inference.ipc.messages import RawImage, TaskResult
 from inference.settings import SLOW_STEP_FACTOR, PoolSettings
 
-HandleEvent = Progress | Measurement | ModelCapabilities | RawImage | TaskResult | EaselError
+HandleEvent = Progress | Measurement | ModelCapabilities | RawImage | Candidates | TaskResult | EaselError
 
 
 @dataclass
@@ -47,6 +47,8 @@ class TaskHandle:
         stop_deadline: set when its time is up and it was told to stop; after that its child is killed.
         waits_for_model: it last reported that it waits for its model, or that this is loading.
         progress: the last that was reported; None before the first.
+        awaits_since: when it began to wait for a choice among its images; None: it does not.
+        kept: how many of its images go on; None: none was dropped.
     """
 
     task: Task
@@ -61,10 +63,12 @@ class TaskHandle:
     stop_deadline: float | None = None
     waits_for_model: bool = False
     progress: Progress | None = None
+    awaits_since: float | None = None
+    kept: int | None = None
 
     @property
     def work(self) -> TaskWork:
-        images = self.task.image_count
+        images = self.task.image_count if self.kept is None else self.kept
         steps = self.progress.steps if self.progress is not None else 0
         return TaskWork(
             task=self.task.id,
@@ -79,6 +83,7 @@ class TaskHandle:
         if not self.is_finished:
             self.is_finished = isinstance(event, TaskResult | EaselError)
             self.progress = event if isinstance(event, Progress) else self.progress
+            self.awaits_since = self.reported_at if isinstance(event, Candidates) else self.awaits_since
             self.events.put_nowait(event)
 
     def mark_started(self, now: float) -> None:
@@ -99,8 +104,16 @@ class TaskHandle:
         if self.last_step_at is not None:
             self.last_step_at += now - max(since, self.last_step_at)
 
+    def end_choice(self, now: float, kept: int) -> None:
+        """So many of its images go on."""
+        if self.awaits_since is not None:
+            self.exclude_delay(self.awaits_since, now)
+            self.awaits_since, self.kept = None, kept
+
     def device_s(self, now: float) -> float:
         """Device-seconds used so far; 0 while it waits or its model loads."""
+        if self.awaits_since is not None:
+            return self.used_s
         return 0.0 if self.started_at is None else self.used_s + now - self.reported_at
 
 
@@ -192,7 +205,8 @@ class Watchdog:
         stepped_at = latest_step_at(running)
         slowest_s = max((handle.slowest_step_s for handle in running), default=0.0)
         limit_s = max(settings.step_timeout_s, SLOW_STEP_FACTOR * slowest_s)
-        if stepped_at > -math.inf and now - stepped_at > limit_s:
+        is_waiting = all(handle.awaits_since is not None for handle in running)
+        if stepped_at > -math.inf and now - stepped_at > limit_s and not is_waiting:
             return Hung(f"no step for {limit_s:.0f} s")
         for handle in running:
             is_late = handle.task.past_s + handle.device_s(now) > settings.job_timeout_s

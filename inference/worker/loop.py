@@ -19,7 +19,18 @@ from bot.commands.refine_tiles import plan_refinement
 from bot.errors import Blocked
 from bot.models import ModelSpec
 from bot.ports import Measurement, Progress, Task, step_of
-from inference.engine.base import TRIED, CostSample, Engine, ImageReady, StepDone, TaskDone, TaskFailed, import_object
+from inference.engine.base import (
+    TRIED,
+    CandidatesReady,
+    ChoosesRows,
+    CostSample,
+    Engine,
+    ImageReady,
+    StepDone,
+    TaskDone,
+    TaskFailed,
+    import_object,
+)
 from inference.engine.error_mapping import is_out_of_memory, to_task_error
 from inference.ipc import child, messages, sandbox
 from inference.safety.checker import SafetyChecker
@@ -30,6 +41,8 @@ from inference.worker.model_cache import ModelCache, torch_memory_budget, used_m
 from inference.worker.running_task import RunningTask
 
 HEARTBEAT_S = 1.0
+CHOICE_POLL_S = 0.05
+"""How long to wait for messages while tasks wait for a choice and others for room."""
 
 
 class WorkerLoop:
@@ -76,16 +89,21 @@ class WorkerLoop:
 
     def _drain_inbox(self) -> bool:
         """Handle all messages; wait for one when there is nothing to compute. False: Shutdown."""
-        must_wait = self._is_idle() and not self._models.needs_restart
+        must_wait = (self._is_idle() and not self._models.needs_restart) or self._awaits_choices()
+        limit_s = CHOICE_POLL_S if self._waiting else None
         while True:
             try:
-                message = self._inbox.get(block=must_wait)
+                message = self._inbox.get(block=must_wait, timeout=limit_s)
             except Empty:
                 return True
             must_wait = False
             if isinstance(message, messages.Shutdown):
                 return False
             self._handle(message)
+
+    def _awaits_choices(self) -> bool:
+        """Whether all running tasks wait until the parent says which of their images go on."""
+        return bool(self._running) and all(running.awaits_choice for running in self._running.values())
 
     def _handle(self, message: Any) -> None:
         match message:
@@ -95,6 +113,11 @@ class WorkerLoop:
                 self._waiting.append(task)
             case messages.CancelTask(task_id):
                 self._cancel_task(task_id)
+            case messages.KeepRows(task_id, step, kept) if task_id in self._running:
+                self._running[task_id].awaits_choice = False
+                engine = self._engine_for(task_id)
+                if isinstance(engine, ChoosesRows):
+                    engine.keep_rows(task_id, step, kept)
             case messages.SetPreviews(task_id, is_enabled) if task_id in self._running:
                 rules = self._running[task_id].task.rules
                 self._engine_for(task_id).set_previews(task_id, is_enabled and (rules is None or rules.may_preview))
@@ -180,11 +203,15 @@ class WorkerLoop:
     # ------------------------------------------------------------ computing
 
     def _busy_engines(self) -> list[tuple[Engine, list[str]]]:
-        """The engines that have tasks, with the ids of these."""
+        """The engines that have tasks to compute, with the ids of all of theirs."""
         by_model: dict[str, list[str]] = {}
         for task_id, running in self._running.items():
             by_model.setdefault(running.task.model.name, []).append(task_id)
-        return [(self._models[name], tasks) for name, tasks in by_model.items()]
+        return [
+            (self._models[name], tasks)
+            for name, tasks in by_model.items()
+            if not all(self._running[task_id].awaits_choice for task_id in tasks)
+        ]
 
     def _step_engine(self, engine: Engine, tasks: list[str]) -> None:
         started = time.monotonic()
@@ -210,7 +237,7 @@ class WorkerLoop:
             if task_id in self._running:
                 self._running[task_id].used_s += seconds
 
-    def _report(self, running: RunningTask, event: StepDone | ImageReady | TaskDone) -> None:
+    def _report(self, running: RunningTask, event: StepDone | ImageReady | CandidatesReady | TaskDone) -> None:
         task_id = event.task_id
         match event:
             case StepDone():
@@ -228,6 +255,9 @@ class WorkerLoop:
                 if self._format_trials.is_repeating(task_id):
                     return
                 self._send_event(task_id, self._checker.score_output(running.task, event.image, running.input_score))
+            case CandidatesReady():
+                running.awaits_choice = True
+                self._send_event(task_id, event.candidates)
             case TaskDone():
                 for measurement in self._measurements_of(running):
                     self._send_event(task_id, measurement)

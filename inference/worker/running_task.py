@@ -14,6 +14,7 @@ class RunningTask:
     Attributes:
         step_times_s: device-seconds between the steps that were reported.
         input_score: the least score of its images; see `SafetyChecker.check_inputs`.
+        awaits_choice: it computes nothing until the parent says which of its images go on.
     """
 
     task: Task
@@ -22,6 +23,7 @@ class RunningTask:
     reported_s: float = 0.0
     step_times_s: list[float] = field(default_factory=list)
     input_score: float | None = None
+    awaits_choice: bool = False
 
     def record_step(self) -> None:
         self.step_times_s.append(self.used_s - self.reported_s)
