@@ -14,7 +14,7 @@ from bot.models import TEXT_TO_IMAGE, ModelSpec
 MIN_BLENDED, MAX_BLENDED = 2, 5
 INSTRUCTION = "Blend these pictures into one picture."
 """The prompt of a model that takes the pictures itself, where none was given: it follows instructions."""
-_LEFT_OUT = frozenset({"prompt", "strength"})
+_LEFT_OUT = frozenset({"prompt", "strength", "best"})
 _PROMPT = next(spec for spec in DRAWING if spec.name == "prompt")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from bot.commands.base import Command
+from bot.commands.best_of import share_steps
 from bot.commands.imagine import Imagine
 from bot.commands.imagine_options import CONTROLLING
 from bot.commands.inpainting import NAME_A_REGION, repaints_part
@@ -19,7 +20,7 @@ from bot.models import IMAGE_SEGMENTATION, IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, 
 from bot.options import OptionSpec
 
 IMAGE_GUIDANCE = "image_guidance_scale"
-_LEFT_OUT = frozenset({"strength", *(spec.name for spec in CONTROLLING)} - {"region", "keep", "inpaint_area"})
+_LEFT_OUT = frozenset({"strength", "best", *(spec.name for spec in CONTROLLING)} - {"region", "keep", "inpaint_area", "adapter"})
 _PROMPT, *_OTHER_SPECS = (spec for spec in Imagine.specs if spec.name not in _LEFT_OUT)
 
 
@@ -100,7 +101,8 @@ class Edit(Imagine):
 
     def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         area = options["width"] * options["height"] * reference_cost(self._pictures, is_native=True)
-        return int(options["steps"]), float(area), int(options["count"])
+        count, steps = share_steps(options, int(options["steps"]))
+        return steps, float(area), count
 
 
 def takes_image_guidance(model: ModelSpec) -> bool:

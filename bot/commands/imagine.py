@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from bot.commands import inpainting
 from bot.commands.base import Answer, Command
+from bot.commands.best_of import check_best, share_steps
 from bot.commands.control_check import control_cost, control_model
 from bot.commands.drawing_options import (
     HIRES_STRENGTH,
@@ -102,7 +103,8 @@ class Imagine(Command):
         if guidance is not None and guidance != model.guidance_scale and not model.takes_guidance:
             raise InvalidOption("guidance_scale", "model_lacks", value=model.name)
         width, height = self._choose_size(model, aspect)
-        count = values.get("count", 1)
+        check_best(values)
+        count = values.get("best") or values.get("count", 1)
         if values.get("seed", 0) + count - 1 > MAX_SEED:
             raise InvalidOption("seed", "range", value=values["seed"], allowed=f"0 to {MAX_SEED - count + 1}")
         filled: dict[str, Any] = {
@@ -117,6 +119,8 @@ class Imagine(Command):
             "sampler": self._choose_sampler(model),
             "model": model.name,
         }
+        if values.get("best"):
+            filled["best"] = values["best"]
         if values.get("style"):
             filled["style"] = values["style"]
         filled |= given_options(CONTROLLING, values)
@@ -186,10 +190,11 @@ class Imagine(Command):
         steps = options["steps"]
         if "strength" in options and not (options.get("hires") and self.task == TEXT_TO_IMAGE):
             steps = max(1, math.ceil(steps * options["strength"]))
+        count, steps = share_steps(options, steps)
         steps += math.ceil(hires_steps(options))
         cost = reference_cost(self.images, is_native=self.is_native) * control_cost(self.images)
         area = options["width"] * options["height"] * cost
-        return steps, float(area), int(options["count"])
+        return steps, float(area), count
 
 
 def _parse_pair(pattern: re.Pattern[str], option: str, text: str, allowed: str) -> tuple[float, float]:

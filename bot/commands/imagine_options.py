@@ -1,5 +1,7 @@
 """The options of `imagine` and of the commands that are like it."""
 
+from bot.commands.adapter_option import make_adapter_option
+from bot.commands.best_of import MAX_BEST
 from bot.i18n import N_
 from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
 from bot.samplers import SAMPLERS, SCHEDULES, spell_sampler
@@ -29,6 +31,13 @@ DRAWING: tuple[OptionSpec, ...] = (
         maximum=MAX_SEED,
     ),
     OptionSpec(name="count", kind=int, help=N_("How many pictures"), minimum=1, maximum=4, default=1),
+    OptionSpec(
+        name="best",
+        kind=int,
+        help=N_("Make this many pictures, and show those that match the prompt best first"),
+        minimum=2,
+        maximum=MAX_BEST,
+    ),
     OptionSpec(
         name="steps",
         kind=int,
@@ -109,6 +118,13 @@ CONTROLLING: tuple[OptionSpec, ...] = (
         is_advanced=True,
     ),
     OptionSpec(
+        name="enhance",
+        kind=bool,
+        help=N_("Have a model make the prompt richer first"),
+        default=False,
+        is_advanced=True,
+    ),
+    OptionSpec(
         name="hires",
         kind=float,
         help=N_("Enlarge the picture by this factor and refine it (hires fix)"),
@@ -157,5 +173,6 @@ CONTROLLING: tuple[OptionSpec, ...] = (
         choices=SCHEDULES,
         is_advanced=True,
     ),
+    make_adapter_option(is_advanced=True),
 )
 """A request has these options only if they were given; see `Imagine.fill_options`."""

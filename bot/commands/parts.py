@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.commands.base import Command
+from bot.commands.best_of import best_of, count_finished, count_judged, require_judge
 from bot.commands.control_maps import MAP_TASKS, choose_map_model, kinds_to_map
 from bot.commands.detail_words import check_details, detail_units
+from bot.commands.enhancing import MAX_ENHANCED_TOKENS, require_enhancer
 from bot.commands.outpainting import Outpaint
 from bot.commands.refine_tiles import MAX_CAPTIONED_TILES, REFINE, plan_refinement
 from bot.commands.region_words import choose_segmenter
 from bot.commands.upscale import Upscale, enlarging_model, enlarging_units
 from bot.models import IMAGE_TASKS, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
+from bot.prompts.grammar import task_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ def parts_of(command: Command, options: Mapping[str, Any], models: ModelRegistry
         *_detail_parts(command, options, models),
         *_refine_parts(command, options, models),
         *_caption_parts(command, options, models),
+        *_enhancing_parts(options, models),
+        *_judging_parts(command, options, models),
     ]
 
 
@@ -66,6 +71,15 @@ def _caption_parts(command: Command, options: Mapping[str, Any], models: ModelRe
     return [Part(model=captioner, units=(captioner.max_new_tokens, 0.0, 1))] if captioner is not None else []
 
 
+def _enhancing_parts(options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:
+    """A text for each different prompt."""
+    maker = models.get(str(options.get("model")))
+    if not options.get("enhance") or maker is None:
+        return []
+    part = Part(model=require_enhancer(models, maker), units=(MAX_ENHANCED_TOKENS, 0.0, 1))
+    return [part] * len(task_prompts(options))
+
+
 def captioning_model(models: ModelRegistry, maker: ModelSpec) -> ModelSpec | None:
     """The model that says what parts of a picture show; None: there is none. A demo only knows what demos draw."""
     model = models.default_for(IMAGE_TO_TEXT)
@@ -78,10 +92,19 @@ def _detail_parts(command: Command, options: Mapping[str, Any], models: ModelReg
     words = len(check_details(options, model)) if model is not None else 0
     if model is None or not words:
         return []
-    found = [Part(model=choose_segmenter(models, command.name), units=(1, 0.0, 1))] * (
-        words * int(options.get("count", 1))
-    )
-    return [*found, Part(model=model, units=detail_units(options, words))]
+    pictures = count_finished(options, int(options.get("steps", 1)))
+    found = [Part(model=choose_segmenter(models, command.name), units=(1, 0.0, 1))] * (words * pictures)
+    return [*found, Part(model=model, units=detail_units({**options, "count": pictures}, words))]
+
+
+def _judging_parts(command: Command, options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:
+    """A pass for all pictures that are compared, each time."""
+    maker = models.get(str(options.get("model")))
+    if maker is None or not best_of(options):
+        return []
+    judge = require_judge(models, maker, command.images, command.name)
+    judged = count_judged(options, int(options.get("steps", 1)))
+    return [Part(model=judge, units=(pictures, 0.0, 1)) for pictures in judged]
 
 
 def _map_parts(command: Command, models: ModelRegistry) -> list[Part]:

@@ -44,7 +44,7 @@ from bot.queue.attempt import Attempt, FairnessKeys, needs_exclusive_device
 from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
-from bot.queue.task_runner import Finish, Preparation, TaskRunner
+from bot.queue.task_runner import AdapterSource, Finish, Preparation, RowChooser, TaskRunner
 from bot.queue.threads import ThreadReader
 from bot.settings.core import QueueSettings
 
@@ -77,6 +77,8 @@ class Dispatcher:
     prompt_resolver: PromptResolver = field(default_factory=PromptResolver)
     preparations: Sequence[Preparation] = ()
     finishes: Sequence[Finish] = ()
+    chooser: RowChooser | None = None
+    adapters: AdapterSource | None = None
     on_finished: Callable[[Job], None] = lambda _job: None
     only_submitted: bool = False
 
@@ -100,10 +102,12 @@ class Dispatcher:
             progress_bus=self.progress_bus,
             prompt_resolver=self.prompt_resolver,
             fairness_keys=FairnessKeys(),
-            on_event=self._record_event,
+            on_event=self.record_event,
             preparations=self.preparations,
             finishes=self.finishes,
+            chooser=self.chooser,
             threads=ThreadReader(store=self.store, words=self.moderation),
+            adapters=self.adapters,
         )
 
     def wake(self, job_ids: Iterable[str] = ()) -> None:
@@ -283,7 +287,7 @@ class Dispatcher:
         log.info("job ended", action="job_ended", state=str(ended.state) if ended else "lost", seconds=output.seconds)
         return ended
 
-    async def _record_event(self, event: Measurement | ModelCapabilities) -> None:
+    async def record_event(self, event: Measurement | ModelCapabilities) -> None:
         """Apply measurements and capabilities immediately; storing them is best effort."""
         try:
             match event:

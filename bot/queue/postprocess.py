@@ -9,6 +9,7 @@ import structlog
 
 from bot import error_texts
 from bot.commands import Caption
+from bot.commands.best_of import best_of
 from bot.commands.preview import Preview, describe_preview, needs_no_model
 from bot.commands.unprompted_alts import describe_unprompted
 from bot.commands.upscale import Upscale, explain_resize, explain_upscale, keeps_content
@@ -88,7 +89,8 @@ class Postprocessor:
             return [describe_preview(job.options, error_texts.translator(job.origin.locale))] * len(output.images)
         is_prompted = bool(job.options.get("prompt"))
         made = describe_unprompted(job.command, job.options, error_texts.translator(job.origin.locale))
-        prompts = [plain_text(prompt_at(job.options, n)) if is_prompted else made for n in range(len(output.images))]
+        drawn = {**job.options, "prompts": output.prompts} if output.prompts else job.options
+        prompts = [plain_text(prompt_at(drawn, one.index)) if is_prompted else made for one in output.images]
         if not may_wait:
             return prompts
         captions = await self._captions(job, [image.media for image in output.images], fairness_key)
@@ -96,7 +98,7 @@ class Postprocessor:
 
     async def store_result(self, job: Job, output: TaskOutput, alts: Sequence[str], *, device: str = "") -> Result:
         """Write and fsync the image files; `JobStore.save_result` inserts the rows. Raises: StorageFull."""
-        images = []
+        images, is_compared = [], best_of(job.options) > 0
         for image, alt in zip(output.images, alts, strict=True):
             media_id = await self.media.write_file(image.media)
             images.append(
@@ -110,6 +112,8 @@ class Postprocessor:
                     is_spoiler=image.is_spoiler,
                     is_adult=image.is_adult,
                     is_unchecked=image.is_unchecked,
+                    seed=image.seed if is_compared else None,
+                    score=None if image.score is None else round(image.score, 4),
                 )
             )
         model = self.models.get(job.model)
@@ -123,7 +127,7 @@ class Postprocessor:
         return Result(
             media=tuple(images),
             text=output.text,
-            seed=job.options.get("seed"),
+            seed=images[0].seed if is_compared and images else job.options.get("seed"),
             model=job.model,
             revision=output.revision,
             seconds=round(output.seconds, 3),

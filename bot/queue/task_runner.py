@@ -14,8 +14,10 @@ from bot.commands import answer_of
 from bot.commands.preview import needs_no_model
 from bot.errors import EngineError, ModelRemoved
 from bot.jobs import Job
-from bot.models import IMAGE_TO_TEXT, ModelRegistry
+from bot.models import IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.ports import (
+    ENHANCE,
+    Candidates,
     Measurement,
     MediaStore,
     ModelCapabilities,
@@ -23,6 +25,7 @@ from bot.ports import (
     Pool,
     Progress,
     Task,
+    TaskAdapter,
     TaskImage,
     TaskOutput,
 )
@@ -47,9 +50,19 @@ class Finish(Protocol):
         """The output of the main task after a further step. Raises: what `Pool.run_task` does."""
 
 
+class AdapterSource(Protocol):
+    async def adapter_for(self, job: Job, model: ModelSpec) -> tuple[TaskAdapter | None, str]:
+        """The adapter that answers the job, and a note on it. Raises: InvalidOption: it cannot be used any more."""
+
+
+class RowChooser(Protocol):
+    async def choose_rows(self, task: Task, candidates: Candidates, run_part: RunPart) -> Sequence[int]:
+        """Indexes of the images that go on. Raises: JobCancelled, Interrupted."""
+
+
 @dataclass(kw_only=True)
 class TaskRunner:
-    """`on_event`: records measurements and capabilities."""
+    """`on_event`: records measurements and capabilities. `chooser`: of images that are compared while they are made."""
 
     media: MediaStore
     pool: Pool
@@ -62,7 +75,9 @@ class TaskRunner:
     on_event: Callable[[Measurement | ModelCapabilities], Awaitable[None]]
     preparations: Sequence[Preparation] = ()
     finishes: Sequence[Finish] = ()
+    chooser: RowChooser | None = None
     threads: ThreadReader | None = None
+    adapters: AdapterSource | None = None
 
     async def build_task(self, job: Job, retry: Retry) -> Task:
         """Raises: ModelRemoved, MediaNotFound."""
@@ -87,6 +102,7 @@ class TaskRunner:
             else await self.prompt_resolver.addons_used(job.options, model)
         )
         rules = await retry(partial(self.moderation.rules_for, job, model))
+        adapter, note = await self.adapters.adapter_for(job, model) if self.adapters is not None else (None, "")
         thread = await retry(partial(self.threads.read_thread, job)) if self.threads is not None else ()
         return Task(
             id=job.id,
@@ -97,6 +113,8 @@ class TaskRunner:
             answers=answer_of(job.command).value,
             images=tuple(images),
             addons=addons,
+            adapter=adapter,
+            notes=(note,) if note else (),
             fairness_key=self.fairness_keys.key_for(job),
             is_exclusive=needs_exclusive_device(job),
             rules=rules,
@@ -113,6 +131,8 @@ class TaskRunner:
             output = await self._run_one(attempt, replace(part, is_part=True, wants_previews=False))
             if part.task == IMAGE_TO_TEXT and output.text:
                 await self.moderation.check_caption(attempt.job, output.text)
+            elif part.command == ENHANCE and output.text:
+                await self.moderation.check_caption(attempt.job, output.text, reason="enhanced")
             return output
 
         prepared = task
@@ -131,7 +151,23 @@ class TaskRunner:
         task = replace(task, is_part=attempt.past_s > 0, wants_previews=is_watched and may_preview)
         return await self._run_one(attempt, task, is_main=True)
 
-    async def _run_one(self, attempt: Attempt, task: Task, *, is_main: bool = False) -> TaskOutput:
+    async def _choose_rows(self, attempt: Attempt, task: Task, candidates: Candidates) -> None:
+        """Say which images of the main task go on; those of others are made meanwhile."""
+
+        async def run_part(part: Task) -> TaskOutput:
+            part = replace(part, is_part=True, beside=task.id, wants_previews=False)
+            return await self._run_one(attempt, part, is_shown=False)
+
+        kept: Sequence[int] = [image.index for image in candidates.images][: candidates.kept]
+        if self.chooser is not None:
+            kept = await self.chooser.choose_rows(task, candidates, run_part)
+        attempt.raise_if_cancelled()
+        attempt.task_id = task.id
+        self.pool.keep_rows(task.id, candidates.step, kept)
+
+    async def _run_one(
+        self, attempt: Attempt, task: Task, *, is_main: bool = False, is_shown: bool = True
+    ) -> TaskOutput:
         attempt.raise_if_cancelled()
         attempt.task_id = task.id
         async with aclosing(self.pool.run_task(replace(task, past_s=attempt.past_s))) as events:
@@ -143,7 +179,10 @@ class TaskRunner:
                         if is_main:
                             attempt.main_progress = event
                         shown = event if is_main else progress_of_part(event, attempt.main_progress)
-                        self.progress_bus.publish_progress(attempt.job.id, shown)
+                        if is_shown:
+                            self.progress_bus.publish_progress(attempt.job.id, shown)
+                    case Candidates():
+                        await self._choose_rows(attempt, task, event)
                     case Measurement() | ModelCapabilities():
                         await self.on_event(event)
                     case TaskOutput():

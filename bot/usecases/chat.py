@@ -27,6 +27,8 @@ from bot.usecases.worded_images import FollowUpWords, replace_images
 
 VARY_STRENGTH = 0.5
 VARY_STRENGTHS = {"": VARY_STRENGTH, "subtle": 0.3, "strong": 0.75}
+OF_ITS_OWN = ("seed", "count", "best", "strength")
+"""Options of a job that what is made of one of its pictures does not repeat."""
 T = TypeVar("T")
 
 
@@ -92,6 +94,7 @@ class ChatUseCases:
             defaults = options_without(original, "prompt")
             if picture and job.result is not None:
                 seed = job.result.seed_of(picture)
+                defaults = options_without(defaults, "best")
                 defaults |= {"count": 1} | ({} if seed is None else {"seed": seed})
             options = repeat_options(kind, given, defaults, images, self.models)
             request = self._new_request(origin, job, kind.name, options, images)
@@ -136,7 +139,7 @@ class ChatUseCases:
             strength = {"strength": VARY_STRENGTHS[how]} if can_start else {}  # else the picture is a reference
             given = {"prompt": prompt_of_picture(job, picture)} | strength
             options = repeat_options(
-                Imagine, given, options_without(job.options, "seed", "count", "strength", *given), images, self.models
+                Imagine, given, options_without(job.options, *OF_ITS_OWN, *given), images, self.models
             )
             return self._new_request(origin, job, Imagine.name, options, images)
 
@@ -176,7 +179,7 @@ class ChatUseCases:
         async def build(job: Job) -> Request:
             images = (replace(image_at(job, picture), role="init"),)
             prompt = "" if job.command == Edit.name else prompt_of_picture(job, picture)
-            defaults = options_without(job.options, "prompt", "seed", "count", "strength")
+            defaults = options_without(job.options, "prompt", *OF_ITS_OWN)
             given = {"prompt": prompt, **options}
             repeated = repeat_options(COMMANDS[command], given, defaults, images, self.models)
             return self._new_request(origin, job, command, repeated, images)

@@ -130,6 +130,7 @@ def describe_image(job: Job, image: StoredImage) -> dict[str, Any]:
         "model": result.model,
         "revision": result.revision,
         "seed": result.seed_of(image.number),
+        **({} if image.score is None else {"score": image.score}),
         "parameters": result.parameters,
         "notes": list(result.notes),
         "width": image.width,

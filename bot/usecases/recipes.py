@@ -125,7 +125,7 @@ class _RecipeWriter:
             words["style"] = fold_style(str(words["style"]))
         others = {name: value for name, value in (stated or {}).items() if name in names - texts - {"seed"}}
         if self.picture:
-            others.pop("count", None)
+            others = _without(others, "count", "best")
         return typed, words, others
 
     def _find_changed(
@@ -140,7 +140,7 @@ class _RecipeWriter:
         except UserError:
             return {} if self._stated is not None else _without(typed, "seed", "asked")
         kept = {name: value for name, value in options.items() if name == "model"}
-        skipped = {"seed", "prompt", "negative_prompt", "style", *(("count",) if self.picture else ())}
+        skipped = {"seed", "prompt", "negative_prompt", "style", *(("count", "best") if self.picture else ())}
         names = (spec.name for spec in kind.specs if spec.name in typed and spec.name not in skipped)
         changed = {name: typed[name] for name in names if typed[name] != filled.get(name)}
         return kept | changed

@@ -10,7 +10,7 @@ from bot.commands.references import can_refer
 from bot.jobs import ImageRef, Job
 from bot.models import TEXT_TO_IMAGE, ModelRegistry
 
-_OWN = frozenset({"prompt", "seed", "count", "strength"})
+_OWN = frozenset({"prompt", "seed", "count", "best", "strength"})
 """What the new picture has of its own."""
 
 

@@ -34,12 +34,12 @@ class DetailFinish:
         if not words or not output.images:
             return output
         made, seen = [], set()
-        for index, image in enumerate(output.images):
+        for image in output.images:
             for word in words:
                 masks = await self._find_things(task, image.media, word, run_part)
                 seen.update([word] if masks else [])
                 for mask in masks:
-                    image = await self._remake(task, index, image, mask, word, run_part)
+                    image = await self._remake(task, image.index, image, mask, word, run_part)
             made.append(image)
         unseen = [word for word in words if word not in seen]
         notes = (NOT_SEEN.format(words=", ".join(unseen)),) if unseen else ()

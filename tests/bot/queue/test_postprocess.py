@@ -77,7 +77,9 @@ async def test_each_picture_is_described_by_the_words_of_its_own_prompt(pool):
     [made] = make_done().images
     options = {**make_job().options, "prompt": "a fox", "prompts": ["a (fox:1.2)", "a cat <lora:ink:1>"]}
 
-    alts = await make_finishing(pool).alt_texts(make_job(options=options), make_done(images=(made, made)))
+    alts = await make_finishing(pool).alt_texts(
+        make_job(options=options), make_done(images=(made, replace(made, index=1)))
+    )
 
     assert alts == ["a fox", "a cat"]
 
@@ -233,6 +235,15 @@ async def test_a_resized_image_that_is_sexual_or_without_a_score_is_discarded(sc
     assert (ended.state, ended.error.code, ended.result) == (JobState.FAILED, "blocked", None)
     assert harness.store.captures == []
     assert media_id(b"photo, larger") not in harness.media.files
+
+
+async def test_an_alt_text_says_what_was_drawn_where_a_model_made_the_prompt_richer():
+    images = tuple(RenderedImage(media=Media(b"", "image/png"), width=8, height=8, parameters="", index=n) for n in (1, 0))
+    output = TaskOutput(images=images, prompts=("a (fox:1.2) in snow", "a cat"))
+
+    alts = await Harness().build().postprocessor.alt_texts(make_job(), output, may_wait=False)
+
+    assert alts == ["a cat", "a fox in snow"]
 
 
 async def test_an_unchecked_resized_image_says_so_where_it_may_be_shown():

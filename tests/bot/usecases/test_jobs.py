@@ -147,7 +147,7 @@ async def test_a_request_becomes_a_queued_job_with_every_option_filled_in(harnes
 
     job = ticket.job
     assert (job.state, job.owner, job.command, job.model) == (JobState.QUEUED, "ann", "imagine", "fox-diffusion")
-    assert set(job.options) == {spec.name for spec in DRAWING} - {"size", "aspect", "strength", "style"}
+    assert set(job.options) == {spec.name for spec in DRAWING} - {"size", "aspect", "strength", "style", "best"}
     assert job.cost == 10.0
 
 

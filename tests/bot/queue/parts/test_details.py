@@ -103,7 +103,8 @@ async def test_each_picture_has_its_own_seed_and_prompt(finish):
     pool = Pool({"face": [(10, 10, 20, 20)]})
     task = main_task(detail="face", count=2, prompts=["a queen", "a king's face"])
 
-    output = await finish(task, TaskOutput(images=(picture("white"), picture("black"))), pool)
+    images = (picture("white"), replace(picture("black"), index=1))
+    output = await finish(task, TaskOutput(images=images), pool)
 
     assert [(one.options["seed"], one.options["prompt"]) for one in pool.painted] == [
         (7, "a queen, face"),
