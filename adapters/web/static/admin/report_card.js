@@ -27,7 +27,7 @@ const meterView = (label, before, after) => html`
   </div>`;
 
 const examplesView = (examples) => html`
-  <div class="admin-examples">
+  <div class="admin-examples" tabindex="0" role="region" aria-label=${t("Questions of the test")}>
     <table>
       <thead><tr><th scope="col">${t("Picture")}</th><th scope="col">${t("Question")}</th><th scope="col">${t("Expected")}</th><th scope="col">${t("Before")}</th><th scope="col">${t("After")}</th></tr></thead>
       <tbody>${examples.map((one) => html`<tr><td>${one.file}</td><td>${one.question || t("caption")}</td><td>${one.expected}</td><td>${one.before}</td><td>${one.after}</td></tr>`)}</tbody>
