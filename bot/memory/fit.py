@@ -11,6 +11,7 @@ from bot.memory.residency import BFLOAT16_NOTE
 from bot.memory.weights import EIGHT_BIT, FORMATS, FOUR_BIT, FP8
 from bot.models import (
     IMAGE_TASKS,
+    IMAGE_TEXT_TO_TEXT,
     IMAGE_TO_TEXT,
     TEXT_TO_IMAGE,
     TORCH,
@@ -228,7 +229,8 @@ def recommend_presets(presets: Iterable[ModelSpec], machine: MachineSpec) -> dic
     """The recommended presets, `{"image": name, "vision": name}`; None: only the starter model is suitable.
 
     The first in the order of the config that fits, for images one that takes at most a minute each; models that may be
-    used commercially first. A model that does not fit on the disk, or only in 8-bit floats, is not recommended.
+    used commercially first. A model that does not fit on the disk, or only in 8-bit floats, is not recommended; for
+    questions, one that chats is if it fits into an accelerator as a whole.
     """
     estimates = [(spec, estimate_fit(spec, machine)) for spec in presets]
     fitting = [
@@ -238,7 +240,10 @@ def recommend_presets(presets: Iterable[ModelSpec], machine: MachineSpec) -> dic
     ]
     image = [(spec, fit) for spec, fit in fitting if TEXT_TO_IMAGE in spec.tasks and fit.seconds <= 60]
     vision = [(spec, fit) for spec, fit in fitting if {IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING} <= set(spec.tasks)]
-    return {"image": _first_of(image), "vision": _first_of(vision)}
+    chatting = [(spec, fit) for spec, fit in vision if IMAGE_TEXT_TO_TEXT in spec.tasks]
+    quick = [(spec, fit) for spec, fit in chatting if machine.accelerator is not None and fit.place == "resident"]
+    others = [one for one in vision if one not in chatting]
+    return {"image": _first_of(image), "vision": _first_of(quick) or _first_of(others)}
 
 
 def _first_of(fitting: Iterable[tuple[ModelSpec, FitEstimate]]) -> str | None:

@@ -16,6 +16,7 @@ from adapters.cli.models.install import InstallRequest, format_fit
 from adapters.cli.output import print_json, print_line, print_note, program_name, with_image_wording
 from adapters.cli.setup import bot_tokens
 from adapters.cli.setup.prompt import Prompter
+from bot.commands.ask import chats
 from bot.commands.upscale import describe_upscaling
 from bot.errors import EaselError
 from bot.memory.fit import FitEstimate, estimate_fit, format_gib, recommend_presets
@@ -57,6 +58,7 @@ MODEL_KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "image": ("images", (TEXT_TO_IMAGE,)),
     "vision": ("captions and answers", (VISUAL_QUESTION_ANSWERING, IMAGE_TO_TEXT)),
 }
+CHATS = "It chats: several images in a question, follow-up questions, richer prompts (--enhance)."
 NONE = "none"
 PLATFORMS = ("discord", "telegram")
 _FLAGS = "--image, --vision, --discord-token-file, --telegram-token-file, --discord-admin, --telegram-admin, --yes"
@@ -165,6 +167,7 @@ class _SetupWizard:
             f"     {format_fit(fit_body(estimate))}{_disk_shortage(estimate)}",
             *(f"     {line}" for line in format_memory(spec, self.hardware)),
             *([f"     {upscaling[:1].upper()}{upscaling[1:]}."] if upscaling else []),
+            *([f"     {CHATS}"] if chats(spec) else []),
             f"     Licence: {licences}.{limits}",
         ]
 

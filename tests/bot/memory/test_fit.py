@@ -21,21 +21,23 @@ def machine(vram_gb, ram_gb=32, *, disk_gb=1000, kind="cuda"):
 
 
 @pytest.mark.parametrize(
-    ("vram_gb", "image"),
+    ("vram_gb", "image", "vision"),
     [
-        (0, "sd15-lcm"),
-        (6, "sd15-lcm"),
-        (8, "sdxl-lcm"),
-        (12, "flux2-klein-4b"),
-        (16, "z-image-turbo"),
-        (24, "z-image-turbo"),
+        (0, "sd15-lcm", "blip2-flan-t5-xl"),
+        (6, "sd15-lcm", "blip2-flan-t5-xl"),
+        (8, "sdxl-lcm", "qwen3-vl-2b"),
+        (12, "flux2-klein-4b", "qwen3-vl-4b"),
+        (16, "z-image-turbo", "qwen3-vl-4b"),
+        (24, "z-image-turbo", "qwen3-vl-4b"),
     ],
 )
-def test_the_advice_for_each_class_of_memory(vram_gb, image):
+def test_the_advice_for_each_class_of_memory(vram_gb, image, vision):
+    """For questions a model that chats, where a GPU has room for it."""
     advice = recommend_presets(PRESETS.values(), machine(vram_gb))
 
-    assert advice == {"image": image, "vision": "blip2-flan-t5-xl"}
+    assert advice == {"image": image, "vision": vision}
     assert PRESETS[image].commercial
+    assert PRESETS[vision].commercial
 
 
 @pytest.mark.parametrize(

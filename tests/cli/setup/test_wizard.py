@@ -171,7 +171,8 @@ def test_yes_installs_the_recommended_models(call, composition, installed):
     assert result.code == 0, result.err
     recommended = [line.split()[1] for line in result.out.splitlines() if "(recommended)" in line]
     assert [request.name for request in installed] == recommended
-    assert len(recommended) == 2
+    assert (len(recommended), recommended[1]) == (2, "qwen3-vl-4b")
+    assert "It chats: several images in a question" in result.out
     assert not any(request.accept_licence for request in installed)
 
 
