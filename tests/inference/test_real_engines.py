@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -11,11 +12,16 @@ from PIL import Image, PngImagePlugin
 from bot.errors import JobCancelled
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
-from bot.ports import Measurement, ModelCapabilities, Progress, TaskImage, TaskOutput
+from bot.ports import Measurement, ModelCapabilities, Progress, TaskImage, TaskOutput, TrainingReport
 from inference.images.service import ImageService
 from inference.ipc.environment import ROOT
+from inference.ipc.process import ChildProcess
+from inference.learning.trainer_client import TrainerClient
+from tests.fork_server.spawn import spawn_from
+from tests.inference.learning.trainings import make_request
 from tests.inference.support import collect, finish, make_model, make_task, open_pool, png
 from tests.inference.tiny import save_blip, save_diffusion
+from training.glyphs import write_folder
 
 IMAGE_OPTIONS = {"steps": 4, "guidance_scale": 3.0, "width": 32, "height": 32, "negative_prompt": "", "sampler": ""}
 VISION_OPTIONS = {"num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 3, "max_new_tokens": 6}
@@ -171,3 +177,34 @@ async def test_the_starter_model_answers_a_question(pool):
     output = await finish(pool, task)
 
     assert output.text
+
+
+@pytest.mark.skipif(
+    not (ROOT / "models/starter-vision/config.json").exists(), reason="the starter weights are not here"
+)
+@pytest.mark.timeout(300)
+async def test_the_starter_model_learns_in_a_process_of_its_own(forks, tmp_path, monkeypatch):
+    trainer = {"inference.learning.trainer": forks.children["inference.worker"]}
+    monkeypatch.setattr(ChildProcess, "spawn", spawn_from(trainer))
+    write_folder(tmp_path / "folder", 1, seed=1)
+    (tmp_path / "known").mkdir()
+    for number in range(30):
+        Image.new("RGB", (64, 64), (8 * number, 255 - 8 * number, 99)).save(tmp_path / f"known/{number}.png")
+    model = make_model("starter-vision", repo="models/starter-vision", demo=True, tasks=VISION_TASKS)
+    request = make_request(tmp_path, model=model, replay=str(tmp_path / "known"), steps=3)
+
+    stages = []
+    async with aclosing(TrainerClient(1).train(request, is_paused=lambda: False)) as events:
+        async for event in events:
+            stages.append(event.stage)
+            if event.stage == "training":
+                break
+    events = [event async for event in TrainerClient(1).train(request, is_paused=lambda: False)]
+
+    assert {"checking", "encoding", "replaying"} <= set(stages)
+    assert "encoding" not in {event.stage for event in events[:-1]}
+    report = events[-1]
+    assert isinstance(report, TrainingReport)
+    assert (report.old_before.right, report.steps) == (report.old_before.total, 3)
+    assert report.old_before.total >= 100
+    assert (tmp_path / "adapters/foxes/adapter_model.safetensors").exists()
