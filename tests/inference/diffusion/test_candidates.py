@@ -23,8 +23,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 
 OPTIONS = {"steps": 10, "guidance_scale": 1.0, "width": 32, "height": 32, "negative_prompt": "", "sampler": ""}
 SAVERS = {
-    **{"sd": save_diffusion, "sdxl": save_sdxl, "klein": save_klein, "z-image": save_z_image},
-    **{"ernie": save_ernie, "krea": save_krea2, "qwen": save_qwen_image_21},
+    "sd": save_diffusion,
+    "sdxl": save_sdxl,
+    "klein": save_klein,
+    "z-image": save_z_image,
+    "ernie": save_ernie,
+    "krea": save_krea2,
+    "qwen": save_qwen_image_21,
 }
 
 
