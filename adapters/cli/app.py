@@ -11,6 +11,7 @@ import typer
 
 from adapters.cli import error_output, file_arguments, output
 from adapters.cli.admin_commands import add_admin_commands
+from adapters.cli.correct_command import add_correct_command
 from adapters.cli.history_commands import add_history_commands
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.output import with_image_wording
@@ -61,6 +62,7 @@ def _build_app(session: Session) -> typer.Typer:
     for command_class in COMMANDS.values():
         _add_job_command(app, session, command_class)
     add_history_commands(app, session)
+    add_correct_command(app, session)
     add_admin_commands(app, session)
     return app
 

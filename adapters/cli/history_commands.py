@@ -44,7 +44,7 @@ def _add_history(app: typer.Typer, session: Session) -> None:
             _print_history(jobs, following, q, as_json=as_json)
             return 0
 
-        return _run_with_job_client(session, config, data_dir, work)
+        return run_with_job_client(session, config, data_dir, work)
 
 
 def _print_history(jobs: "list[JobBody]", following: str | None, q: str, *, as_json: bool) -> None:
@@ -92,7 +92,7 @@ def _add_show(app: typer.Typer, session: Session) -> None:
                 _print_job(body)
             return 0
 
-        return _run_with_job_client(session, config, data_dir, work)
+        return run_with_job_client(session, config, data_dir, work)
 
 
 def _print_job(job: "JobBody") -> None:
@@ -114,6 +114,11 @@ def _print_job(job: "JobBody") -> None:
         print_aligned("note", note, width=16)
     if result.get("text"):
         print_line(result["text"])
+    if job["correction"]:
+        from adapters.cli.correct_command import describe_consent
+
+        print_line(f"Corrected: {job['correction']['text']}")
+        print_line(describe_consent(job["correction"]))
 
 
 def _add_cancel(app: typer.Typer, session: Session) -> None:
@@ -132,7 +137,7 @@ def _add_cancel(app: typer.Typer, session: Session) -> None:
                 print_line(f"Job {body['id']} {'will stop at its next step' if is_running else 'is cancelled'}.")
             return 0
 
-        return _run_with_job_client(session, config, data_dir, work)
+        return run_with_job_client(session, config, data_dir, work)
 
 
 def _add_export(app: typer.Typer, session: Session) -> None:
@@ -158,10 +163,10 @@ def _add_export(app: typer.Typer, session: Session) -> None:
         async def work(client: "JobClient") -> int:
             return await write_zip(client.export_images(chosen, pictures), path, as_json=as_json)
 
-        return _run_with_job_client(session, config, data_dir, work)
+        return run_with_job_client(session, config, data_dir, work)
 
 
-def _run_with_job_client(
+def run_with_job_client(
     session: Session, config: Path | None, data_dir: Path | None, work: Callable[["JobClient"], Awaitable[int]]
 ) -> int:
     """The exit code of `work`, done by the server if there is one."""

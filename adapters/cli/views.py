@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from adapters.web.views import format_time, job_json
+from adapters.web.views import RETIRED, format_time, job_json, saved_correction_json
 from bot.jobs import JobState
 from bot.ports import ApiKey, PersonSummary
 
@@ -13,6 +13,8 @@ FINAL = frozenset(state.value for state in JobState if state.is_final)
 DONE = frozenset({JobState.RENDERED.value, JobState.DELIVERED.value})
 
 job_body = job_json
+saved_correction_body = saved_correction_json
+RETIRED_HEADER = RETIRED
 
 
 def key_body(key: ApiKey) -> dict[str, Any]:

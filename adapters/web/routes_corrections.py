@@ -11,11 +11,7 @@ from adapters.web.correction_schemas import CorrectionBody, SavedCorrection
 from adapters.web.parameters import body_of
 from adapters.web.routes_jobs import require_job_id
 from adapters.web.schemas import ProblemInfo
-from adapters.web.views import correction_json
-from bot.usecases.corrections import retired_sentence
-
-RETIRED = "Easel-Retired-Adapters"
-"""The header of the answer without a body."""
+from adapters.web.views import RETIRED, saved_correction_json
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"], responses={"4XX": {"model": ProblemInfo}})
 
@@ -33,8 +29,7 @@ async def correct_job(job_id: str, request: Request, context: ContextDep, caller
     saved, retired = await context.usecases.corrections.correct(
         caller.person, require_job_id(job_id), body.text, consent=body.consent
     )
-    names = [one.name for one in retired]
-    return {**correction_json(saved), "retired_adapters": names, "note": retired_sentence(names)}
+    return saved_correction_json(saved, retired)
 
 
 @router.delete(

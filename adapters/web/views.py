@@ -16,14 +16,17 @@ from bot.error_texts import DEMO_HINT, explain
 from bot.errors import JobCancelled
 from bot.jobs import ImageRef, Job, JobState, Result, StoredImage
 from bot.models import IMAGE_TASKS, IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
-from bot.ports import Correction, PictureCollection, PictureMarks, Progress
+from bot.ports import AdapterRecord, Correction, PictureCollection, PictureMarks, Progress
 from bot.usecases import JobEvent, Quota, Quote, Ticket
+from bot.usecases.corrections import retired_sentence
 from bot.usecases.job_facts import read_facts
 from bot.usecases.model_views import install_progress_body
 from bot.usecases.recalled import RecalledSettings
 
 MEDIA_URL = "/api/v1/media/"
 JOBS_URL = "/api/v1/jobs/"
+RETIRED = "Easel-Retired-Adapters"
+"""The header with the names of adapters that were switched off."""
 IMAGE_FIELDS = ("id", "role", "kind", "weight", "start", "end", "ready")
 """Fields of an input image, from the request to the job."""
 
@@ -110,6 +113,12 @@ def correction_json(correction: Correction) -> dict[str, Any]:
         "consented_at": format_time(correction.consented_at),
         "withdrawn_at": format_time(correction.withdrawn_at),
     }
+
+
+def saved_correction_json(correction: Correction, retired: Sequence[AdapterRecord]) -> dict[str, Any]:
+    """`retired`: adapters that were switched off for it."""
+    names = [one.name for one in retired]
+    return {**correction_json(correction), "retired_adapters": names, "note": retired_sentence(names)}
 
 
 def error_json(job: Job) -> dict[str, Any] | None:

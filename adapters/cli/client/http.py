@@ -15,7 +15,7 @@ import httpx
 from adapters.cli.client.types import JobRequest, PriceQuote
 from adapters.cli.error_output import Failure
 from adapters.cli.output import print_note, program_name
-from adapters.cli.views import FINAL, JobBody
+from adapters.cli.views import FINAL, RETIRED_HEADER, JobBody
 from bot.jobs import ImageRef
 from bot.runtime.lock import LockHolder, changed_sentence, read_holder
 
@@ -69,6 +69,16 @@ class HttpClient:
 
     async def cancel_job(self, job_id: str) -> None:
         await self.send_request("DELETE", _job_path(job_id), is_safe=True)
+
+    async def correct_job(self, job_id: str, text: str, *, consent: bool) -> dict[str, Any]:
+        content = {"text": text, "consent": consent}
+        path = f"{_job_path(job_id)}/correction"
+        saved: dict[str, Any] = (await self.send_request("POST", path, json=content, is_safe=True)).json()
+        return saved
+
+    async def delete_correction(self, job_id: str) -> list[str]:
+        answer = await self.send_request("DELETE", f"{_job_path(job_id)}/correction", is_safe=True)
+        return [name for name in answer.headers.get(RETIRED_HEADER, "").split(", ") if name]
 
     async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[JobBody], str | None]:
         params = {"q": q, "limit": str(limit)} | ({"before": before} if before is not None else {})

@@ -9,7 +9,7 @@ from typing import Any
 
 from adapters.cli.client.types import JobRequest, PriceQuote
 from adapters.cli.ports import CompositionRoot, DatabaseAdmin, LoadedConfig
-from adapters.cli.views import JobBody, job_body, key_body, person_body
+from adapters.cli.views import JobBody, job_body, key_body, person_body, saved_correction_body
 from bot.jobs import Origin
 from bot.ports import Person
 from bot.usecases import Request, UseCases
@@ -65,6 +65,13 @@ class LocalJobClient:
 
     async def cancel_job(self, job_id: str) -> None:
         await self.usecases.jobs.cancel_job(self.person, job_id)
+
+    async def correct_job(self, job_id: str, text: str, *, consent: bool) -> dict[str, Any]:
+        saved, retired = await self.usecases.corrections.correct(self.person, job_id, text, consent=consent)
+        return saved_correction_body(saved, retired)
+
+    async def delete_correction(self, job_id: str) -> list[str]:
+        return [one.name for one in await self.usecases.corrections.delete(self.person, job_id)]
 
     async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[JobBody], str | None]:
         tickets, following = await self.usecases.jobs.list_tickets(self.person, q=q, before=before, limit=limit)

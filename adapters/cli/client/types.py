@@ -49,6 +49,12 @@ class JobClient(Protocol):
 
     async def cancel_job(self, job_id: str) -> None: ...
 
+    async def correct_job(self, job_id: str, text: str, *, consent: bool) -> dict[str, Any]:
+        """The body of `POST /jobs/{id}/correction`."""
+
+    async def delete_correction(self, job_id: str) -> list[str]:
+        """The names of adapters that learned from it, and are switched off."""
+
     async def list_jobs(self, q: str, *, before: str | None, limit: int) -> "tuple[list[JobBody], str | None]":
         """The local person's jobs, newest first, and the `before` of the next page."""
 
