@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from bot import error_texts
 from bot.errors import EaselError, ModelRefused
-from bot.jobs import JobState, Origin
+from bot.jobs import ImageRef, JobState, Origin
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION
 from bot.settings import hub_repo_dir
 from bot.usecases import Request
@@ -18,7 +19,9 @@ from composition.application import open_application
 from composition.settings import ROOT, load_settings
 from inference.ipc.messages import RetryPolicy
 from tests.hub.server import Fault, etag_of, serve_hub
+from tests.inference.support import png
 from tests.inference.tiny import save_classifier, save_diffusion
+from tests.inference.tiny_chat import save_chat
 from tests.inference.vision.test_loader import to_original_layout
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -43,6 +46,7 @@ def hub(tmp_path_factory):
         to_original_layout(old)
         hub.add("org/tiny-blip", old, licence="mit")
         hub.add("org/tiny-match", ROOT / "models" / "starter-match", licence="mit")
+        hub.add("Qwen/Qwen3-VL-2B-Instruct", save_chat(folder / "chat", "qwen3_vl"), licence="apache-2.0")
         hub.add("org/judge", save_classifier(folder / "judge"), licence="apache-2.0")
         yield hub
 
@@ -63,6 +67,13 @@ async def app(hub, tmp_path_factory, forked_engines):
             await app.usecases.model_manager.close()
             await app.dispatcher.close(0)
             await dispatching
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def red_picture(app):
+    person = await app.usecases.people.local_person()
+    stored = await app.usecases.media.upload(person, png(Image.new("RGB", (64, 64), "red")), source="web")
+    return ImageRef(stored.id)
 
 
 async def use_model(app, name, **how):
@@ -129,6 +140,18 @@ async def test_the_choice_is_in_the_owners_file(app):
     assert loaded.models.default_for(TEXT_TO_IMAGE).name == "tiny"
     assert loaded.models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
     assert loaded.models.default_for(IMAGE_TO_TEXT).name == "tiny-blip"  # no demo, where a real model can
+
+
+async def test_the_preset_of_a_model_that_chats_is_fetched_tried_and_answers(app, hub, red_picture):
+    installation = await use_model(app, "qwen3-vl-2b")
+
+    assert installation.error == ""
+    assert {trial.task for trial in installation.smoke_tests} == {IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING}
+    spec = app.usecases.models.default_for(VISUAL_QUESTION_ANSWERING)
+    assert (spec.name, spec.capabilities["max_images"]) == ("qwen3-vl-2b", 10)
+    job = await run_job(app, "ask", images=(red_picture, red_picture), question="what is this", min_new_tokens=4)
+    assert job.state is JobState.DELIVERED, job.error
+    assert job.result.revision == hub.repos["Qwen/Qwen3-VL-2B-Instruct"].commit
 
 
 async def test_a_repo_that_is_damaged_on_the_hub_changes_nothing(app, hub):

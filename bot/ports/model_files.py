@@ -54,7 +54,7 @@ class CheckpointInfo:
     """The result of identifying a folder or file.
 
     Attributes:
-        kind: "diffusers", "blip2", "single-file", "gguf", "map", "segmenter", "upscaler", "control", "lora",
+        kind: "diffusers", "blip2", "chat", "single-file", "gguf", "map", "segmenter", "upscaler", "control", "lora",
             "inversion", "classifier" or "unknown".
         class_name: from its index or config.
         family: "sd15", "sd21", "sdxl", ...; empty if unknown.

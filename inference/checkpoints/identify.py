@@ -19,6 +19,7 @@ from bot.models import (
     GGUF_SUFFIX,
     IMAGE_SEGMENTATION,
     IMAGE_TEXT_TO_IMAGE,
+    IMAGE_TEXT_TO_TEXT,
     IMAGE_TO_IMAGE,
     IMAGE_TO_TEXT,
     IMAGE_UPSCALING,
@@ -29,6 +30,7 @@ from bot.models import (
 )
 from bot.ports import CheckpointInfo
 from inference.checkpoints import control_layout, gguf_layout, lora_layout, upscaler_layout
+from inference.checkpoints.chat_families import FAMILY_BY_CLASS
 from inference.checkpoints.file_filter import (
     CONFIG,
     INDEX,
@@ -76,6 +78,11 @@ _VISION_CLASSES = {
     "Blip2ForConditionalGeneration": ("blip2", _VISION_TASKS),
     "Blip2ForImageTextRetrieval": ("blip2", (ZERO_SHOT_IMAGE_CLASSIFICATION,)),
 }
+_CHAT_TASKS = (IMAGE_TEXT_TO_TEXT, *_VISION_TASKS)
+_CHAT: Mapping[str, Any] = {
+    "dtype": "bfloat16", "max_new_tokens": 80, "max_answer_tokens": 256, "activation_mb": 2000, "step_s": 0.03,
+    "overhead_s": 0.5, "cpu_step_s": 1.0,
+}  # fmt: skip
 _MAP_CLASSES = {
     "DepthAnythingForDepthEstimation": ("depth-anything", DEPTH_ESTIMATION),
     "DPTForDepthEstimation": ("dpt", DEPTH_ESTIMATION),
@@ -109,6 +116,11 @@ def identify_class(class_name: str) -> CheckpointInfo:
     if class_name in _VISION_CLASSES:
         family, tasks = _VISION_CLASSES[class_name]
         return CheckpointInfo(kind="blip2", class_name=class_name, family=family, tasks=tasks)
+    if class_name in FAMILY_BY_CLASS:
+        family = FAMILY_BY_CLASS[class_name]
+        return CheckpointInfo(
+            kind="chat", class_name=class_name, family=family, tasks=_CHAT_TASKS, defaults=dict(_CHAT)
+        )
     if class_name in _MAP_CLASSES:
         family, task = _MAP_CLASSES[class_name]
         defaults = {**_MAP, **({"detector": _PERSON_DETECTOR} if task == KEYPOINT_DETECTION else {})}

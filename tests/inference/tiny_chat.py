@@ -24,7 +24,7 @@ from transformers import (
     SmolVLMConfig,
 )
 
-from inference.vision.chat.families import FAMILIES
+from inference.checkpoints.chat_families import FAMILIES
 from tests.inference.recent_families import MROPE, TEXT
 
 MARKERS = (
@@ -160,8 +160,8 @@ def _gemma3(ids: Mapping[str, int], vocabulary: int) -> Made:
 def _idefics(kind: Callable[..., PreTrainedConfig]) -> Callable[[Mapping[str, int], int], Made]:
     def make(ids: Mapping[str, int], vocabulary: int) -> Made:
         config = kind(
-            text_config=_text(vocabulary, model_type="llama"), vision_config={**_VISION, "image_size": 32, "patch_size": 8},
-            scale_factor=2, image_token_id=ids["<image>"], pad_token_id=0,
+            text_config=_text(vocabulary, model_type="llama"), scale_factor=2,
+            vision_config={**_VISION, "image_size": 32, "patch_size": 8}, image_token_id=ids["<image>"], pad_token_id=0,
         )  # fmt: skip
         image = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}, "do_image_splitting": True}
         return config, image, {"image_seq_len": 4}

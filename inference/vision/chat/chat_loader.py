@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
+from inference.checkpoints.chat_families import FAMILIES, ChatFamily
 from inference.checkpoints.file_filter import CONFIG
 from inference.checkpoints.pil_processors import build_processor
 from inference.memory.offload import offloader_of
@@ -20,7 +21,6 @@ from inference.memory.transformers_loader import load_in_main_memory, place_modu
 from inference.vision.chat.chat_inputs import ChatInputs
 from inference.vision.chat.chat_language_model import ChatLanguageModel
 from inference.vision.chat.conversation import IMAGE
-from inference.vision.chat.families import FAMILIES, ChatFamily
 from inference.vision.loader import probe_images
 
 _WRAPPER = "model"
