@@ -8,7 +8,7 @@ import { t, tn } from "../core/text.js";
 import { deletePictures, downloadZip, toggleFavourite } from "./actions.js";
 import { collections, loadCollections } from "./collections.js";
 import { activeKey, focusTile, gridView, scrollPage } from "./grid.js";
-import { arrivals, entries, filter, hasFilter, isComplete, list, listingState, loadMore, order, pageError, readFilter, showArrivals } from "./listing.js";
+import { arrivals, entries, filter, hasFilter, isComplete, isRefining, list, listingState, loadMore, order, pageError, readFilter, showArrivals } from "./listing.js";
 import { clearSelection, isSelectMode, selectAll, selectedEntries } from "./selection.js";
 import { barView, clearFilters } from "./toolbar.js";
 
@@ -92,11 +92,11 @@ function endView() {
 }
 
 /** Nothing is left to show: also while a deletion can be undone. */
-const isEmpty = computed(() => listingState.value === "ready" && !arrivals.value.length && (!order.value.length || (isComplete.value && !entries.value.length)));
+const isEmpty = computed(() => listingState.value === "ready" && !isRefining.value && !arrivals.value.length && (!order.value.length || (isComplete.value && !entries.value.length)));
 
 function contentView() {
   if (listingState.value instanceof Error) return failedView(listingState.value);
-  if (listingState.value === "loading" && !order.value.length) return loadingView();
+  if ((listingState.value === "loading" || isRefining.value) && !order.value.length) return loadingView();
   if (isEmpty.value) return emptyView();
   return html`
     ${gridView({ label: t("Pictures and answers"), onApproach: prepareViewer })}

@@ -3,9 +3,10 @@
 
 import { computed, html, nothing, ref, render, repeat, renderOnSignals, runOnSignals, signal, storedSignal } from "../core/render.js";
 import { background } from "../core/router.js";
+import { t } from "../core/text.js";
 import { formatDay } from "./days.js";
 import { findItem, findRow, layOut, nearestItem } from "./layout.js";
-import { arrivals, entries, isComplete, loadMore, order, pageError, showArrivals, total, waitForArrivals } from "./listing.js";
+import { arrivals, entries, isComplete, loadMore, order, pageError, RANKED, showArrivals, total, waitForArrivals } from "./listing.js";
 import { clearSelection, isSelectMode, selected, selectTo, toggle } from "./selection.js";
 import { tileView } from "./tile.js";
 
@@ -65,7 +66,7 @@ const tabKey = computed(() => {
   return shown.some((item) => item.entry.key === activeKey.value) ? activeKey.value : shown[0]?.entry.key;
 });
 
-const headView = ({ day, top }) => html`<h2 class="gallery-day" .style=${`transform: translateY(${top - HEAD_HEIGHT}px)`}>${formatDay(day)}</h2>`;
+const headView = ({ day, top }) => html`<h2 class="gallery-day" .style=${`transform: translateY(${top - HEAD_HEIGHT}px)`}>${day === RANKED ? t("Best matches") : formatDay(day)}</h2>`;
 
 function rowsView() {
   const parts = shownRows.value.flatMap((row) => [...(row.day ? [{ key: row.day, row, item: null }] : []), ...row.items.map((item) => ({ key: item.entry.key, item, row }))]);

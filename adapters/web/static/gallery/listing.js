@@ -1,4 +1,5 @@
-// The gallery's order: the history in pages, newest first, kept current by events.
+// The gallery's order: the history in pages, newest first, kept current by events. With words it is what has the words or
+// shows them, best first.
 
 import { get } from "../core/api.js";
 import { connection } from "../core/connection.js";
@@ -10,6 +11,10 @@ import { promptOf } from "../core/titles.js";
 const FIRST_PAGE = 60;
 const PAGE = 100;
 const TEXT_RATIO = 1.5;
+/** From how far on the grid counts as scrolled, px. */
+const SCROLLED = 4;
+/** Of entries in a ranked list, instead of a day. */
+export const RANKED = "ranked";
 const FILTERS = ["q", "command", "model", "collection", "favourite", "state"];
 
 /** What is listed: the values of `FILTERS`, "" for all. */
@@ -24,6 +29,8 @@ export const listingState = signal("loading");
 /** An error of a further page, or null. */
 export const pageError = signal(null);
 export const isComplete = signal(false);
+/** Whether the pictures of a ranked list are still looked for. */
+export const isRefining = signal(false);
 /** Keys of pictures that are being deleted: still there, but not shown. */
 export const hiddenKeys = signal(new Set());
 /** Ids of new jobs that arrived while the grid was in use: shown on request. */
@@ -50,6 +57,7 @@ export const hasFilter = computed(() => FILTERS.some((name) => filter.value[name
 function toQuery({ state, ...rest }, more) {
   const query = new URLSearchParams(more);
   for (const [name, value] of Object.entries(rest)) if (value) query.set(name, value);
+  if (rest.q) query.set("meaning", "true");
   if (!state) query.set("results", "true");
   else if (state !== "all") query.set("state", state);
   return query;
@@ -66,11 +74,13 @@ export async function list(wanted, { isForced = false } = {}) {
     listingState.value = "loading";
     pageError.value = null;
     arrivals.value = [];
+    isRefining.value = false;
   });
   isLoading = true;
   try {
     const page = await get(`/jobs?${toQuery(wanted, { limit: FIRST_PAGE })}`);
     if (mine === generation) storeFirst(page);
+    if (mine === generation && page.refined === false) void refine(wanted, mine);
   } catch (error) {
     if (mine === generation) listingState.value = error;
   } finally {
@@ -89,6 +99,31 @@ function storeFirst(page) {
     isComplete.value = !page.next;
     listingState.value = "ready";
   });
+}
+
+/** Shows the final order of a ranked list; what was seen already, by scrolling, keeps its place before what is new. */
+async function refine(wanted, mine) {
+  isRefining.value = true;
+  try {
+    const page = await get(`/jobs?${toQuery(wanted, { limit: FIRST_PAGE, refine: true })}`);
+    if (mine !== generation) return;
+    const ids = page.jobs.map((job) => job.id);
+    const shown = order.peek();
+    const isFirst = shown.length <= FIRST_PAGE;
+    const more = isFirst ? [] : shown.filter((id) => !ids.includes(id));
+    batch(() => {
+      putJobs(...page.jobs);
+      order.value = window.scrollY > SCROLLED ? [...shown, ...ids.filter((id) => !shown.includes(id))] : [...ids, ...more];
+      total.value = page.total;
+      if (!isFirst) return;
+      cursor = page.next;
+      isComplete.value = !page.next;
+    });
+  } catch {
+    // what was found at first stays
+  } finally {
+    if (mine === generation) isRefining.value = false;
+  }
 }
 
 /** Loads the next page, unless it is being loaded already. */
@@ -115,8 +150,9 @@ export async function loadMore() {
   }
 }
 
-/** Loads jobs that arrived while the gallery was not open. */
+/** Loads jobs that arrived while the gallery was not open; a ranked list stays as it was found. */
 async function refreshNewest() {
+  if (filter.peek().q) return;
   const mine = generation;
   try {
     const page = await get(`/jobs?${toQuery(filter.peek(), { limit: FIRST_PAGE })}`);
@@ -160,6 +196,7 @@ function fits(job) {
 
 function insert(job) {
   if (listingState.peek() !== "ready" || order.peek().includes(job.id) || arrivals.peek().includes(job.id)) return;
+  if (filter.peek().q) return void (arrivals.value = [...arrivals.peek(), job.id]);
   const oldest = jobs.peek().get(order.peek().at(-1))?.peek();
   if (oldest && !isComplete.peek() && job.created_at < oldest.created_at) return; // its page brings it
   total.value += 1;
@@ -179,6 +216,7 @@ function place(ids) {
 
 /** Shows the jobs that were held back. */
 export function showArrivals() {
+  if (filter.peek().q) return void list(filter.peek(), { isForced: true });
   const waiting = arrivals.peek();
   batch(() => {
     arrivals.value = [];
@@ -224,9 +262,11 @@ function isListed({ key, number, kind }, job) {
 }
 
 /** Everything that is listed, in order. */
-export const entries = computed(() =>
-  order.value.flatMap((id) => {
+export const entries = computed(() => {
+  const isRanked = Boolean(filter.value.q);
+  return order.value.flatMap((id) => {
     const job = jobs.value.get(id)?.value;
-    return job ? readEntries(job).filter((entry) => isListed(entry, job)) : [];
-  }),
-);
+    const listed = job ? readEntries(job).filter((entry) => isListed(entry, job)) : [];
+    return isRanked ? listed.map((entry) => ({ ...entry, day: RANKED })) : listed;
+  });
+});

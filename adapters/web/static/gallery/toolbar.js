@@ -9,7 +9,7 @@ import { t, tn } from "../core/text.js";
 import { deletePictures, downloadZip, isFavourite, toggleFavourite } from "./actions.js";
 import { collect, collections, loadCollections, manageCollections, removeFrom } from "./collections.js";
 import { DENSITIES, density, scrollPage, shownDensity } from "./grid.js";
-import { entries, filter, hasFilter, listingState, total } from "./listing.js";
+import { entries, filter, hasFilter, isRefining, listingState, total } from "./listing.js";
 import { clearSelection, isSelecting, isSelectMode, selectAll, selectedEntries } from "./selection.js";
 import { labelOfCommand } from "../core/titles.js";
 
@@ -76,6 +76,7 @@ function openFilters() {
 
 function countText() {
   if (listingState.value !== "ready" || total.value === null) return listingState.value instanceof Error ? "" : t("Loading…");
+  if (isRefining.value && !total.value) return t("Searching…");
   return hasFilter.value ? tn(total.value, "{n} match", "{n} matches") : tn(total.value, "{n} result", "{n} results");
 }
 
@@ -89,7 +90,7 @@ export const toolbarView = () => html`
     <h1 tabindex="-1">${t("Gallery")}</h1>
     <p class="hint number gallery-count" role="status">${countText()}</p>
     <label class="gallery-search"><span class="visually-hidden">${t("Search")}</span>${icon("search")}
-      <input id="gallery-search" type="search" maxlength=${MAX_SEARCH} placeholder=${t("Search prompts and answers")} .value=${filter.value.q} @input=${search} enterkeyhint="search" autocomplete="off">
+      <input id="gallery-search" type="search" maxlength=${MAX_SEARCH} placeholder=${t("Search words and pictures")} .value=${filter.value.q} @input=${search} enterkeyhint="search" autocomplete="off">
     </label>
     <div class="gallery-filters">${filtersView()}
       <button type="button" class="icon-button" aria-label=${t("Manage collections")} title=${t("Manage collections")} @click=${() => manageCollections((id) => setFilter({ collection: id }))}>${icon("collection")}</button>
