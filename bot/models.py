@@ -39,8 +39,6 @@ TORCH: Final = "torch"
 CONTROL_KINDS = ("canny", "lineart", "scribble", "depth", "pose", "tile")
 REFERENCE_KINDS = ("style", "subject")
 GGUF_SUFFIX = ".gguf"
-
-
 _KINDS = (IMAGE_TASKS, frozenset({IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING}))
 """Tasks of models of one kind; each other task is a kind of its own."""
 
@@ -106,8 +104,7 @@ class ModelSettings:
     """Repos, folders or files of LoRAs that are fused into the model when it is loaded; `org/name/file.safetensors` is
     one of several files in a repo."""
     adapters: tuple[str, ...] = ()
-    """Names of adapters that were trained here for it, for requests that name none: a vision model answers with the
-    first, of an image model all are LoRAs of each prompt."""
+    """Adapters trained here, for requests that name none: the first answers; of an image model, all are LoRAs."""
     preview: str = ""
     """Repo or folder of a small autoencoder for previews (TAESD, for example `madebyollin/taesd`); it must already be
     downloaded. Empty: a linear approximation, if one is known."""

@@ -46,7 +46,9 @@ async def list_models(context: ContextDep, _caller: CallerDep) -> dict[str, list
     """The installed models; the first that supports a task is the default for it."""
     registry = context.usecases.models
     loaded = frozenset(name for status in context.usecases.operations.devices() for name in status.loaded)
-    return {"models": [model_json(spec, registry, loaded) for spec in registry]}
+    adapters = context.usecases.adapters
+    await adapters.refresh()
+    return {"models": [model_json(spec, registry, loaded, adapters.usable_names(spec)) for spec in registry]}
 
 
 @router.get("/commands")

@@ -10,6 +10,7 @@ from adapters.web.context import ContextDep, WebContext
 from adapters.web.schemas import AddModelBody, OptimizeModelBody, ProblemInfo, ScanModelsBody, UseModelBody
 from bot.errors import NotFound
 from bot.models import ModelSpec
+from bot.usecases.adapter_views import adapter_rows
 from bot.usecases.installations import Installation
 from bot.usecases.model_scan import scan_folder
 from bot.usecases.model_views import (
@@ -48,13 +49,14 @@ async def unload_models(context: ContextDep) -> dict[str, Any]:
 @router.get("/models")
 async def list_all_models(context: ContextDep) -> dict[str, Any]:
     """Every model and preset: whether it fits this machine, its disk usage and installation progress, and, as
-    `execution`, what it runs on and why something configured does not run."""
+    `execution`, what it runs on and why something configured does not run. `adapters`: what was trained here."""
     manager = context.usecases.model_manager
     executions = await context.usecases.optimizer.find_executions()
     rows = model_rows(manager, await manager.estimate_fits(), await manager.downloads.disk_usage(), executions)
     return {
         "models": rows,
         "additions": [addon_body(addon) for addon in context.usecases.catalogue.files.list_addons()],
+        "adapters": await adapter_rows(context.usecases.adapters),
     }
 
 
@@ -70,8 +72,12 @@ async def use_model(name: str, request: Request, context: ContextDep) -> dict[st
     """Install, verify, test and switch to the model, in the background; `GET /installation` reports the progress.
 
     `weights` and `precision` also change the number formats of a model that is installed, if its test passes.
+    `adapter` only switches the adapter, at once: nothing is installed.
     """
     body = await read_json(request, UseModelBody)
+    if body.adapter:
+        spec = await context.usecases.adapters.use(name, body.adapter)
+        return installation_body(Installation(spec=spec, tasks=spec.default_for, is_finished=True))
     installation = await context.usecases.model_manager.use_model(
         name,
         tasks=body.tasks,
@@ -145,7 +151,7 @@ async def scan_models(request: Request, context: ContextDep) -> dict[str, Any]:
 
 @router.delete("/models/{name}")
 async def remove_model(name: str, context: ContextDep, keep_files: bool = False) -> dict[str, Any]:
-    """Remove the model and its files, unless another model needs them; `freed_bytes` is their size."""
+    """Remove the model, LoRA or adapter and its files, unless another model needs them; `freed_bytes` is their size."""
     freed = await context.usecases.catalogue.remove_model(name, keeps_files=keep_files)
     return {"freed_bytes": freed}
 

@@ -132,6 +132,11 @@ class ResultMedia(BaseModel):
     alt: str
     spoiler: bool
     seed: int | None
+    score: float | None = Field(
+        default=None,
+        description="Of pictures that were compared (`best`): the probability, by the model that judged them, that it "
+        "shows the prompt. They are in this order, the best first",
+    )
     favourite: bool
     collections: list[str] = Field(description="The ids of the collections that it is in")
 
@@ -268,6 +273,9 @@ class JobPage(BaseModel):
     jobs: list[JobInfo]
     next: str | None
     total: int = Field(description="The number of such jobs on all pages")
+    refined: bool | None = Field(
+        None, description="With `meaning`: whether the order is final; false: ask again with `refine`"
+    )
 
 
 class CollectionInfo(BaseModel):
@@ -339,10 +347,12 @@ class LinkInfo(BaseModel):
 class UseModelBody(BaseModel):
     """`tasks`: it becomes the default for these; empty: for all it supports. `force`: even if it may not fit.
     `weights` ("auto", "none", "8bit", "4bit", "fp8") and `precision` ("auto", "float32", "float16", "bfloat16"): its
-    number formats from now on; empty: as they are."""
+    number formats from now on; empty: as they are. `adapter`: only switch to this adapter of the installed model, or to
+    none ("none"), from the next request on."""
 
     model_config = ConfigDict(extra="forbid")
 
+    adapter: str = ""
     tasks: list[str] = []
     accept_licence: bool = False
     force: bool = Field(False, validation_alias=AliasChoices("force", "anyway"))

@@ -18,6 +18,7 @@ from bot.jobs import ImageRef, Job, JobState, Result, StoredImage
 from bot.models import IMAGE_TASKS, IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.ports import AdapterRecord, Correction, PictureCollection, PictureMarks, Progress
 from bot.usecases import JobEvent, Quota, Quote, Ticket
+from bot.usecases.adapter_views import adapter_option
 from bot.usecases.corrections import retired_sentence
 from bot.usecases.job_facts import read_facts
 from bot.usecases.model_views import install_progress_body
@@ -100,6 +101,7 @@ def _result_media_json(image: StoredImage, result: Result, marks: PictureMarks) 
         "alt": image.alt,
         "spoiler": image.is_spoiler,
         "seed": result.seed_of(image.number),
+        "score": image.score,
         "favourite": image.number in marks.favourites,
         "collections": list(marks.collections.get(image.number, ())),
     }
@@ -222,9 +224,9 @@ def command_json(command: type[Command], models: ModelRegistry, styles: Sequence
         "answers": command.answers.value,
         "images": {
             "needed": command.images_needed,
-            "allowed": command.images_allowed,
+            "allowed": command.count_allowed(models),
             "roles": list(command.roles),
-            "limits": _image_limits(command),
+            "limits": _image_limits(command, models),
             "kinds": {role: list(kinds) for role, kinds in KINDS.items() if role in command.roles},
         },
         "tasks": tasks,
@@ -233,9 +235,9 @@ def command_json(command: type[Command], models: ModelRegistry, styles: Sequence
     }
 
 
-def _image_limits(command: type[Command]) -> dict[str, int]:
+def _image_limits(command: type[Command], models: ModelRegistry) -> dict[str, int]:
     """By role, how many there may be; roles that count together have the same."""
-    return {role: command.further_images.get(role, command.images_allowed) for role in command.roles}
+    return {role: command.further_images.get(role, command.count_allowed(models)) for role in command.roles}
 
 
 def _command_tasks(command: type[Command]) -> list[str]:
@@ -246,8 +248,14 @@ def _command_tasks(command: type[Command]) -> list[str]:
     return list(dict.fromkeys(command(images=given).task for given in images))
 
 
-def model_json(spec: ModelSpec, models: ModelRegistry, loaded: frozenset[str]) -> dict[str, Any]:
-    """A model's tasks and commands, with the range and default of each option that depends on it."""
+def model_json(
+    spec: ModelSpec, models: ModelRegistry, loaded: frozenset[str], adapters: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A model's tasks and commands, with the range and default of each option that depends on it.
+
+    `adapters`: those that it may use.
+    """
+    adapter = adapter_option(spec, adapters)
     commands = [
         command.name
         for command in COMMANDS.values()
@@ -266,7 +274,10 @@ def model_json(spec: ModelSpec, models: ModelRegistry, loaded: frozenset[str]) -
         "loaded": spec.name in loaded,
         "max_images": max(spec.max_images, images_per_question(spec)),
         "upscale": describe_upscaling(spec),
-        "options": _model_options(spec) if IMAGE_TASKS & set(spec.tasks) else _text_options(spec, commands),
+        "options": [
+            *(_model_options(spec) if IMAGE_TASKS & set(spec.tasks) else _text_options(spec, commands)),
+            *([adapter] if adapter else ()),
+        ],
         "further_options": list(spec.capabilities.get("row_options", ())),
         "schedules": dict(spec.capabilities.get("schedules", {})),
     }

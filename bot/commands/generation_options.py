@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bot.commands.adapter_option import default_adapter, make_adapter_option
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.models import ModelSpec
@@ -99,6 +100,7 @@ GENERATION = (
         is_advanced=True,
     ),
     OptionSpec(name="seed", kind=int, help=N_("Random seed for sampling"), minimum=0, maximum=MAX_SEED),
+    make_adapter_option(),
     OptionSpec(name="model", kind=str, help=N_("Model (default: the first that supports this)"), maximum=60),
 )
 
@@ -127,6 +129,7 @@ def fill_generation(values: Mapping[str, Any], model: ModelSpec, *, is_answer: b
 
 def _model_values(model: ModelSpec, *, is_answer: bool) -> dict[str, Any]:
     return {
+        "adapter": default_adapter(model),
         "num_beams": model.num_beams,
         "min_new_tokens": 1 if is_answer and model.min_caption_tokens else model.min_caption_tokens,
         "max_new_tokens": (model.max_answer_tokens if is_answer else 0) or model.max_new_tokens,

@@ -33,3 +33,14 @@ ADAPTER_PROBLEMS: Mapping[str, str] = {
 }
 SWITCHED_OFF = N_("The adapter was switched off before this was answered, so the model answered without it: {words}")
 """A note of an answer."""
+
+OWNER_PROBLEMS: Mapping[str, str] = {
+    "adapter_retired": N_("Retired: it learned from an example that was withdrawn. Train it anew."),
+    "adapter_revision": N_("It was trained on another revision of the model: train it anew."),
+    "adapter_missing": N_("Its files are gone: remove it, or train it anew."),
+    "adapter_model": N_("Its model {model} is not installed."),
+}
+"""In lists for owners: why an adapter cannot be used."""
+FAILED_TEST = N_("It did not pass its test.")
+NEW_FELL_SHORT = N_("New answers rose by {gain} points; {needed} are needed.")
+OLD_LOST = N_("Old answers fell by {loss} points; less than {allowed} are allowed.")

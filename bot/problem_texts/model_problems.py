@@ -71,6 +71,7 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "memory": N_("{model} needs {detail}: choose a smaller model."),
     "licence": N_("{model} has a licence to accept first: {detail}."),
     "arriving": N_("{model} is already being installed."),
+    "not_installed": N_("{model} is not installed: `easel models use {detail}` installs it."),
     "compiling": N_("{model} is already being compiled."),
     "unwritable": N_("Your {model} cannot be changed: {detail}."),
     "not_arriving": N_("{model} is not being installed."),

@@ -37,6 +37,7 @@ from bot.queue.fairness import queue_position
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
 from bot.settings.core import QueueSettings, QuotaSettings
+from bot.usecases.adapters import AdapterUseCases
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
 from bot.usecases.planning import RequestPlanner
@@ -76,6 +77,7 @@ class JobUseCases:
         forget_maps: Callable[[], None] = lambda: None,
         token_counter: TokenCounter | None = None,
         refused: RefusedRequests | None = None,
+        adapters: AdapterUseCases | None = None,
     ) -> None:
         self._store = store
         self._history = history
@@ -103,6 +105,7 @@ class JobUseCases:
             prompt_resolver=prompt_resolver,
             recalled=RecalledRequests(media, models, prompt_resolver.list_addons),
             mask_check=mask_check,
+            adapters=adapters,
         )
         self.forget_maps = forget_maps
         self._token_counter = token_counter
@@ -252,6 +255,13 @@ class JobUseCases:
             person.id, state=state, q=q, only=only, before=before, after=after, limit=limit
         )
         return await self._mark(person, [await self.ticket_for(job) for job in jobs]), following
+
+    async def list_found(
+        self, person: Person, job_ids: Sequence[str], *, state: JobState | None = None, only: HistoryFilter = ALL_JOBS
+    ) -> list[Ticket]:
+        """Those of the jobs that are still listed, in this order."""
+        jobs = await self._history.get_listed(person.id, job_ids, state=state, only=only)
+        return await self._mark(person, [await self.ticket_for(job) for job in jobs])
 
     async def count_jobs(
         self, person: Person, *, state: JobState | None = None, q: str = "", only: HistoryFilter = ALL_JOBS

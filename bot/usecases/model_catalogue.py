@@ -31,6 +31,7 @@ from bot.ports import (
 )
 from bot.prompts.addon_names import MAX_NAME, fold_name
 from bot.queue.recovery import fail_orphaned_jobs
+from bot.usecases.adapters import AdapterUseCases
 from bot.usecases.control_advice import control_refusal
 
 ADDON_KINDS = ("lora", "inversion")
@@ -59,6 +60,7 @@ class ModelCatalogue:
     cancel_install: Callable[[str], Awaitable[None]]
     extra_repos: Sequence[RepoRef] = ()
     remove_builds: Callable[[str], int] = lambda _model: 0
+    adapters: AdapterUseCases | None = None
 
     def list_addons(self) -> list[PromptAddon]:
         """The installed LoRAs and textual inversions."""
@@ -129,7 +131,8 @@ class ModelCatalogue:
     async def _unless_taken(self, name: str, requested: str) -> str:
         if not name:
             raise ModelRefused(requested[:60], "name")
-        if self.registry.find(name) is not None or await self.files.has_addon(name):
+        is_adapter = self.adapters is not None and await self.adapters.has(name)
+        if is_adapter or self.registry.find(name) is not None or await self.files.has_addon(name):
             raise ModelRefused(name, "taken")
         return name
 
@@ -241,13 +244,15 @@ class ModelCatalogue:
         return await self._store_addon(weights[0], info, name)
 
     async def remove_model(self, name: str, *, keeps_files: bool = False) -> int:
-        """Remove a model or add-on and refund the jobs that wait for it; returns the bytes freed.
+        """Remove a model, an add-on or an adapter and refund the jobs that wait for it; returns the bytes freed.
 
         Downloaded files that no other model needs are deleted; the owner's folders never are.
 
         Raises: ModelRefused, DownloadFailed.
         """
         freed = await self.files.delete_addon(fold_name(name))
+        if freed is None and self.adapters is not None and self.registry.find(name.strip().casefold()) is None:
+            freed = await self.adapters.remove(name)
         if freed is not None:
             return freed
         spec = self.registry.require(name)

@@ -157,6 +157,7 @@ def installation_body(installation: Installation) -> dict[str, Any]:
         "tasks": list(installation.tasks),
         "weights": installation.spec.quantize,
         "precision": long_name(installation.spec.dtype),
+        "adapters": list(installation.spec.adapters),
         "install_progress": install_progress_body(None if installation.is_finished else installation.progress),
         "is_over": installation.is_finished,
         "error": installation.error,

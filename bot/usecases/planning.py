@@ -19,6 +19,7 @@ from bot.ports import JobStore, MediaStore, NewJob, People, Person
 from bot.prompts.combinations import expand_combinations
 from bot.prompts.resolver import PromptResolver
 from bot.queue.pricing import Rates, estimate_s, price
+from bot.usecases.adapters import AdapterUseCases
 from bot.usecases.job_images import images_of_job, seen_from
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
@@ -38,6 +39,7 @@ class RequestPlanner:
     prompt_resolver: PromptResolver
     recalled: RecalledRequests
     mask_check: MaskCheck | None = None
+    adapters: AdapterUseCases | None = None
 
     async def plan_jobs(self, person: Person, request: Request) -> list[NewJob]:
         """The jobs of the request. What a file of the person says about itself is fitted where it would be refused."""
@@ -77,6 +79,8 @@ class RequestPlanner:
         """All options of each with their values and the resolved prompts. An upscale repeats an earlier prompt,
         possibly of another model, so LoRAs that do not fit its model are left out."""
         options = [command.fill_options(model, seed, aspect) for command in commands]
+        if self.adapters is not None and commands[0].name != Upscale.name:
+            options = await self.adapters.fill_options(options, model, commands[0].values)
         must_fit = commands[0].name != Upscale.name
         return await self.prompt_resolver.resolve_all(options, model, must_fit=must_fit, owner=person.id)
 

@@ -346,7 +346,7 @@ def _has_same_spec(first: ModelSpec, second: ModelSpec) -> bool:
 
 
 _LOADED_SETTINGS = tuple(
-    one.name for one in fields(ModelSpec) if one.name not in ("capabilities", "default_for", "enabled")
+    one.name for one in fields(ModelSpec) if one.name not in ("adapters", "capabilities", "default_for", "enabled")
 )
 
 

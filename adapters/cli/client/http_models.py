@@ -35,6 +35,9 @@ class HttpModelClient:
         status: dict[str, Any] = await self._send_request("POST", f"/{quote(name, safe='')}/use", json=dict(body))
         return status
 
+    async def use_adapter(self, name: str, adapter: str) -> dict[str, Any]:
+        return await self.start_install(name, {"adapter": adapter})
+
     async def start_optimize(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         status: dict[str, Any] = await self._send_request("POST", f"/{quote(name, safe='')}/optimize", json=dict(body))
         return status

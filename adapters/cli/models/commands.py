@@ -49,7 +49,7 @@ def add_model_commands(models: typer.Typer, session: Session) -> None:
 
 
 def _add_use(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Install a model or change its number format, test it, and switch to it")
+    @models.command(help="Install a model or change its number format or adapter, test it, and switch to it")
     def use(
         name: NAME,
         task: Annotated[
@@ -64,6 +64,10 @@ def _add_use(models: typer.Typer, session: Session) -> None:
             Precision | None,
             typer.Option("--precision", help="What it computes in (default: the model's)", case_sensitive=False),
         ] = None,
+        adapter: Annotated[
+            str,
+            typer.Option("--adapter", metavar="NAME", help="Only switch to this adapter, or with none to no adapter"),
+        ] = "",
         accept_licence: ACCEPT_LICENCE = False,
         force: FORCE = False,
         anyway: ANYWAY = False,
@@ -74,6 +78,10 @@ def _add_use(models: typer.Typer, session: Session) -> None:
         from adapters.cli.models import install
 
         loaded = session.load_config(config, data_dir)
+        if adapter:
+            is_alone = not (task or weights or precision)
+            work = install.use_adapter(session.composition, loaded, name, adapter, is_alone=is_alone, as_json=as_json)
+            return run_until_done(work)
         request = install.InstallRequest(
             name=name,
             tasks=tuple(task or ()),
@@ -210,7 +218,7 @@ def _add_scan(models: typer.Typer, session: Session) -> None:
 
 
 def _add_remove(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Remove a model and its downloaded files")
+    @models.command(help="Remove a model and its downloaded files, a LoRA, or an adapter")
     def remove(
         name: NAME,
         keep_files: Annotated[bool, typer.Option("--keep-files", help="Keep the downloaded files")] = False,

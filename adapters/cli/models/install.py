@@ -82,6 +82,24 @@ async def install_model(
         return {**status, "picture": await _report_smoke_tests(client, loaded, status)}
 
 
+async def use_adapter(
+    composition: CompositionRoot, loaded: LoadedConfig, name: str, adapter: str, *, is_alone: bool, as_json: bool
+) -> int:
+    """Switch a model to an adapter that was trained here, or to none. Raises: EaselError."""
+    if not is_alone:
+        raise Failure("--adapter cannot be combined with --for, --weights or --precision.", code="invalid_option")
+    async with open_model_client(composition, loaded) as client:
+        status = await client.use_adapter(name, adapter)
+    used = ", ".join(status["adapters"])
+    if as_json:
+        print_json(status)
+    else:
+        print_line(
+            f"{status['title']} uses {f'the adapter {used}' if used else 'no adapter'} from the next request on."
+        )
+    return 0
+
+
 def _confirm_licence(terms: Body, confirm: Callable[[str], bool] | None) -> bool:
     if confirm is None:
         sentence = f"You must accept its licence: read it, then add --accept-licence. {terms['licence_url']}"

@@ -9,6 +9,7 @@ from adapters.cli.client.open import open_client
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from bot.models import ModelSpec
 from bot.usecases import UseCases
+from bot.usecases.installations import Installation
 from bot.usecases.model_scan import scan_folder
 from bot.usecases.model_views import addon_body, installation_body, scan_body, spec_body, terms_body, unload_body
 
@@ -23,6 +24,9 @@ class ModelClient(Protocol):
     async def read_terms(self, name: str, formats: Mapping[str, str]) -> Body: ...
 
     async def start_install(self, name: str, body: Mapping[str, Any]) -> Body: ...
+
+    async def use_adapter(self, name: str, adapter: str) -> Body:
+        """The model's status with the adapter; "none": without any."""
 
     async def start_optimize(self, name: str, body: Mapping[str, Any]) -> Body: ...
 
@@ -63,6 +67,10 @@ class LocalModelClient:
             precision=body["precision"],
         )
         return installation_body(installation)
+
+    async def use_adapter(self, name: str, adapter: str) -> Body:
+        spec = await self.usecases.adapters.use(name, adapter)
+        return installation_body(Installation(spec=spec, tasks=spec.default_for, is_finished=True))
 
     async def start_optimize(self, name: str, body: Mapping[str, Any]) -> Body:
         return installation_body(await self.usecases.optimizer.optimize(name, **body))

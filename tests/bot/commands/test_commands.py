@@ -347,7 +347,7 @@ def test_generation_options_have_defaults():
     assert filled == {
         "question": "who?", "num_beams": 1, "temperature": 0.0, "top_p": 1.0, "top_k": None, "min_new_tokens": 0,
         "max_new_tokens": 20, "seed": 5, "model": "fox-diffusion", "preset": None, "repetition_penalty": 1.0,
-        "length_penalty": 1.0, "num_return_sequences": 1,
+        "length_penalty": 1.0, "num_return_sequences": 1, "adapter": None,
     }  # fmt: skip
 
 

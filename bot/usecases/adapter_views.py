@@ -1,0 +1,62 @@
+"""JSON views of adapters for owners: their report cards, which of them are in use, and why others cannot be."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bot.i18n import Translate
+from bot.models import ModelSpec
+from bot.ports import AdapterRecord
+from bot.problem_texts.adapter_problems import FAILED_TEST, NEW_FELL_SHORT, OLD_LOST, OWNER_PROBLEMS
+from bot.usecases.adapters import AdapterUseCases
+from bot.usecases.training_views import adapter_body
+
+
+async def adapter_rows(adapters: AdapterUseCases, translate: Translate = str) -> list[dict[str, Any]]:
+    """All of them, by name. `is_used`: by requests that name none. `problem`: a sentence; empty: it can be used."""
+    records = await adapters.refresh()
+    return [_row(record, adapters, translate) for record in records]
+
+
+def _row(record: AdapterRecord, adapters: AdapterUseCases, translate: Translate) -> dict[str, Any]:
+    model = adapters.models.get(record.model)
+    problem = adapters.find_problem(record, model) if model is not None else "adapter_model"
+    is_used = model is not None and not problem and record.name in model.adapters
+    return {**adapter_body(record), "is_used": is_used, "problem": explain_problem(record, problem, translate)}
+
+
+def explain_problem(record: AdapterRecord, problem: str, translate: Translate = str) -> str:
+    """`problem`: a key of `OWNER_PROBLEMS`. Empty: there is none."""
+    if problem == "adapter_rejected":
+        return " ".join([translate(FAILED_TEST), *_failed_bounds(record.report, translate)])
+    return translate(OWNER_PROBLEMS[problem]).format(model=record.model) if problem else ""
+
+
+def _failed_bounds(report: Mapping[str, Any], translate: Translate) -> list[str]:
+    """What an adapter failed by, as far as its report card says."""
+    gain, needed = report.get("gain"), report.get("needed_gain")
+    loss, allowed = report.get("loss"), report.get("allowed_loss")
+    found = []
+    if isinstance(gain, int | float) and isinstance(needed, int | float) and gain < needed:
+        found.append(translate(NEW_FELL_SHORT).format(gain=f"{gain:.0f}", needed=f"{needed:.0f}"))
+    if isinstance(loss, int | float) and isinstance(allowed, int | float) and loss >= allowed:
+        found.append(translate(OLD_LOST).format(loss=f"{loss:.1f}", allowed=f"{allowed:.0f}"))
+    return found
+
+
+def describe_scores(row: Mapping[str, Any], translate: Translate = str) -> str:
+    """ "new 2 to 95 of 100, old 99 to 98 of 100", of a row's report card; empty: it has no figures."""
+    report = row["report"]
+    parts = []
+    for title, which in ((translate("new"), "new"), (translate("old"), "old")):
+        before, after = report.get(f"{which}_before"), report.get(f"{which}_after")
+        if isinstance(before, dict) and isinstance(after, dict) and after.get("total"):
+            parts.append(f"{title} {before.get('right')} \u2192 {after.get('right')} / {after['total']}")
+    return ", ".join(parts)
+
+
+def adapter_option(model: ModelSpec, names: Sequence[str]) -> dict[str, Any] | None:
+    """The option `adapter` as the model has it, for `GET /models`; None: it has none."""
+    if not names:
+        return None
+    default = next((name for name in model.adapters if name in names), None)
+    return {"name": "adapter", "type": "string", "choices": [*names, "none"], "default": default}
