@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bot.queue.sampler import MetricSampler
     from bot.usecases import UseCases
     from bot.usecases.fused_builds import FusedBuilds
+    from bot.usecases.picture_embedding import PictureEmbedder
     from composition.usecases import ModelSources
     from inference.images.service import ImageService
     from inference.pool.early_worker import EarlyWorker
@@ -37,6 +38,7 @@ class Application:
     retention: "RetentionJob"
     sampler: "MetricSampler"
     fused_builds: "FusedBuilds"
+    picture_embedder: "PictureEmbedder"
     storage: "Storage"
 
 
@@ -93,6 +95,7 @@ async def open_application(
             loaded, storage, pool, pictures, rates, platforms, secret=secret, only_submitted=only_submitted
         )
         await application.usecases.corrections.finish_withdrawals()
+        await application.usecases.adapters.refresh()
         yield application
 
 
@@ -166,15 +169,19 @@ def wire_application(
     from bot.queue.progress import ProgressBus
     from composition import usecases as build
     from composition.administration import build_sampler
-    from composition.learning import build_learning
+    from composition.learning import build_adapters, build_learning
+    from composition.searching import build_searching
 
     loaded = _run_every_job(loaded) if only_submitted else loaded
     events, maps = ProgressBus(), MapCache()
-    moderation, prompt_resolver = build.build_moderation(loaded, storage), build.build_prompt_resolver(loaded)
+    sources = sources or build.default_model_sources(loaded)
+    adapters = build_adapters(loaded, storage, pool, sources)
+    moderation, prompt_resolver = build.build_moderation(loaded, storage), build.build_prompt_resolver(loaded, adapters)
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, progress_bus=events, platforms=platforms or {})
     dispatcher = build.build_dispatcher(
-        loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, maps, only_submitted=only_submitted
-    )
+        loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, maps, adapters,
+        only_submitted=only_submitted,
+    )  # fmt: skip
     sampler = build_sampler(storage, pool)
 
     def wake(job_ids: Iterable[str]) -> None:
@@ -183,19 +190,20 @@ def wire_application(
 
     jobs = build.build_job_use_cases(
         loaded, storage, pool, rates, events, moderation, prompt_resolver, wake, dispatcher.interrupt_job, secret,
-        pictures, maps,
+        pictures, maps, adapters,
     )  # fmt: skip
-    sources = sources or build.default_model_sources(loaded)
     model_manager = build.build_model_manager(loaded, storage, pool, rates, events, wake, sources)
     optimizer = build.build_model_optimizer(loaded, pool, sources, model_manager)
     fused_builds = build.build_fused_builds(loaded, pool, sources, model_manager, prompt_resolver)
-    catalogue = build.build_model_catalogue(loaded, storage, pool, wake, sources, model_manager)
-    trainings, corrections = build_learning(loaded, storage, pool, pictures, sources, moderation)
+    catalogue = build.build_model_catalogue(loaded, storage, pool, wake, sources, model_manager, adapters)
+    trainings, corrections = build_learning(loaded, storage, pool, pictures, sources, moderation, adapters)
+    search, vectors, picture_embedder = build_searching(loaded, storage, pool, jobs, dispatcher, sources)
     usecases = build.build_use_cases(
         loaded, storage, pool, pictures, jobs, events, moderation, model_manager, optimizer, catalogue,
-        prompt_resolver, dispatcher.device_of, trainings, corrections,
+        prompt_resolver, dispatcher.device_of, trainings, corrections, adapters, search, vectors,
     )  # fmt: skip
-    observers = (sampler.observe,) if only_submitted else (sampler.observe, fused_builds.observe)
+    background = (fused_builds.observe, picture_embedder.observe)
+    observers = (sampler.observe,) if only_submitted else (sampler.observe, *background)
 
     def on_finished(job: "Job") -> None:
         for observe in observers:
@@ -210,6 +218,7 @@ def wire_application(
         retention=_retention_job(loaded, storage),
         sampler=sampler,
         fused_builds=fused_builds,
+        picture_embedder=picture_embedder,
         storage=storage,
     )
 

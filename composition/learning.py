@@ -1,13 +1,11 @@
 """Builds what trains adapters: the trainer's process, its use case, captions for pictures that have none, and the
 corrections that may be learned from."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adapters.cli.ports import LoadedConfig
-from bot.model_install.owner_config import write_config
 from bot.ports import Correction, ImageProcessor, Pool
-from bot.usecases import CorrectionUseCases, Moderation
+from bot.usecases import AdapterUseCases, CorrectionUseCases, Moderation
 from bot.usecases.training_captions import TrainingCaptions
 from bot.usecases.training_work import TrainingWork
 from bot.usecases.trainings import Trainings
@@ -18,6 +16,16 @@ if TYPE_CHECKING:
     from composition.usecases import ModelSources
 
 
+def build_adapters(loaded: LoadedConfig, storage: Storage, pool: Pool, sources: "ModelSources") -> AdapterUseCases:
+    return AdapterUseCases(
+        store=storage.adapters,
+        models=loaded.models,
+        pool=pool,
+        owner_config=sources.owner_config,
+        data_dir=loaded.data_dir,
+    )
+
+
 def build_learning(
     loaded: LoadedConfig,
     storage: Storage,
@@ -25,15 +33,13 @@ def build_learning(
     pictures: ImageProcessor,
     sources: "ModelSources",
     moderation: Moderation,
+    adapters: AdapterUseCases,
 ) -> tuple[Trainings, CorrectionUseCases]:
     threads = getattr(loaded.settings.get("pool"), "threads", 0)
     captions = TrainingCaptions(models=loaded.models, pool=pool, image_processor=pictures)
 
     async def switch_on(model: str, name: str) -> None:
-        table = {"adapters": [name]}
-        write_config(lambda: sources.owner_config.set_model(model, table))
-        loaded.models.add_model(replace(loaded.models.require(model), adapters=(name,)))
-        pool.set_models(loaded.models.installed())
+        await adapters.use(model, name)
 
     async def collect_corrections() -> list[tuple[Correction, bytes]]:
         return await corrections.collect_examples()
@@ -41,7 +47,7 @@ def build_learning(
     trainings = Trainings(
         models=loaded.models,
         trainer=TrainerClient(threads),
-        adapters=storage.adapters,
+        adapters=adapters,
         pool=pool,
         work=TrainingWork(loaded.data_dir),
         machine_spec=sources.machine_spec,

@@ -11,18 +11,21 @@ from bot.ports import Builds, Downloads, ImageProcessor, ModelFiles, OwnerModelC
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.wildcards import FOLDER, WildcardFolder
 from bot.queue.dispatcher import Dispatcher
+from bot.queue.parts.best_of import BestOf
 from bot.queue.parts.maps import MapCache
 from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
 from bot.safety import SafetySettings, classifier_spec, classifier_specs, read_words
 from bot.usecases import (
+    AdapterUseCases,
     ChatUseCases,
     CollectionUseCases,
     CorrectionUseCases,
     ExportUseCases,
     JobUseCases,
     LinkUseCases,
+    MeaningSearch,
     MediaUseCases,
     ModelCatalogue,
     ModelManager,
@@ -37,6 +40,7 @@ from bot.usecases import (
     SessionUseCases,
     Thumbnails,
     UseCases,
+    VectorUseCases,
 )
 from bot.usecases.fused_builds import FusedBuilds
 from bot.usecases.key_links import KeyLinks
@@ -99,6 +103,9 @@ def build_use_cases(
     device_of: Callable[[str], str],
     trainings: Trainings,
     corrections: CorrectionUseCases,
+    adapters: AdapterUseCases,
+    search: MeaningSearch,
+    vectors: VectorUseCases,
 ) -> UseCases:
     """All use cases that adapters may call."""
     chat = ChatUseCases(
@@ -120,7 +127,10 @@ def build_use_cases(
         exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
         pictures=own_pictures,
         collections=CollectionUseCases(storage.collections),
+        search=search,
+        vectors=vectors,
         corrections=corrections,
+        adapters=adapters,
         people=people,
         links=LinkUseCases(storage.links, people, loaded.settings["quota"]),
         sessions=SessionUseCases(people, storage.sessions, key_links),
@@ -157,10 +167,12 @@ def build_dispatcher(
     moderation: Moderation,
     prompt_resolver: PromptResolver,
     maps: MapCache,
+    adapters: AdapterUseCases,
     *,
     only_submitted: bool,
 ) -> Dispatcher:
     """Running jobs, with their parts."""
+    best = BestOf(models=loaded.models)
     return Dispatcher(
         store=storage.jobs,
         media=storage.media,
@@ -174,7 +186,9 @@ def build_dispatcher(
         progress_bus=progress_bus,
         settings=loaded.settings["queue"],
         preparations=build_preparations(loaded.models, pictures, maps),
-        finishes=build_finishes(loaded.models, pictures, maps),
+        finishes=build_finishes(loaded.models, pictures, maps, best),
+        chooser=best,
+        adapters=adapters,
         only_submitted=only_submitted,
     )
 
@@ -192,6 +206,7 @@ def build_job_use_cases(
     secret: str,
     pictures: ImageProcessor,
     maps: MapCache,
+    adapters: AdapterUseCases,
 ) -> JobUseCases:
     """Accepting, following and cancelling jobs. `secret` signs quotes."""
     return JobUseCases(
@@ -215,6 +230,7 @@ def build_job_use_cases(
         forget_maps=maps.clear,
         token_counter=TokenizerFiles(),
         refused=RefusedRequests(storage.refusals),
+        adapters=adapters,
     )
 
 
@@ -286,6 +302,7 @@ def build_model_catalogue(
     wake: Callable[[Iterable[str]], None],
     sources: ModelSources,
     model_manager: ModelManager,
+    adapters: AdapterUseCases,
 ) -> ModelCatalogue:
     """Adding and removing models."""
     return ModelCatalogue(
@@ -298,6 +315,7 @@ def build_model_catalogue(
         wake=wake,
         cancel_install=model_manager.cancel_running_install,
         remove_builds=sources.builds.remove,
+        adapters=adapters,
         extra_repos=_classifier_repos(loaded),
     )
 
@@ -308,12 +326,13 @@ def _classifier_repos(loaded: LoadedConfig) -> list[RepoRef]:
     return [RepoRef(repo=classifier.repo, revision=classifier.revision)] if is_on_hub else []
 
 
-def build_prompt_resolver(loaded: LoadedConfig) -> PromptResolver:
+def build_prompt_resolver(loaded: LoadedConfig, adapters: AdapterUseCases) -> PromptResolver:
     """Prompts, with the owner's styles, wildcards and LoRAs."""
+    library = ModelLibrary(loaded.data_dir)
     return PromptResolver(
         styles=loaded.settings["styles"],
         wildcards=WildcardFolder(loaded.data_dir / FOLDER),
-        list_addons=ModelLibrary(loaded.data_dir).list_addons,
+        list_addons=lambda: [*library.list_addons(), *adapters.list_loras()],
     )
 
 

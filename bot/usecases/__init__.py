@@ -8,12 +8,14 @@ from bot.models import ModelRegistry
 from bot.ports import Inbox
 from bot.usecases.access import KEYLESS
 from bot.usecases.account_links import LinkUseCases
+from bot.usecases.adapters import AdapterUseCases
 from bot.usecases.chat import ChatUseCases
 from bot.usecases.collecting import CollectionUseCases
 from bot.usecases.corrections import CorrectionUseCases
 from bot.usecases.image_export import ExportUseCases
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.key_links import KeyLinks
+from bot.usecases.meaning_search import FoundPage, MeaningSearch
 from bot.usecases.media import MediaUseCases
 from bot.usecases.model_catalogue import ModelCatalogue
 from bot.usecases.model_manager import ModelManager
@@ -31,6 +33,7 @@ from bot.usecases.server_admin import ServerAdmin
 from bot.usecases.sessions import SessionUseCases
 from bot.usecases.thumbnails import Thumbnails
 from bot.usecases.trainings import Trainings
+from bot.usecases.vectors import VectorUseCases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,8 @@ class UseCases:
     exports: ExportUseCases
     pictures: PictureUseCases
     collections: CollectionUseCases
+    search: MeaningSearch
+    vectors: VectorUseCases
     corrections: CorrectionUseCases
     people: PeopleUseCases
     links: LinkUseCases
@@ -56,6 +61,7 @@ class UseCases:
     optimizer: ModelOptimizer
     trainings: Trainings
     catalogue: ModelCatalogue
+    adapters: AdapterUseCases
     recipes: RecipeUseCases
     names: PromptNames
     reports: ReportUseCases
@@ -89,14 +95,17 @@ class AdapterContext:
 __all__ = [
     "KEYLESS",
     "AdapterContext",
+    "AdapterUseCases",
     "ChatUseCases",
     "CollectionUseCases",
     "CorrectionUseCases",
     "ExportUseCases",
+    "FoundPage",
     "JobEvent",
     "JobUseCases",
     "KeyLinks",
     "LinkUseCases",
+    "MeaningSearch",
     "MediaUseCases",
     "ModelCatalogue",
     "ModelManager",
@@ -124,4 +133,5 @@ __all__ = [
     "Ticket",
     "Trainings",
     "UseCases",
+    "VectorUseCases",
 ]
