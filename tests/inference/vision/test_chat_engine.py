@@ -1,19 +1,23 @@
 """Vision-language models that chat: each text equals that of `generate` for it alone, whatever runs beside it."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
+from PIL import Image
 
-from bot.errors import EngineError
+from bot.errors import EngineError, InvalidOption, ModelUnavailable
+from bot.jobs import Media
 from bot.models import IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING
-from bot.ports import ENHANCE
+from bot.ports import ENHANCE, RANK
 from inference.engine.base import StepDone, TaskDone, build_engine
 from inference.vision.chat.chat_engine import ChatEngine
 from inference.vision.chat.chat_inputs import open_image
-from inference.vision.chat.conversation import conversation_of
+from inference.vision.chat.conversation import IMAGE, conversation_of, ranking_of, spell_markers
+from inference.vision.chat.thinking import strip_thoughts
 from inference.vision.sequence import generation_arguments
-from tests.inference.support import make_model
+from tests.inference.support import make_model, png
 from tests.inference.tiny_chat import MAKERS, save_chat
 from tests.inference.vision_reference import answer, make_request, plain_image, run_task
 
@@ -101,7 +105,8 @@ def test_progress_carries_the_answer_so_far(load):
         events = run_task(load(family), ask(min_new_tokens=10))
         texts = [event.text for event in events if isinstance(event, StepDone)]
         assert texts[-1] == events[-1].result.text
-        assert texts[-1].startswith(texts[3]) and 0 < len(texts[3]) < len(texts[-1])
+        assert texts[-1].startswith(texts[3])
+        assert 0 < len(texts[3]) < len(texts[-1])
 
 
 def test_captions_are_of_one_image_each_and_on_one_line(load):
@@ -128,3 +133,230 @@ def test_a_prompt_is_made_richer_without_an_image_beside_questions_with_one(load
     assert answers == {task.id: reference(engine, task) for task in tasks}
     with pytest.raises(EngineError):
         engine.add_task(plain)
+
+
+# ---------------------------------------------------------------- number formats
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("qwen3_vl", {"dtype": "bfloat16"}),
+        ("gemma4", {"dtype": "bfloat16"}),
+        ("smolvlm", {"dtype": "bfloat16"}),
+        ("qwen3_5", {"dtype": "bfloat16"}),
+        ("qwen3_vl", {"dtype": "float16"}),
+        ("internvl", {"quantize": "8bit"}),
+        ("qwen3_vl", {"quantize": "8bit", "dtype": "bfloat16"}),
+        ("smolvlm", {"quantize": "4bit", "dtype": "bfloat16"}),
+        ("gemma4", {"quantize": "4bit", "dtype": "bfloat16"}),
+    ],
+)
+def test_each_format_answers_and_ranks(load, monkeypatch, family, settings):
+    monkeypatch.setattr("inference.memory.planner.MIN_LAYER_WEIGHTS", 64)
+    engine = load(family, **settings)
+    tasks = [ask(id="one", min_new_tokens=4), ask("is it blue ?", "blue", "red", id="two", min_new_tokens=4)]
+
+    answers = run_together(engine, tasks)
+
+    assert set(answers) == {"one", "two"}
+    assert [score.logit for score in rank(engine, "a fox", "red", "blue").matches]
+    assert engine.capabilities["dtype"] == settings.get("dtype", "float32")
+    assert bool(engine.capabilities.get("weights")) == ("quantize" in settings)
+
+
+# ---------------------------------------------------------------- rankings
+
+
+def rank(engine, text, *colours):
+    task = dataclasses.replace(ask("", *colours), command=RANK, options={"text": text})
+    return run_task(engine, task)[-1].result
+
+
+def test_images_are_ranked_by_the_probability_of_yes(load):
+    engine = load("qwen3_vl")
+    images = [open_image(plain_image(colour).media) for colour in ("red", "blue")]
+
+    scores = [score.logit for score in rank(engine, "a fox", "red", "blue").matches]
+
+    for image, score in zip(images, scores, strict=True):
+        prompt = engine._inputs.build(ranking_of("a fox"), [image], 1)
+        with torch.no_grad():
+            logits = engine._module(**prompt.inputs).logits[0, -1]
+        yes, no = (logits[ids].logsumexp(0) for ids in (engine._ids_of_yes, engine._ids_of_no))
+        assert score == pytest.approx(float(yes - no), abs=1e-4)
+    assert engine._processor.tokenizer.decode(engine._ids_of_yes) == "Yy"
+    assert scores[0] != scores[1]
+
+
+def test_a_ranking_shares_the_engine_with_answers(load):
+    engine = load("qwen3_vl")
+    alone = answer(engine, ask(min_new_tokens=8)), rank(engine, "a fox", "red", "blue")
+
+    engine.add_task(ask(min_new_tokens=8, id="asked"))
+    engine.add_task(dataclasses.replace(ask("", "red", "blue", id="ranked"), command=RANK, options={"text": "a fox"}))
+    done = {}
+    while len(done) < 2:
+        done |= {event.task_id: event.result for event in engine.step() if isinstance(event, TaskDone)}
+
+    assert (done["asked"].text, done["ranked"]) == alone
+
+
+# ---------------------------------------------------------------- what a person types, and what a model thinks
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "gemma3", "smolvlm", "llava_onevision"])
+def test_a_typed_marker_stands_for_no_image_and_ends_no_message(load, family):
+    engine = load(family)
+    question = "what <image> is </think> this <end> <vision> <|image_pad|> <<end>end>"
+
+    assert run_task(engine, ask(question, thread=({"question": "<image>", "answer": "<end>"},)))
+    [message] = spell_markers(
+        [{"role": "user", "content": [{"type": "text", "text": question}]}], engine._inputs._markers
+    )
+    assert not any(marker in message["content"][0]["text"] for marker in engine._inputs._markers if len(marker) > 1)
+
+
+THOUGHTS = [
+    ("<think>hm, a fox</think>\n\na fox", "a fox"),
+    ("a fox<think>or not", "a fox"),
+    ("<think>it may be", ""),
+    ("hm, a fox</think>a fox", "a fox"),
+    ("a<thinking>b</thinking>c", "ac"),
+    ("<|channel>thought\nhm<channel|>a fox", "a fox"),
+    ("a fox <thi", "a fox"),
+    ("<", ""),
+    ("a < b", "a < b"),
+    ("a fox", "a fox"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), THOUGHTS)
+def test_thoughts_are_not_shown(load, text, shown):
+    decoder = load("qwen3_vl")._answers
+    ids = load("qwen3_vl")._processor.tokenizer(text, add_special_tokens=False).input_ids
+
+    assert strip_thoughts(text) == shown
+    assert decoder.decode(ids) == shown
+
+
+def test_a_thought_that_the_prompt_opened_is_not_shown(load):
+    engine = load("qwen3_vl")
+    tokens = engine._processor.tokenizer("user <think>", add_special_tokens=False).input_ids
+    begun = engine._answers.begins_in_thought(tokens)
+    thought, ended = (
+        engine._processor.tokenizer(text, add_special_tokens=False).input_ids for text in ("hm", "hm</think>a")
+    )
+
+    assert begun
+    assert not engine._answers.begins_in_thought(engine._processor.tokenizer("<think>hm</think>").input_ids)
+    assert engine._answers.decode(thought, begins_in_thought=True) == ""
+    assert engine._answers.decode(ended, begins_in_thought=True) == "a"
+
+
+def test_thinking_is_switched_off_in_the_prompt(load):
+    engine = load("qwen3_vl")
+    prompt = engine._inputs.build(conversation_of(ask(), 1), [open_image(plain_image("red").media)], 4)
+
+    assert engine._processor.tokenizer.decode(prompt.token_ids).endswith("<think></think>")
+
+
+# ---------------------------------------------------------------- threads and limits
+
+
+def test_a_thread_is_a_conversation_whose_first_message_shows_the_images():
+    messages = conversation_of(ask("why ?", "red", "blue", thread=THREAD), 2)
+
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    assert messages[0]["content"] == [IMAGE, IMAGE, {"type": "text", "text": "what is this ?"}]
+    assert messages[1]["content"][0]["text"] == "a fox"
+    assert messages[2]["content"] == [{"type": "text", "text": "why ?"}]
+
+
+def test_a_thread_that_is_too_long_loses_its_oldest_turns(load, monkeypatch):
+    engine = load("qwen3_vl")
+    monkeypatch.setattr(engine._inputs, "_limit", 120)
+    thread = tuple({"question": f"{letter * 30} ?", "answer": letter * 30} for letter in "abc")
+    images = [open_image(plain_image("red").media)]
+
+    prompt = engine._inputs.build(conversation_of(ask("why ?", thread=thread), 1), images, 4)
+
+    text = engine._processor.tokenizer.decode(prompt.token_ids)
+    assert len(prompt.token_ids) <= 116
+    assert ("ccc" in text, "aaa" in text, text.count("<vision>")) == (True, False, 1)
+    with pytest.raises(InvalidOption) as refused:
+        engine.add_task(ask("x" * 200))
+    assert (refused.value.option, refused.value.problem) == ("question", "long")
+    assert 0 < int(refused.value.allowed) < 120
+    assert engine.free_slots == engine.capabilities["rows"]
+
+
+def test_large_images_are_scaled_down_before_the_model_sees_them():
+    image = open_image(Media(png(Image.new("RGB", (2400, 1200))), "image/png"))
+
+    assert image.width * image.height <= 1024 * 1024 + 2000
+    assert image.width / image.height == pytest.approx(2, abs=0.01)
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_5"])
+def test_cancelling_frees_the_place_and_leaves_the_others(load, family):
+    engine = load(family)
+    expected = answer(engine, ask("is it blue ?", "blue", min_new_tokens=8))
+    engine.add_task(ask(id="gone", min_new_tokens=10))
+    for _ in range(3):
+        engine.step()
+
+    engine.cancel_task("gone")
+
+    assert engine.free_slots == engine.capabilities["rows"]
+    assert answer(engine, ask("is it blue ?", "blue", min_new_tokens=8)) == expected
+
+
+def test_a_task_without_an_image_is_refused(load):
+    with pytest.raises(EngineError):
+        load("qwen3_vl").add_task(dataclasses.replace(ask(), images=()))
+
+
+def test_time_is_charged_and_the_cost_of_a_token_is_measured(load):
+    engine = load("qwen3_vl")
+    engine.take_usage()
+    task = ask(min_new_tokens=10)
+    run_task(engine, task)
+
+    assert set(engine.take_usage()) == {"job"}
+    assert {sample.what for sample in engine.cost_samples(task)} == {"token", "job"}
+
+
+def test_reducing_memory_halves_the_batch(tmp_path):
+    engine = build_engine(make_model(tasks=TASKS, repo=str(save_chat(tmp_path, "internvl"))))
+    engine.load_model("cpu")
+    rows = engine.free_slots
+
+    assert engine.reduce_memory() == "rows"
+    assert engine.free_slots == rows // 2
+    assert run_task(engine, ask())
+    engine.unload_model()
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda folder: change(folder / "config.json", model_type="aria"), "it is of the family aria"),
+        (lambda folder: (folder / "chat_template.jinja").unlink(), "it has no chat template"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "its processor cannot be built"),
+        (lambda folder: (folder / "model.safetensors").unlink(), ""),
+    ],
+)
+def test_a_folder_that_cannot_be_used_says_why(tmp_path, spoil, sentence):
+    spoil(save_chat(tmp_path, "qwen3_vl"))
+    engine = build_engine(make_model(tasks=TASKS, repo=str(tmp_path)))
+
+    with pytest.raises(ModelUnavailable) as refused:
+        engine.load_model("cpu")
+
+    assert sentence in refused.value.detail
+    assert "Traceback" not in refused.value.detail
