@@ -15,6 +15,7 @@ import structlog
 
 from bot.errors import EaselError, MediaNotFound
 from bot.jobs import JobState, Media
+from bot.options import clean_text
 from bot.ports import ALL_JOBS, EmbeddingStore, History, HistoryFilter, MediaStore, Person
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.match_tasks import MatchTasks
@@ -161,10 +162,10 @@ class MeaningSearch:
             ranking.is_done.set()
 
     async def _find_pictures(self, search: Search, ranking: _Ranking) -> None:
-        model = self.tasks.model
-        if model is None or not self.is_enabled or not search.words:
+        model, words = self.tasks.model, clean_text(search.words)
+        if model is None or not self.is_enabled or not words:
             return
-        text = await self.tasks.embed_text(model, search.words, search.owner)
+        text = await self.tasks.embed_text(model, words, search.owner)
         if text is None:
             return
         near = await self.embeddings.find_nearest(
@@ -193,7 +194,7 @@ class MeaningSearch:
         if model is None or len(wanted) < 2:
             return
         images = [(job, image) for job, picture in wanted if (image := await self._read(picture, search.owner))]
-        matches = await self.tasks.rank(model, search.words, [image for _, image in images], search.owner)
+        matches = await self.tasks.rank(model, clean_text(search.words), [image for _, image in images], search.owner)
         ranking.found = ranking.found.reorder(dict(zip((job for job, _ in images), matches, strict=True)))
 
     async def _read(self, media_id: str, owner: str) -> Media | None:

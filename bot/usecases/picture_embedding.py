@@ -80,7 +80,8 @@ class PictureEmbedder:
                 await self._keep_models()
                 if not self.is_enabled:
                     return
-                await self._embed_all()
+                while not await self._embed_all():
+                    pass
                 await self._wait_for_news()
             except EaselError as error:
                 log.info("embedding pictures waits", action="embed_waits", error=str(error) or error.code)
@@ -104,30 +105,27 @@ class PictureEmbedder:
 
     # ------------------------------------------------------------ which pictures
 
-    async def _embed_all(self) -> None:
-        """Every picture without an embedding, newest first; new ones in between, before the others."""
+    async def _embed_all(self) -> bool:
+        """Every picture without an embedding, newest first; new ones in between, before the others. False: the model or
+        its revision has changed meanwhile, so that there are more."""
         space = self._current_space()
         if space is None:
-            return
+            return True
         self._has_news.clear()
         before: int | None = None
         while True:
             ids, before = await self.embeddings.list_unembedded(space, before=before, limit=CHUNK)
-            for media_id in ids:
+            while ids:
                 if self._has_news.is_set():
                     self._has_news.clear()
-                    await self._embed_newest(space)
-                await self._embed(media_id)
+                    newest, _ = await self.embeddings.list_unembedded(space, before=None, limit=CHUNK)
+                    ids = list(dict.fromkeys([*newest, *ids]))
+                await self._embed(ids.pop(0))
                 if self._current_space() != space:
-                    return  # all of them in the new space
+                    return False
             if before is None:
-                return
+                return True
             await self.sleep(MIN_REST_S)
-
-    async def _embed_newest(self, space: EmbeddingSpace) -> None:
-        ids, _ = await self.embeddings.list_unembedded(space, before=None, limit=CHUNK)
-        for media_id in ids:
-            await self._embed(media_id)
 
     def _current_space(self) -> EmbeddingSpace | None:
         model = self.tasks.model
