@@ -103,6 +103,23 @@ async def test_progress_comes_with_a_preview_and_ends_before_the_result(app: Dis
     assert is_finished(message)
 
 
+async def test_an_answer_grows_in_its_message_with_nothing_but_cancel_under_it(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
+    ann.slash("ask", question="slow *it* is", image=a_photo(app.server, "photo.png"))
+    message = await ann.posted()
+
+    await until(lambda: "It is\u2026" in message.content, "the first words")
+    buttons, content = message.buttons, message.content
+    app.pool.go_on.set()
+    await ann.finished()
+
+    assert content.startswith("slow \\*it\\* is\nIt is\u2026")
+    assert all(one.startswith("v1:cancel:") for one in buttons)
+    assert "It is slow" in message.content
+    assert "\u2026" not in message.content
+
+
 async def test_a_model_that_loads_is_told_with_the_time_left(app: DiscordApp, ann: SimulatedUser) -> None:
     ann.slash("imagine", prompt="a fox loads", steps=8)
     message = await ann.posted()

@@ -8,7 +8,6 @@ import asyncio
 import io
 import random
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 
 from PIL import Image
 
@@ -41,12 +40,6 @@ class ChatPool(TestPool):
     async def _step(self, task_id: str) -> None:
         await super()._step(task_id)
         await asyncio.sleep(self.step_s)
-
-    def _progress(self, task_id: str, step: int, steps: int) -> Progress:
-        """Text has no previews."""
-        command = next(task.command for task in self.tasks if task.id == task_id)
-        progress = super()._progress(task_id, step, steps)
-        return progress if command == "imagine" else replace(progress, preview=None)
 
     def _finish(self, task: Task) -> TaskOutput:
         words = str(task.options.get("prompt") or task.options.get("question") or "").split()

@@ -52,6 +52,20 @@ async def test_progress_shows_a_small_preview_with_nothing_but_cancel_under_it(a
     assert shown["photo"][-1]["width"] <= 64
 
 
+async def test_an_answer_grows_in_its_message_with_nothing_but_cancel_under_it(app, chat, ann):
+    app.state.send_photo(chat, ann, FOX, "/ask slow it is")
+
+    def first_words():
+        return next((one for one in app.state.bot_messages(chat) if "It is\u2026" in text_of(one)), None)
+
+    shown = await app.until(first_words)
+    app.pool.go_on.set()
+    await app.until(lambda: "It is slow it is" in text_of(app.state.bot_messages(chat)[0]))
+
+    buttons = [button for row in shown["reply_markup"]["inline_keyboard"] for button in row]
+    assert (text_of(shown), [button["text"] for button in buttons]) == ("slow it is\nIt is\u2026", ["Cancel"])
+
+
 async def test_a_model_that_loads_is_told_with_the_time_left(app, chat, ann):
     app.state.send_message(chat, ann, "/imagine a fox loads --steps 8")
 

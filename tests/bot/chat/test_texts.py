@@ -55,6 +55,23 @@ def test_a_running_job(progress, sentence):
     assert texts.format_progress(progress, eta_s=9.0) == sentence
 
 
+@pytest.mark.parametrize(
+    ("command", "options", "text", "shown"),
+    [
+        ("ask", {"question": "what is it?"}, "a red", "what is it?\na red\u2026"),
+        ("caption", {}, "a red", "a red\u2026"),
+        ("describe", {}, "a red fox\na", "1. a red fox\n2. a\u2026"),
+    ],
+)
+def test_an_answer_is_shown_as_far_as_it_is(command, options, text, shown):
+    ticket = Ticket(job=make_job(command=command, options=options, state=JobState.RUNNING))
+
+    assert texts.format_status(ticket, Progress(step=2, steps=9, text=text)) == shown
+    assert texts.format_status(ticket, Progress(step=9, steps=9, text=text)) == shown
+    cancelled = Ticket(job=make_job(command=command, options=options, state=JobState.RUNNING, cancel_requested=True))
+    assert text not in texts.format_status(cancelled, Progress(step=2, steps=9, text=text))
+
+
 def test_a_model_that_loads_for_longer_than_expected_has_no_time_left():
     job = make_job(state=JobState.RUNNING)
 

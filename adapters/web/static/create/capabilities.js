@@ -6,6 +6,7 @@ import { chosen, mode, photos } from "./draft.js";
 
 const IMAGE_TO_IMAGE = "image-to-image";
 const INSTRUCTION = "image-text-to-image";
+const CHATS = "image-text-to-text";
 const SEGMENTATION = "image-segmentation";
 const ADVANCED_OPTIONS = ["hires", "variation_seed", "variation_strength", "guidance_rescale", "clip_skip", "tiling", "schedule"];
 const MODEL_OPTIONS = ["guidance_scale", "image_guidance_scale", "negative_prompt", "sampler", "strength"];
@@ -69,6 +70,7 @@ function isSupported(option, ofModel) {
   if (name === "region" && mode.value === "imagine" && !hasPhoto.value) return false;
   if (REGION_OPTIONS.includes(name) && !canName.value) return name === "keep" && usedPhotos.value.some((photo) => photo.role === "mask");
   if (name === "image_guidance_scale") return !needsPart.value;
+  if (name === "enhance") return models.value.some((one) => one.tasks.includes(CHATS));
   if (name === "hires" && !model.value?.tasks.includes(IMAGE_TO_IMAGE)) return false;
   return !ADVANCED_OPTIONS.includes(name) || modelSupports(name);
 }

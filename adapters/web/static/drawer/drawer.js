@@ -15,9 +15,9 @@ import { optionField } from "./fields.js";
 /** @type {[() => string, string[]][]} */
 const GROUPS = [
   [() => t("Prompt"), ["negative_prompt"]],
-  [() => t("Picture"), ["seed", "steps", "guidance_scale", "image_guidance_scale", "sampler", "schedule", "width", "height"]],
+  [() => t("Picture"), ["best", "seed", "steps", "guidance_scale", "image_guidance_scale", "sampler", "schedule", "width", "height"]],
   [() => t("From the photo"), ["strength", "region", "keep", "inpaint_area"]],
-  [() => t("Refinement"), ["hires", "detail", "variation_seed", "variation_strength", "guidance_rescale", "clip_skip", "tiling"]],
+  [() => t("Refinement"), ["enhance", "hires", "detail", "variation_seed", "variation_strength", "guidance_rescale", "clip_skip", "tiling"]],
 ];
 const ELSEWHERE = ["model", "style", "count", "aspect"];
 const PICKED = 60;

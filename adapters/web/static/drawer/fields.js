@@ -8,12 +8,12 @@ import { choose, chosen, mode } from "../create/draft.js";
 const MAX_SEED = 4294967295;
 const LONG_TEXT = 300;
 const LABELS = {
-  negative_prompt: () => t("Negative prompt"), seed: () => t("Seed"), steps: () => t("Steps"), guidance_scale: () => t("Guidance"),
+  negative_prompt: () => t("Negative prompt"), best: () => t("Best of"), seed: () => t("Seed"), steps: () => t("Steps"), guidance_scale: () => t("Guidance"),
   width: () => t("Width"), height: () => t("Height"), sampler: () => t("Sampler"), schedule: () => t("Schedule"),
   strength: () => t("Denoising strength"), region: () => t("Part to repaint"), keep: () => t("Repaint everything except this part"),
   inpaint_area: () => t("Inpaint area"), detail: () => t("Details to refine"), hires: () => t("Hires factor"),
   variation_seed: () => t("Variation seed"), variation_strength: () => t("Variation strength"),
-  guidance_rescale: () => t("Guidance rescale"), clip_skip: () => t("Clip skip"), tiling: () => t("Seamless tiling"),
+  guidance_rescale: () => t("Guidance rescale"), clip_skip: () => t("Clip skip"), tiling: () => t("Seamless tiling"), enhance: () => t("Richer prompt"),
   image_guidance_scale: () => t("Image guidance"), num_beams: () => t("Beams"), temperature: () => t("Temperature"),
   top_p: () => t("Top-p"), min_new_tokens: () => t("Minimum tokens"), max_new_tokens: () => t("Maximum tokens"), aspect: () => t("Aspect ratio"),
 };
