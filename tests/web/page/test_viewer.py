@@ -287,7 +287,7 @@ async def test_a_spoiler_is_blurred_wherever_it_is_seen(server, client, tab):
         await expect(seen.nth(number)).to_have_css("filter", BLUR)
     await page.keyboard.press("c")
     for number in range(2):
-        await expect(page.locator(".viewer-pair img").nth(number)).to_have_css("filter", BLUR)
+        await expect(page.locator(".comparing-pair img").nth(number)).to_have_css("filter", BLUR)
     await page.keyboard.press("Escape")
     await button(page, "Show this picture").click()
 

@@ -1,6 +1,7 @@
 // Answers and captions: a photo with the questions about it.
 
 import { mediaUrl } from "../core/api.js";
+import { lazyPart } from "../core/parts.js";
 import { html, nothing, repeat, SignalView } from "../core/render.js";
 import { sentenceView } from "../core/sentence.js";
 import { isFinished, jobSignal } from "../core/store.js";
@@ -13,6 +14,8 @@ import { progressText } from "../create/progress.js";
 import { focusPrompt, setPrompt } from "../create/prompt-field.js";
 import { cancelJob, isBlurred } from "../create/tiles.js";
 import { tryAgain } from "./failure.js";
+
+const corrections = lazyPart("correcting", () => import("../correcting/correcting.js"));
 
 /** The next question continues the conversation, where the model reads it. */
 function askFollowUp({ mediaIds, ids }) {
@@ -40,7 +43,7 @@ function answerView(job) {
       <button type="button" class="chip" @click=${() => cancelJob(job)}>${t("Cancel")}</button>`;
   }
   if (job.result && findCommand(job.command)?.answers === "lines") return linesView(job.result.text ?? "");
-  if (job.result) return html`<p class="answers-text">${job.result.text || t("No answer.")}</p>`;
+  if (job.result) return html`<p class="answers-text">${job.result.text || t("No answer.")}</p>${corrections()?.correctionView(job)}`;
   return html`<p class="error">${sentenceView(job.error?.message ?? "")}</p><button type="button" class="chip" @click=${() => tryAgain(job)}>${t("Try again")}</button>`;
 }
 

@@ -2,6 +2,7 @@
 
 import { get, post } from "../core/api.js";
 import { storeJob } from "../core/events.js";
+import { lazyPart } from "../core/parts.js";
 import { html, live, nothing, repeat, signal, SignalView, storedSignal } from "../core/render.js";
 import { sentenceView } from "../core/sentence.js";
 import { fieldError } from "../core/states.js";
@@ -10,6 +11,7 @@ import { t } from "../core/text.js";
 import { labelOfCommand } from "../core/titles.js";
 import { relatedIds } from "./related.js";
 
+const corrections = lazyPart("correcting", () => import("../correcting/correcting.js"));
 const problem = signal("");
 const isSending = signal(false);
 /** Questions that were typed and not sent, by picture. @type {import("../core/libraries.d.ts").Signal<Record<string, string>>} */
@@ -29,7 +31,7 @@ const entryView = (id) => SignalView(() => {
   return html`
     <div class="viewer-entry" data-job=${id} data-state=${job.state}>
       <dt>${job.options.question || labelOfCommand(job.command)}</dt>
-      <dd>${isFinished(job) ? (job.result?.text || sentenceView(job.error?.message || t("No answer."))) : html`<span class="spinner" aria-hidden="true"></span> ${job.progress?.text ? html`<span aria-hidden="true">${job.progress.text}…</span>` : t("Looking at the picture…")}`}</dd>
+      <dd>${isFinished(job) ? (job.result?.text || sentenceView(job.error?.message || t("No answer."))) : html`<span class="spinner" aria-hidden="true"></span> ${job.progress?.text ? html`<span aria-hidden="true">${job.progress.text}…</span>` : t("Looking at the picture…")}`}${job.result ? corrections()?.correctionView(job) : nothing}</dd>
     </div>`;
 });
 

@@ -2,6 +2,7 @@
 
 import { fetchJob, onJobEvent } from "../core/events.js";
 import { icon } from "../core/icons.js";
+import { lazyPart } from "../core/parts.js";
 import { batch, html, nothing, runOnSignals, signal, SignalView } from "../core/render.js";
 import { background, navigate, setTitle } from "../core/router.js";
 import { registerShortcuts } from "../core/shortcuts.js";
@@ -10,7 +11,7 @@ import { isFinished, jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
 import { focusTile } from "../gallery/grid.js";
 import { nameOf } from "../core/titles.js";
-import { compared, compareView } from "./compare.js";
+import { compared } from "./compare.js";
 import { close, compare, actionsView, download, edit, erase, favourite, show, vary } from "./picture-actions.js";
 import { factsView, wordsView } from "./facts.js";
 import { ancestryView, findPicture, followRelated, stopRelated, stripView } from "./related.js";
@@ -18,6 +19,7 @@ import { isBlurred, isCounted, isOpenEnded, loadAhead, next, position, previous,
 import { isZoomed, preload, resetZoom, stageView, zoomIn, zoomOut } from "./stage.js";
 import { clearThread, threadView } from "./thread.js";
 
+const comparing = lazyPart("comparing", () => import("../comparing/comparing.js"));
 let stops = null;
 
 const step = (entry) => () => {
@@ -134,7 +136,7 @@ function pictureStage(media, name) {
 function stageOf(job) {
   const { number } = shown.value;
   const [media, name] = [shownMedia.value, nameOf(job, number)];
-  if (media && compared.value) return html`<div class="viewer-stage">${compareView(job, number, media, name)}</div>`;
+  if (media && compared.value && comparing()) return html`<div class="viewer-stage">${comparing().compareView(job, number, media, name)}</div>`;
   if (media) return pictureStage(media, name);
   if (!isFinished(job)) return unfinishedView(job);
   if (!job.result) return failedView(job);
