@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from bot.errors import InvalidOption
@@ -19,7 +18,6 @@ from inference.vision.generation_plan import first_line
 from inference.vision.language_model import _stack_left_padded as stack_left_padded
 from inference.vision.prompt_ids import PromptBuilder
 
-MAX_ANSWER_TOKENS = 64
 _IGNORED = -100
 
 
@@ -34,7 +32,7 @@ class BlipTexts:
         self._is_encoder_decoder = bool(blip.language_model.config.is_encoder_decoder)
         end = blip.language_model.generation_config.eos_token_id
         self._end = int(end[0] if isinstance(end, list) else self._tokenizer.eos_token_id if end is None else end)
-        self._max_tokens = min(MAX_ANSWER_TOKENS, max(model.max_new_tokens, 32))
+        self._max_tokens = model.max_new_tokens
 
     # ------------------------------------------------------------ token ids
 
@@ -56,7 +54,7 @@ class BlipTexts:
             allowed = self._prompts.remaining_tokens(prompt, self._prompt(question))
         except InvalidOption:
             return len(prompt) + tokens, len(prompt)
-        return tokens, min(MAX_ANSWER_TOKENS, allowed if allowed is not None else MAX_ANSWER_TOKENS)
+        return tokens, min(self._max_tokens, self._max_tokens if allowed is None else allowed)
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of an answer that the model has no tokens for."""
@@ -74,26 +72,25 @@ class BlipTexts:
         tokens: Tensor = projection(output.last_hidden_state.to(next(projection.parameters()).dtype))
         return tokens
 
-    def loss(self, image_tokens: Tensor, texts: Sequence[tuple[str, str]]) -> Tensor:
-        """Mean cross entropy of the tokens of the answers. `texts`: a question and an answer for each row of
-        `image_tokens`."""
+    def predict(self, image_tokens: Tensor, texts: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+        """Logits of the tokens of all answers, (tokens, vocabulary), and the tokens. `texts`: a question and an answer
+        for each row of `image_tokens`."""
         prompts = [self.prompt_ids(question) for question, _ in texts]
         answers = [self.answer_ids(question, answer) for question, answer in texts]
         if self._is_encoder_decoder:
-            return self._seq2seq_loss(image_tokens, prompts, answers)
-        count = image_tokens.shape[1]
-        rows = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
-        embeds, mask = self._join(image_tokens, rows)
-        logits = self._blip.language_model(inputs_embeds=embeds, attention_mask=mask).logits
-        labels = [[_IGNORED] * (count + len(prompt)) + answer for prompt, answer in zip(prompts, answers, strict=True)]
-        targets = self._pad(labels, _IGNORED)
-        return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets[:, 1:].flatten(), ignore_index=_IGNORED)
-
-    def _seq2seq_loss(self, image_tokens: Tensor, prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
-        embeds, mask = self._join(image_tokens, prompts)
-        labels = self._pad(answers, _IGNORED)
-        logits = self._blip.language_model(inputs_embeds=embeds, attention_mask=mask, labels=labels).logits
-        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORED)
+            embeds, mask = self._join(image_tokens, prompts)
+            targets = self._pad(answers, _IGNORED)
+            logits = self._blip.language_model(inputs_embeds=embeds, attention_mask=mask, labels=targets).logits
+        else:
+            count = image_tokens.shape[1]
+            rows = list(zip(prompts, answers, strict=True))
+            embeds, mask = self._join(image_tokens, [[*prompt, *answer] for prompt, answer in rows])
+            logits = self._blip.language_model(inputs_embeds=embeds, attention_mask=mask).logits[:, :-1]
+            targets = self._pad([[_IGNORED] * (count + len(prompt)) + answer for prompt, answer in rows], _IGNORED)[
+                :, 1:
+            ]
+        is_answer = targets != _IGNORED
+        return logits[is_answer].float(), targets[is_answer]
 
     def _join(self, image_tokens: Tensor, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Image tokens then texts, padded on the right, and their mask."""

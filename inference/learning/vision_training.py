@@ -7,6 +7,7 @@ without Forgetting" (arXiv 1606.09282).
 import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from bot.errors import TrainingRefused
 from bot.models import ModelSpec
@@ -51,8 +53,10 @@ RATE_BY_WIDTH = 0.4
 BATCH = 16
 """New texts of a step; as many images are replayed, with `REPLAYED_TEXTS` each."""
 REPLAYED_TEXTS = 2
+OWN_SHARE = 0.25
+"""Of replayed images: those of the training folder, which show what is new."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 30, 300, 3000
-FORMS, REPLAY_FORMS = 8, 2
+FORMS, REPLAY_FORMS = 8, 4
 """Variants of images, where the vision encoder is small or on a GPU."""
 SMALL_ENCODER = 50_000_000
 """Weights."""
@@ -203,16 +207,27 @@ class _VisionTraining:
         batches = _Batches(trained, self._index, old_texts, self._features.variants)
 
         def loss(step: int, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
-            total = self._loss_of(*batches.sample_new(rng), 1)
-            if old_texts:
-                total = (total + self._loss_of(*batches.sample_old(rng), REPLAYED_TEXTS)) / 2
-            return total
+            new = self._new_loss(*batches.sample_new(rng))
+            return (new + self._old_loss(adapted, *batches.sample_old(rng))) / 2 if old_texts else new
 
         return TrainingLoop(self._session, parameters, settings, loss)
 
-    def _loss_of(self, rows: Sequence[tuple[int, int]], texts: Sequence[tuple[str, str]], each: int) -> Tensor:
-        image_tokens = self._texts.encode(self._load_states(rows))
-        return self._texts.loss(image_tokens.repeat_interleave(each, dim=0), texts)
+    def _new_loss(self, rows: Sequence[tuple[int, int]], texts: Sequence[tuple[str, str]]) -> Tensor:
+        logits, tokens = self._texts.predict(self._texts.encode(self._load_states(rows)), texts)
+        return F.cross_entropy(logits, tokens)
+
+    def _old_loss(
+        self, adapted: PeftModel, rows: Sequence[tuple[int, int]], texts: Sequence[tuple[str, str]]
+    ) -> Tensor:
+        """Cross entropy with the probabilities of the model without its adapter, and with what it answered."""
+        states = self._load_states(rows)
+        with torch.no_grad(), adapted.disable_adapter():
+            known, _ = self._predict_replayed(states, texts)
+        logits, tokens = self._predict_replayed(states, texts)
+        return (F.cross_entropy(logits, known.softmax(-1)) + F.cross_entropy(logits, tokens)) / 2
+
+    def _predict_replayed(self, states: Tensor, texts: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+        return self._texts.predict(self._texts.encode(states).repeat_interleave(REPLAYED_TEXTS, dim=0), texts)
 
 
 class _Batches:
@@ -230,6 +245,11 @@ class _Batches:
         for text in old_texts:
             self._old.setdefault(text.image, []).append((text.question, text.answer))
         self._old_images = list(self._old)
+        self._questions = {one.question for one in trained}
+        own = {image for image, _, _ in self._new}
+        counts = Counter(image in own for image in self._old)
+        total = {True: OWN_SHARE, False: 1 - OWN_SHARE} if len(counts) == 2 else {True: 1.0, False: 1.0}
+        self._shares = [total[image in own] / counts[image in own] for image in self._old]
         self._variants = variants
 
     def _form(self, image: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -241,12 +261,15 @@ class _Batches:
         return [self._form(image, rng) for image, _, _ in drawn], [(question, answer) for _, question, answer in drawn]
 
     def sample_old(self, rng: np.random.Generator) -> tuple[list[tuple[int, int]], list[tuple[str, str]]]:
-        """Images with their forms, and `REPLAYED_TEXTS` for each."""
-        images = [self._old_images[number] for number in rng.integers(len(self._old_images), size=BATCH)]
+        """Images with their forms, and `REPLAYED_TEXTS` for each: first one whose question is asked about new images
+        too, where the model forgets most, then any."""
+        images = [int(image) for image in rng.choice(self._old_images, size=BATCH, p=self._shares)]
         texts = []
         for image in images:
             known = self._old[image]
-            texts += [known[number] for number in rng.integers(len(known), size=REPLAYED_TEXTS)]
+            asked = [text for text in known if text[0] in self._questions] or known
+            texts.append(asked[rng.integers(len(asked))])
+            texts += [known[number] for number in rng.integers(len(known), size=REPLAYED_TEXTS - 1)]
         return [self._form(image, rng) for image in images], texts
 
 

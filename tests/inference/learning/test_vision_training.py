@@ -5,6 +5,8 @@ import errno
 import json
 import shutil
 import threading
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from transformers import Blip2ForConditionalGeneration
 
 from bot.error_texts import explain
 from bot.errors import TrainingRefused
-from bot.ports import NO_REPLAY
+from bot.ports import NO_REPLAY, TrainingReport
 from inference.engine.base import build_engine
 from inference.learning import adapter_folder, replay, training_loop, vision_training
 from inference.learning.blip_texts import BlipTexts
@@ -33,8 +35,13 @@ STEPS = 6
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def quick_training():
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vision_training, "FORMS", 2)
+        patch.setattr(vision_training, "REPLAY_FORMS", 1)
+        patch.setattr(vision_training, "BATCH", 4)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +66,47 @@ def place(tmp_path):
     return tmp_path
 
 
-@pytest.fixture(scope="module", params=["opt", "t5"])
-def trained(request, models, known, tmp_path_factory):
-    """The folder of a training, its report, and the name of its language model."""
-    place = tmp_path_factory.mktemp("trained")
+@dataclass
+class Trained:
+    """A training that is over: its folder, its report, its model by its language model's name, and the model's weights
+    before and after."""
+
+    place: Path
+    report: TrainingReport
+    name: str
+    before: dict[str, torch.Tensor]
+    after: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def trainings(models, known, tmp_path_factory):
+    return {name: train_once(tmp_path_factory.mktemp(name), name, models[name], known) for name in models}
+
+
+def train_once(place, name, model, known):
     write_folder(place / "folder", 12)
-    report = train_vision_adapter(session_for(place, models[request.param], known))
-    return place, report, request.param
+    seen = {}
+
+    def load(*given):
+        blip, processor = load_blip(*given)
+        seen["blip"], seen["before"] = blip, {key: one.clone() for key, one in blip.state_dict().items()}
+        return blip, processor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vision_training, "load_blip", load)
+        report = train_vision_adapter(session_for(place, model, known))
+    return Trained(place, report, name, seen["before"], seen["blip"].state_dict())
+
+
+@pytest.fixture(params=["opt", "t5"])
+def trained(request, trainings):
+    return trainings[request.param]
+
+
+@pytest.fixture
+def resumed(trainings, tmp_path):
+    """A copy of a training that is over."""
+    return shutil.copytree(trainings["opt"].place, tmp_path / "resumed")
 
 
 def session_for(place, model, known, **fields):
@@ -78,9 +119,9 @@ def weights_of(place):
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 def test_an_adapter_reloads_with_peft_and_answers_as_in_its_test(trained, models):
-    place, report, name = trained
+    place, report, name = trained.place, trained.report, trained.name
     blip = Blip2ForConditionalGeneration.from_pretrained(models[name], dtype=torch.float32)
-    spec = make_model("tiny", repo=str(models[name]))
+    spec = make_model("tiny", repo=str(models[name]), max_new_tokens=8)
     _, processor = load_blip(spec, models[name], "cpu")
 
     adapted = PeftModel.from_pretrained(blip, place / "adapters" / "foxes").eval()
@@ -94,7 +135,7 @@ def test_an_adapter_reloads_with_peft_and_answers_as_in_its_test(trained, models
 
 
 def test_lora_is_on_attention_and_the_projection_only(trained):
-    place, _, name = trained
+    place, name = trained.place, trained.name
     layers = {key.split(".lora_")[0].rpartition(".")[2] for key in weights_of(place)}
 
     language = {"q_proj", "k_proj", "v_proj", "out_proj"} if name == "opt" else {"q", "v"}
@@ -105,7 +146,7 @@ def test_lora_is_on_attention_and_the_projection_only(trained):
 
 
 def test_the_folder_is_in_the_layout_of_the_hub(trained):
-    place, report, _ = trained
+    place, report = trained.place, trained.report
     folder = place / "adapters" / "foxes"
 
     assert sorted(path.name for path in folder.iterdir()) == sorted(
@@ -121,7 +162,7 @@ def test_the_folder_is_in_the_layout_of_the_hub(trained):
 
 
 def test_the_report_counts_new_and_old_questions(trained):
-    _, report, _ = trained
+    report = trained.report
 
     assert report.new_after.total == sum(one.is_held_out for one in report.trained) == 4
     assert len(report.trained) == 12
@@ -134,24 +175,12 @@ def test_the_report_counts_new_and_old_questions(trained):
     assert report.revision
 
 
-@pytest.mark.parametrize("name", ["opt", "t5"])
-def test_only_lora_layers_change(name, place, models, known, monkeypatch):
-    seen = {}
+def test_only_lora_layers_change(trained):
+    after = {key.replace(".base_layer", ""): one for key, one in trained.after.items() if "lora_" not in key}
 
-    def load(*given):
-        blip, processor = load_blip(*given)
-        seen["blip"], seen["before"] = blip, {key: one.clone() for key, one in blip.state_dict().items()}
-        return blip, processor
-
-    monkeypatch.setattr(vision_training, "load_blip", load)
-    train_vision_adapter(session_for(place, models[name], known))
-
-    after = {
-        key.replace(".base_layer", ""): one for key, one in seen["blip"].state_dict().items() if "lora_" not in key
-    }
-    assert after.keys() == seen["before"].keys()
-    assert all(torch.equal(after[key], one) for key, one in seen["before"].items())
-    assert any(float(one.abs().max()) > 0 for key, one in seen["blip"].state_dict().items() if "lora_B" in key)
+    assert after.keys() == trained.before.keys()
+    assert all(torch.equal(after[key], one) for key, one in trained.before.items())
+    assert any(float(one.abs().max()) > 0 for key, one in trained.after.items() if "lora_B" in key)
 
 
 class Killed(Exception):
@@ -167,10 +196,16 @@ def kill_at(stage, done):
 
 
 @pytest.mark.parametrize(
-    ("stage", "done"), [("checking", 5), ("encoding", 16), ("replaying", 32), ("training", 3), ("testing", 0)]
+    ("name", "stage", "done"),
+    [
+        ("opt", "encoding", 16),
+        ("opt", "replaying", 32),
+        ("opt", "training", 3),
+        ("t5", "training", 3),
+        ("opt", "testing", 0),
+    ],
 )
-def test_a_killed_training_resumes_to_the_same_weights(stage, done, place, models, known, monkeypatch, trained):
-    whole, _, name = trained
+def test_a_killed_training_resumes_to_the_same_weights(name, stage, done, place, models, known, monkeypatch, trainings):
     monkeypatch.setattr(training_loop.LoopSettings, "save_every_s", 0.0)
     monkeypatch.setattr("inference.learning.training_session.MIN_INTERVAL_S", 0.0)
     with pytest.raises(Killed):
@@ -180,54 +215,48 @@ def test_a_killed_training_resumes_to_the_same_weights(stage, done, place, model
     report = train_vision_adapter(session_for(place, models[name], known))
 
     assert report.steps == STEPS
-    expected, resumed = weights_of(whole), weights_of(place)
+    expected, resumed = weights_of(trainings[name].place), weights_of(place)
     assert max(float((resumed[key] - one).abs().max()) for key, one in expected.items()) == 0.0
 
 
-def test_a_checkpoint_has_adapter_and_optimizer_only(place, models, known):
-    train_vision_adapter(session_for(place, models["opt"], known))
+def test_a_checkpoint_has_adapter_and_optimizer_only(trained):
+    stored = training_loop.load_checkpoint(trained.place / "work" / "state" / CHECKPOINT)
 
-    stored = training_loop.load_checkpoint(place / "work" / "state" / CHECKPOINT)
     assert stored is not None
     assert all("lora_" in key for key in stored["weights"])
     assert set(stored) == {"weights", "optimizer", "state"}
-    assert not list((place / "work" / "state").glob("*.part"))
+    assert not list((trained.place / "work").rglob("*.part"))
 
 
-def test_a_damaged_checkpoint_is_ignored(place, models, known):
-    train_vision_adapter(session_for(place, models["opt"], known))
-    file = place / "work" / "state" / CHECKPOINT
+def test_a_damaged_checkpoint_is_ignored(resumed, models, known):
+    file = resumed / "work" / "state" / CHECKPOINT
     file.write_bytes(file.read_bytes()[:-200])
-    expected = weights_of(place)
+    expected = weights_of(resumed)
 
-    train_vision_adapter(session_for(place, models["opt"], known))
+    train_vision_adapter(session_for(resumed, models["opt"], known))
 
-    assert all(torch.equal(weights_of(place)[key], one) for key, one in expected.items())
+    assert all(torch.equal(weights_of(resumed)[key], one) for key, one in expected.items())
 
 
-def test_an_example_that_is_gone_leaves_features_answers_and_checkpoint(place, models, known):
-    train_vision_adapter(session_for(place, models["opt"], known))
-    (place / "work" / "state" / "mark").touch()
-    lines = (place / "folder" / "metadata.jsonl").read_text().splitlines()
-    (place / "folder" / "metadata.jsonl").write_text("\n".join(lines[1:]) + "\n")
+def test_an_example_that_is_gone_leaves_features_answers_and_checkpoint(resumed, models, known):
+    (resumed / "work" / "state" / "mark").touch()
+    (resumed / "work" / "order.json").touch()
+    lines = (resumed / "folder" / "metadata.jsonl").read_text().splitlines()
+    (resumed / "folder" / "metadata.jsonl").write_text("\n".join(lines[1:]) + "\n")
 
-    report = train_vision_adapter(session_for(place, models["opt"], known))
+    report = train_vision_adapter(session_for(resumed, models["opt"], known))
 
-    assert not (place / "work" / "state" / "mark").exists()
+    assert not (resumed / "work" / "state" / "mark").exists()
+    assert (resumed / "work" / "order.json").exists()
     assert len(report.trained) == 11
 
 
-def test_corrections_are_named_in_the_report(place, models, known):
-    report = train_vision_adapter(session_for(place, models["opt"], known, corrections={"3.png": "c7"}))
-
-    assert [one.correction for one in report.trained].count("c7") == 1
-
-
-def test_a_correction_that_the_model_cannot_write_is_left_out(place, models, known):
+def test_corrections_are_named_but_those_that_the_model_cannot_write_are_left_out(place, models, known):
     change_line(place, 4, {"question": "what is this ?", "answer": "a lynx"})
 
-    report = train_vision_adapter(session_for(place, models["opt"], known, corrections={"3.png": "c7"}))
+    report = train_vision_adapter(session_for(place, models["opt"], known, corrections={"3.png": "c7", "5.png": "c8"}))
 
+    assert [one.correction for one in report.trained if one.correction] == ["c8"]
     assert len(report.trained) == 11
 
 
@@ -247,26 +276,28 @@ def test_a_training_waits_while_people_wait(place, models, known):
     assert "waiting" in sent[sent.index("training") :]
 
 
-def test_a_full_disk_leaves_a_sentence_and_no_adapter(place, models, known, monkeypatch):
+def test_a_full_disk_leaves_a_sentence_and_no_adapter(resumed, models, known, monkeypatch):
+    shutil.rmtree(resumed / "adapters")
+
     def fail(*given, **more):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(PeftModel, "save_pretrained", fail)
-    packed = run_training(session_for(place, models["opt"], known).request, free(), lambda progress: None)
+    packed = run_training(session_for(resumed, models["opt"], known).request, free(), lambda progress: None)
 
     assert packed.name == "TrainingRefused"
     assert dict(packed.fields)["problem"] == "disk_full"
-    assert list((place / "adapters").iterdir()) == []
+    assert list((resumed / "adapters").iterdir()) == []
 
 
-def test_an_adapter_that_fails_keeps_the_old_one(place, models, known, monkeypatch):
-    train_vision_adapter(session_for(place, models["opt"], known))
-    old = weights_of(place)
+def test_an_adapter_that_fails_keeps_the_old_one(resumed, models, known, monkeypatch):
     monkeypatch.setattr(PeftModel, "save_pretrained", lambda *given, **more: 1 / 0)
+    old = weights_of(resumed)
 
-    run_training(session_for(place, models["opt"], known, seed=3).request, free(), lambda progress: None)
+    packed = run_training(session_for(resumed, models["opt"], known).request, free(), lambda progress: None)
 
-    assert all(torch.equal(weights_of(place)[key], one) for key, one in old.items())
+    assert dict(packed.fields)["problem"] == "failed"
+    assert all(torch.equal(weights_of(resumed)[key], one) for key, one in old.items())
 
 
 @pytest.mark.parametrize(
@@ -292,7 +323,7 @@ def test_every_error_is_a_sentence(error, sentence, tmp_path):
         ),
         (
             {"caption": "a fox " * 40},
-            "Line 3 of metadata.jsonl is too long for tiny: it takes 64 tokens, this needs 81.",
+            "Line 3 of metadata.jsonl is too long for tiny: it takes 8 tokens, this needs 81.",
         ),
         ({"question": "a fox " * 80, "answer": "a cat"}, "is too long for tiny"),
     ],
@@ -337,11 +368,11 @@ def test_without_replay_old_answers_are_still_tested(place, models, known, monke
 
 @pytest.mark.parametrize("name", ["opt", "t5"])
 def test_answers_are_those_of_the_engine(name, models):
-    spec = make_model("tiny", tasks=TASKS, repo=str(models[name]), max_new_tokens=32)
+    spec = make_model("tiny", tasks=TASKS, repo=str(models[name]), max_new_tokens=8)
     blip, processor = load_blip(spec, models[name], "cpu")
     engine = build_engine(spec)
     engine.load_model("cpu")
-    task = make_task("what is this ?", min_new_tokens=0, max_new_tokens=32)
+    task = make_task("what is this ?", min_new_tokens=0, max_new_tokens=8)
     image = Image.new("RGB", (24, 16), "red")
     pixels = processor.image_processor(images=image, return_tensors="pt")["pixel_values"]
     with torch.no_grad():

@@ -34,7 +34,7 @@ def make_request(place: Path, repo: str = ".", **fields: Any) -> TrainingRequest
     """Work and output in `place`."""
     values: dict[str, Any] = {
         "kind": "vision",
-        "model": make_model("tiny", tasks=TASKS, repo=repo),
+        "model": make_model("tiny", tasks=TASKS, repo=repo, max_new_tokens=8),
         "name": "foxes",
         "folder": str(place / "folder"),
         "work": str(place / "work"),
