@@ -105,11 +105,16 @@ def train_image_adapter(session: TrainingSession) -> TrainingReport:
     """Raises: TrainingRefused; what the libraries raise."""
     request = session.request
     examples = read_examples(session, require_texts=False)
-    captions = [caption_of(example, request) for example in examples]
+    captions = read_captions(session, examples)
     model = TrainedImageModel(request.model, request.device)
     session.open_work(_fingerprint(request, model, examples, captions))
     training = ImageTraining(session, model, examples, captions)
     return training.run()
+
+
+def read_captions(session: TrainingSession, examples: Sequence[Example]) -> list[str]:
+    """Raises: TrainingRefused: a picture has none."""
+    return [caption_of(example, session.request) for example in examples]
 
 
 class ImageTraining:
