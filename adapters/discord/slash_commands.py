@@ -26,6 +26,7 @@ from bot.options import MAX_PROMPT, OptionSpec
 
 IMAGE_HELP = N_("The picture")
 MORE_IMAGES_HELP = N_("Another reference picture, if the model supports several")
+MORE_ASKED_HELP = N_("Another picture that the question is about, if the model sees several together")
 MASK_HELP = N_("A mask: the picture changes only where it is white, or painted on a clear canvas")
 CONTROL_HELP = N_("A picture that controls the composition; control_kind says how")
 CONTROL_KIND_HELP = N_("What the control is: outlines, a sketch, depth, a pose, or tile")
@@ -109,7 +110,8 @@ def _job_command(kind: type[Command], limit: autocomplete.SuggestionLimit) -> ap
         made.add(MASK_OPTION, discord.Attachment, MASK_HELP)
     for number in range(2, kind.images_allowed + 1):
         is_needed = number <= kind.images_needed
-        help_text = IMAGE_HELP if is_needed else MORE_IMAGES_HELP
+        more_help = MORE_IMAGES_HELP if kind.answers is Answer.IMAGES else MORE_ASKED_HELP
+        help_text = IMAGE_HELP if is_needed else more_help
         made.add(f"image{number}", discord.Attachment, help_text, is_required=is_needed)
     _add_image_flags(kind, made)
     return _build_command(kind.name, kind.summary, made)

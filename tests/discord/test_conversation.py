@@ -5,9 +5,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from adapters.discord import texts
 from bot.jobs import Job, JobState
 from bot.models import IMAGE_TEXT_TO_IMAGE
+from bot.ports import Task
 from tests.discord.app_fixture import MODELS, DiscordApp, open_app
 from tests.discord.loopback.discord_server_state import Attachment, Message
 from tests.discord.loopback.server import Loopback
@@ -174,9 +177,12 @@ async def test_a_question_is_answered_in_words(app: DiscordApp, ann: SimulatedUs
     assert not message.attachments
 
 
-async def test_a_reply_asks_about_the_same_picture_at_any_depth(
-    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
+async def test_a_reply_asks_about_the_same_picture_at_any_depth_with_the_thread_so_far(
+    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tasks: list[Task] = []
+    run_task = app.pool.run_task
+    monkeypatch.setattr(app.pool, "run_task", lambda task: tasks.append(task) or run_task(task))
     made = await imagine_and_wait(ann)
     ann.write_message("what is it?", reply_to=made)
     first = await ann.finished(2)
@@ -191,6 +197,12 @@ async def test_a_reply_asks_about_the_same_picture_at_any_depth(
     assert second.reply_to is not None
     assert app.server.rest.fetched == []
     assert jobs[2].owner == (await app.person(bob.person.id)).id
+    threads = [task.options.get("thread", ()) for task in tasks if task.command == "ask"]
+    assert [[turn["question"] for turn in thread] for thread in threads] == [
+        [],
+        ["what is it?"],
+        ["what is it?", "and its colour?"],
+    ]
 
 
 async def job_of(app: DiscordApp, message: Message) -> Job:

@@ -283,6 +283,9 @@ async def test_a_reply_to_an_answer_asks_again_about_the_same_picture_at_any_dep
 
     assert len(app.server.fetched) == fetched
     assert app.server.called("send(Photo|Document)|editMessageMedia", chat["id"]) == []
+    thread = app.pool.tasks[-1].options["thread"]
+    assert [turn["question"] for turn in thread] == ["what is it?", "is it red?", "is it old?"]
+    assert thread[0]["answer"] == "It is what is it?"
 
 
 async def test_a_reply_to_a_picture_of_the_bots_own_asks_about_it(app, chat, ann):
