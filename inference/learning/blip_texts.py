@@ -33,11 +33,15 @@ class BlipTexts:
         end = blip.language_model.generation_config.eos_token_id
         self._end = int(end[0] if isinstance(end, list) else self._tokenizer.eos_token_id if end is None else end)
         self._max_tokens = model.max_new_tokens
+        self._prompt_ids: dict[str, list[int]] = {}
+        self._answer_ids: dict[str, list[int]] = {}
 
     # ------------------------------------------------------------ token ids
 
     def prompt_ids(self, question: str) -> list[int]:
-        return self._prompts.tokenize(self._prompt(question))
+        if question not in self._prompt_ids:
+            self._prompt_ids[question] = self._prompts.tokenize(self._prompt(question))
+        return self._prompt_ids[question]
 
     def _prompt(self, question: str) -> str | None:
         return self._template.replace("{question}", question) if question else None
@@ -45,7 +49,9 @@ class BlipTexts:
     def answer_ids(self, question: str, answer: str) -> list[int]:
         """With the token that ends it. After a prompt, byte-level tokenizers write the space before a word into it."""
         text = f" {answer}" if question and not self._is_encoder_decoder else answer
-        return [*self._tokenizer(text, add_special_tokens=False).input_ids, self._end]
+        if text not in self._answer_ids:
+            self._answer_ids[text] = [*self._tokenizer(text, add_special_tokens=False).input_ids, self._end]
+        return self._answer_ids[text]
 
     def count_excess(self, question: str, answer: str) -> tuple[int, int]:
         """How many tokens question and answer need, and how many the model takes; the first is larger: too long."""
