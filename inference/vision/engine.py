@@ -6,7 +6,7 @@ Tasks without a running text start first; further texts of a task only use seque
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -32,22 +32,21 @@ from inference.vision.query_encoder import QueryEncoder
 from inference.vision.request import VisionRequest
 from inference.vision.row_adapters import RowAdapters
 from inference.vision.sequence import (
+    GENERATION_OPTIONS,
     TextSequence,
     generation_arguments,
     is_sampling,
     logits_warpers_for,
     repetition_penalty,
 )
+from inference.vision.text_schedule import NewText, UsageMeter, take_new_texts, text_samples
 
 MAX_SEQUENCES = 16
 """Texts in the batch. Decoding is bound by reading the weights, so more sequences cost little; the cost of starting
 texts is bounded by `MAX_NEW_PER_STEP`."""
 MAX_NEW_PER_STEP = 4
 """Texts that start in one step: encoding an image takes as long as many tokens, for which all others wait."""
-_OPTIONS = ["question", "num_beams", "temperature", "top_p", "min_new_tokens", "max_new_tokens", "seed"]
-
-_NewText = tuple[VisionRequest, int, TextSpec]
-"""A text that starts: its request, its index in the request's round, and what to generate."""
+_OPTIONS = ["question", *GENERATION_OPTIONS]
 
 
 class VisionEngine:
@@ -56,8 +55,7 @@ class VisionEngine:
         self._capabilities: dict[str, Any] = {}
         self._max_sequences, self._max_new_per_step = MAX_SEQUENCES, MAX_NEW_PER_STEP
         self._requests: dict[str, VisionRequest] = {}
-        self._usage: dict[str, float] = {}
-        self._prefill_seconds: dict[str, float] = {}
+        self._meter = UsageMeter()
         self._cost_model = PassCostModel()
 
     @property
@@ -98,7 +96,7 @@ class VisionEngine:
     def add_task(self, task: Task) -> None:
         if not task.images:
             raise EngineError(detail="a vision task without an image")
-        with self._charge_time([task.id], self._prefill_seconds):
+        with self._meter.charge([task.id], is_prefill=True):
             text = prompt_for(task, self._model)
             prompt_ids = self._prompt_builder.tokenize(text)
             max_tokens = int(task.options.get("max_new_tokens", self._model.max_new_tokens))
@@ -121,7 +119,7 @@ class VisionEngine:
             raise
 
     def cancel_task(self, task_id: str) -> None:
-        self._prefill_seconds.pop(task_id, None)
+        self._meter.pop_prefill(task_id)
         if self._requests.pop(task_id, None) is not None:
             self._beam_searches.cancel_task(task_id)
             if self._batch is not None:
@@ -133,20 +131,11 @@ class VisionEngine:
     def take_usage(self) -> Mapping[str, float]:
         """Device-seconds by task since the last call. A decoding pass is split among its sequences; encoding an image
         and a prompt is charged to its own task."""
-        usage, self._usage = self._usage, {}
-        return usage
+        return self._meter.take()
 
     def cost_samples(self, task: Task) -> Sequence[CostSample]:
         """Seconds of one token by batch size, and of the task's prefill."""
-        samples = []
-        for rows in (1, 2, 4, 8, 16):
-            seconds = self._cost_model.predict_seconds(rows)
-            if seconds is not None:
-                samples.append(CostSample(what="token", batch_size=rows, seconds=seconds))
-        prefill_s = self._prefill_seconds.pop(task.id, None)
-        if samples and prefill_s is not None:
-            samples.append(CostSample(what="job", batch_size=1, seconds=prefill_s))
-        return samples
+        return text_samples(self._cost_model, (1, 2, 4, 8, 16), self._meter.pop_prefill(task.id))
 
     def token_costs(self) -> list[tuple[int, float]]:
         """Measured batch sizes and the mean seconds of one decoding pass at each."""
@@ -189,7 +178,7 @@ class VisionEngine:
     def _decode_tokens(self, batch: DecodeBatch) -> dict[str, None]:
         sequences = list(batch.sequences)
         started = time.monotonic()
-        with self._charge_time([sequence.task_id for sequence in sequences]), self._adapters_of(sequences):
+        with self._meter.charge([sequence.task_id for sequence in sequences]), self._adapters_of(sequences):
             finished = batch.decode()
         self._cost_model.record_pass(len(sequences), time.monotonic() - started)
         return self._update_requests(sequences, finished)
@@ -198,19 +187,19 @@ class VisionEngine:
         search = self._beam_searches.current
         assert search is not None
         request = self._requests[search.task_id]
-        with self._charge_time([search.task_id]), self._adapters.applied([request.adapter]):
+        with self._meter.charge([search.task_id]), self._adapters.applied([request.adapter]):
             is_finished = self._beam_searches.advance() is not None
         if is_finished:
             request.on_text(search.index, [self._decode_text(token_ids) for token_ids in search.outputs])
         else:
-            request.on_tokens(search.index, search.token_count)
+            request.on_tokens(search.index, search.token_count, self._decode_text(search.token_ids))
         return {search.task_id: None}
 
-    def _prefill(self, new_texts: list[_NewText]) -> dict[str, None]:
+    def _prefill(self, new_texts: list[NewText[VisionRequest]]) -> dict[str, None]:
         """Encode the new texts' images in one batch, then prefill their prompts in one batch."""
         sequences: list[TextSequence] = []
         prompts: list[torch.Tensor] = []
-        with self._charge_time([request.task.id for request, _, _ in new_texts], self._prefill_seconds):
+        with self._meter.charge([request.task.id for request, _, _ in new_texts], is_prefill=True):
             features = self._image_encoder.encode([request.images[spec.image_index] for request, _, spec in new_texts])
             for (request, index, spec), image_features in zip(new_texts, features, strict=True):
                 embeds = self._prompt_builder.embed(image_features, request.prompt_ids)
@@ -229,30 +218,17 @@ class VisionEngine:
         """Each row of the batch with the adapter of its request."""
         return self._adapters.applied([self._requests[sequence.task_id].adapter for sequence in sequences])
 
-    def _schedule_new(self) -> list[_NewText]:
+    def _schedule_new(self) -> list[NewText[VisionRequest]]:
         """The texts that start in this step."""
         running = [sequence.task_id for sequence in self._batch.sequences] if self._batch is not None else []
-        is_searching = self._beam_searches.current is not None
-        new_texts: list[_NewText] = []
-        while len(new_texts) < self._max_new_per_step:
-            ready = [
-                request
-                for request in self._requests.values()
-                if request.pending and not (is_searching and self._needs_search(request))
-            ]
-            if not ready:
-                break
-            request = min(ready, key=lambda one: running.count(one.task.id))
-            if running.count(request.task.id) and len(running) >= self._max_sequences:
-                break
-            index, spec = request.pending.popleft()
-            new_texts.append((request, index, spec))
-            running.append(request.task.id)
-            is_searching = is_searching or self._is_search(spec)
-        return new_texts
-
-    def _needs_search(self, request: VisionRequest) -> bool:
-        return self._is_search(request.pending[0][1])
+        return take_new_texts(
+            list(self._requests.values()),
+            running,
+            max_sequences=self._max_sequences,
+            max_new=self._max_new_per_step,
+            is_search=self._is_search,
+            is_searching=self._beam_searches.current is not None,
+        )
 
     def _is_search(self, spec: TextSpec) -> bool:
         return self._batch is None or spec.num_beams > 1
@@ -331,19 +307,6 @@ class VisionEngine:
         notes = question_notes(self._processor.tokenizer, question, is_demo=self._model.demo)
         revision = describe_revision(self._capabilities["revision"], request.task.adapter)
         return TaskResult(text="\n".join(request.lines or ()), notes=notes, revision=revision)
-
-    @contextmanager
-    def _charge_time(self, task_ids: Sequence[str], extra_account: dict[str, float] | None = None) -> Iterator[None]:
-        """Charge the time of the block in equal parts to these tasks, a repeated one several times. `extra_account`: is
-        charged the same."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            share_s = (time.monotonic() - started) / len(task_ids)
-            for account in (self._usage,) if extra_account is None else (self._usage, extra_account):
-                for task_id in task_ids:
-                    account[task_id] = account.get(task_id, 0.0) + share_s
 
     def _reset(self) -> None:
         self._beam_searches.clear()

@@ -5,18 +5,21 @@ a row's values equal those of the sequence alone, up to floating-point summation
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, LinearAttentionLayer
 
 
 @dataclass
 class KVCache:
     """Attributes:
-    cache: each layer's keys and values have the shape (rows, heads, width, head size).
+    cache: each layer's keys and values have the shape (rows, heads, width, head size); layers of linear attention have
+        states of one size, from which nothing is masked: only rows without padding come in.
     lengths: of each row, without its padding.
     shifts: of each row, by how much the positions of its next tokens exceed its length: an image may take other than
         one position for each of its tokens.
@@ -40,7 +43,8 @@ class KVCache:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.cache.layers[0].keys.device
+        keys = next(layer.keys for layer in self.cache.layers if isinstance(layer, DynamicLayer))
+        device: torch.device = keys.device
         return device
 
 
@@ -55,27 +59,52 @@ def keep_rows(cache: KVCache, rows: Sequence[int]) -> KVCache:
     lengths = [cache.lengths[row] for row in rows]
     width = max(lengths)
     index = torch.tensor(rows, device=cache.device)
-    states = _map_states(cache.cache, lambda states: states[index, :, -width:])
-    return KVCache(states, lengths, [cache.shifts[row] for row in rows])
+    layers = [
+        _map_layers([layer], lambda states: states[0][index, :, -width:], lambda states: states[0][index])
+        for layer in cache.cache.layers
+    ]
+    return KVCache(_cache_of(layers), lengths, [cache.shifts[row] for row in rows])
 
 
 def concat(first: KVCache, second: KVCache) -> KVCache:
     """The rows of both, as wide as the wider one."""
     width = max(first.width, second.width)
-    combined = DynamicCache()
-    for layer, (one, other) in enumerate(zip(first.cache.layers, second.cache.layers, strict=True)):
-        keys = torch.cat([_pad_left(one.keys, width), _pad_left(other.keys, width)])
-        values = torch.cat([_pad_left(one.values, width), _pad_left(other.values, width)])
-        combined.update(keys, values, layer)
-    return KVCache(combined, first.lengths + second.lengths, first.shifts + second.shifts)
+    layers = [
+        _map_layers(pair, lambda states: torch.cat([_pad_left(one, width) for one in states]), torch.cat)
+        for pair in zip(first.cache.layers, second.cache.layers, strict=True)
+    ]
+    return KVCache(_cache_of(layers), first.lengths + second.lengths, first.shifts + second.shifts)
 
 
 def _pad_left(states: torch.Tensor, width: int) -> torch.Tensor:
     return pad(states, (0, 0, width - states.shape[2], 0))
 
 
-def _map_states(cache: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    result = DynamicCache()
-    for number, layer in enumerate(cache.layers):
-        result.update(function(layer.keys), function(layer.values), number)
-    return result
+_Join = Callable[[Sequence[torch.Tensor]], torch.Tensor]
+
+
+def _map_layers(layers: Sequence[Any], join_columns: _Join, join_rows: _Join) -> Any:
+    """A layer with the joined states of others of its kind. `join_columns`: of keys and values; `join_rows`: of the
+    states of linear attention, which have one size for prompts of any length."""
+    first = layers[0]
+    if isinstance(first, LinearAttentionLayer):
+        joined = copy(first)
+        for name in ("conv_states", "recurrent_states"):
+            states = [getattr(layer, name) for layer in layers]
+            known = {number: [one[number] for one in states] for number in states[0]}
+            setattr(joined, name, {number: _join_known(some, join_rows) for number, some in known.items()})
+        return joined
+    made = DynamicLayer()
+    made.update(join_columns([layer.keys for layer in layers]), join_columns([layer.values for layer in layers]))
+    return made
+
+
+def _join_known(states: Sequence[torch.Tensor | None], join_rows: _Join) -> torch.Tensor | None:
+    known = [one for one in states if one is not None]
+    return join_rows(known) if known else None
+
+
+def _cache_of(layers: Sequence[Any]) -> Any:
+    cache = DynamicCache()
+    cache.layers = list(layers)
+    return cache

@@ -12,6 +12,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+GENERATION_OPTIONS = (
+    *("num_beams", "num_return_sequences", "length_penalty", "repetition_penalty", "temperature", "top_k", "top_p"),
+    *("min_new_tokens", "max_new_tokens", "seed"),
+)
+"""Options of requests that say how a text is generated."""
 DEFAULT_TOP_K = 50
 """Transformers' default, for models without a setting of their own."""
 

@@ -3,12 +3,16 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
+from inference.engine.base import CostSample
+from inference.engine.cost_model import PassCostModel
 from inference.vision.generation_plan import TextSpec
 from inference.vision.request import VisionRequest
 
 Request = TypeVar("Request", bound=VisionRequest)
+NewText: TypeAlias = tuple[Request, int, TextSpec]
+"""A text that starts: its request, its index in the request's round, and what to generate."""
 
 
 def take_new_texts(
@@ -19,15 +23,15 @@ def take_new_texts(
     max_new: int,
     is_search: Callable[[TextSpec], bool],
     is_searching: bool,
-) -> list[tuple[Request, int, TextSpec]]:
-    """The texts that start in this step, taken from their requests: each with its index in the request's round. Tasks
-    without a running text come first; only one search runs at a time.
+) -> list[NewText[Request]]:
+    """The texts that start in this step, taken from their requests. Tasks without a running text come first; only one
+    search runs at a time.
 
     Args:
         running: the task of each running text.
     """
     counts = list(running)
-    new_texts: list[tuple[Request, int, TextSpec]] = []
+    new_texts: list[NewText[Request]] = []
     while len(new_texts) < max_new:
         ready = [one for one in requests if one.pending and not (is_searching and is_search(one.pending[0][1]))]
         if not ready:
@@ -68,3 +72,14 @@ class UsageMeter:
 
     def pop_prefill(self, task_id: str) -> float | None:
         return self._prefills.pop(task_id, None)
+
+
+def text_samples(costs: PassCostModel, sizes: Sequence[int], prefill_s: float | None) -> list[CostSample]:
+    """Seconds of one token by batch size, and of a task's prefill."""
+    seconds = {rows: costs.predict_seconds(rows) for rows in sizes}
+    samples = [
+        CostSample(what="token", batch_size=rows, seconds=one) for rows, one in seconds.items() if one is not None
+    ]
+    if samples and prefill_s is not None:
+        samples.append(CostSample(what="job", batch_size=1, seconds=prefill_s))
+    return samples

@@ -29,13 +29,14 @@ from inference.vision.chat.thinking import AnswerDecoder
 from inference.vision.decode_batch import DecodeBatch
 from inference.vision.generation_plan import TextSpec
 from inference.vision.sequence import (
+    GENERATION_OPTIONS,
     TextSequence,
     generation_arguments,
     is_sampling,
     logits_warpers_for,
     repetition_penalty,
 )
-from inference.vision.text_schedule import UsageMeter, take_new_texts
+from inference.vision.text_schedule import NewText, UsageMeter, take_new_texts, text_samples
 
 MAX_SEQUENCES = 8
 """Texts in the batch: each keeps the keys and values of its images, about a thousand tokens."""
@@ -43,10 +44,7 @@ MAX_NEW_PER_STEP = 2
 """Texts that start in one step, for which all others wait."""
 MAX_IMAGES = 10
 """Of a question."""
-_OPTIONS = [
-    *("question", "thread", "text", "num_beams", "num_return_sequences", "length_penalty", "repetition_penalty"),
-    *("temperature", "top_k", "top_p", "min_new_tokens", "max_new_tokens", "seed"),
-]
+_OPTIONS = ["question", "thread", "text", *GENERATION_OPTIONS]
 
 
 class ChatEngine:
@@ -133,16 +131,7 @@ class ChatEngine:
 
     def cost_samples(self, task: Task) -> Sequence[CostSample]:
         """Seconds of one token by batch size, and of the task's prefill."""
-        sizes = {rows: self._cost_model.predict_seconds(rows) for rows in (1, 2, 4, 8)}
-        samples = [
-            CostSample(what="token", batch_size=rows, seconds=seconds)
-            for rows, seconds in sizes.items()
-            if seconds is not None
-        ]
-        prefill_s = self._meter.pop_prefill(task.id)
-        if samples and prefill_s is not None:
-            samples.append(CostSample(what="job", batch_size=1, seconds=prefill_s))
-        return samples
+        return text_samples(self._cost_model, (1, 2, 4, 8), self._meter.pop_prefill(task.id))
 
     def load_costs(self, measurements: Sequence[Measurement]) -> None:
         """Not needed: all running texts share each pass."""
@@ -198,7 +187,7 @@ class ChatEngine:
             request.on_tokens(search.index, search.token_count, self._answer_of(request, search.token_ids))
         return {search.task_id: None}
 
-    def _take_new_texts(self) -> list[tuple[ChatRequest, int, TextSpec]]:
+    def _take_new_texts(self) -> list[NewText[ChatRequest]]:
         running = [sequence.task_id for sequence in self._batch.sequences] if self._batch is not None else []
         return take_new_texts(
             list(self._requests.values()),
@@ -212,7 +201,7 @@ class ChatEngine:
     def _is_search(self, spec: TextSpec) -> bool:
         return self._batch is None or spec.num_beams > 1
 
-    def _prefill(self, new_texts: Sequence[tuple[ChatRequest, int, TextSpec]]) -> dict[str, None]:
+    def _prefill(self, new_texts: Sequence[NewText[ChatRequest]]) -> dict[str, None]:
         sequences: list[TextSequence] = []
         prompts: list[Mapping[str, torch.Tensor]] = []
         with self._meter.charge([request.task.id for request, _, _ in new_texts], is_prefill=True):

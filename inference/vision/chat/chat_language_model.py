@@ -1,4 +1,5 @@
-"""Batched decoding for chatting models whose cache is one of keys and values, padded at the left.
+"""Batched decoding for chatting models whose cache is one of keys and values, padded at the left, or of linear
+attention, whose state has one size.
 
 A prompt is prefilled alone, with the images that belong to it; then its row joins the others.
 """
@@ -10,19 +11,30 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
 
 from inference.vision.kv_cache import KVCache, concat
 from inference.vision.language_model import CacheState
 
-_JOINABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
-"""Whose rows can be padded at the left. A sliding layer may as well keep every key: its mask hides the old ones."""
+_JOINABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer, LinearAttentionLayer)
+"""Layers that rows of several prompts can share. A sliding layer may as well keep every key: its mask hides the old
+ones."""
 
 
 def has_joinable_cache(model: Any) -> bool:
-    """Whether the model's own cache consists of such layers: linear attention, for example, does not."""
+    """Whether the model's own cache consists of such layers, at least one of which has keys."""
     layers = DynamicCache(config=model.config).layers
-    return bool(layers) and all(type(layer) in _JOINABLE_LAYERS for layer in layers)
+    has_keys = any(isinstance(layer, DynamicLayer) for layer in layers)
+    return has_keys and all(type(layer) in _JOINABLE_LAYERS for layer in layers)
+
+
+def _empty_cache(config: Any) -> Any:
+    """Layers of keys and values are added as they are needed, unless there are others between them."""
+    layers = DynamicCache(config=config).layers
+    cache = DynamicCache()
+    if any(isinstance(layer, LinearAttentionLayer) for layer in layers):
+        cache.layers = [layer if isinstance(layer, LinearAttentionLayer) else DynamicLayer() for layer in layers]
+    return cache
 
 
 class ChatLanguageModel:
@@ -46,7 +58,7 @@ class ChatLanguageModel:
         return logits.float()
 
     def _prefill_row(self, prompt: Mapping[str, torch.Tensor]) -> tuple[KVCache, torch.Tensor]:
-        cache = DynamicCache()
+        cache = _empty_cache(self._model.config)
         if self._has_image_positions:
             self._model.model.rope_deltas = None
         output = self._model(**prompt, past_key_values=cache, use_cache=True, **self._last_only)

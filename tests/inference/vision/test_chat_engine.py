@@ -12,7 +12,7 @@ from bot.jobs import Media
 from bot.models import IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING
 from bot.ports import ENHANCE, RANK
 from inference.engine.base import StepDone, TaskDone, build_engine
-from inference.vision.chat.chat_engine import ChatEngine
+from inference.vision.chat.chat_engine import MAX_SEQUENCES, ChatEngine
 from inference.vision.chat.chat_inputs import open_image
 from inference.vision.chat.conversation import IMAGE, conversation_of, ranking_of, spell_markers
 from inference.vision.chat.thinking import strip_thoughts
@@ -22,7 +22,6 @@ from tests.inference.tiny_chat import MAKERS, save_chat
 from tests.inference.vision_reference import answer, make_request, plain_image, run_task
 
 TASKS = (IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
-BATCHED = sorted(set(MAKERS) - {"qwen3_5"})
 
 
 @pytest.fixture(autouse=True)
@@ -97,16 +96,34 @@ def test_each_answer_equals_that_of_generate_alone(load, family):
     assert answers == {task.id: reference(engine, task) for task in tasks}
     assert len(set(answers.values())) > 2
     assert isinstance(engine, ChatEngine)
-    assert (engine.capabilities["rows"] > 1) == (family in BATCHED)
+    assert engine.capabilities["rows"] == MAX_SEQUENCES
 
 
 def test_progress_carries_the_answer_so_far(load):
-    for family in ("qwen3_vl", "qwen3_5"):
-        events = run_task(load(family), ask(min_new_tokens=10))
-        texts = [event.text for event in events if isinstance(event, StepDone)]
-        assert texts[-1] == events[-1].result.text
-        assert texts[-1].startswith(texts[3])
-        assert 0 < len(texts[3]) < len(texts[-1])
+    events = run_task(load("qwen3_vl"), ask(min_new_tokens=10))
+
+    texts = [event.text for event in events if isinstance(event, StepDone)]
+    assert texts[-1] == events[-1].result.text
+    assert texts[-1].startswith(texts[3])
+    assert 0 < len(texts[3]) < len(texts[-1])
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """An engine that generates one text after another."""
+    monkeypatch.setattr("inference.vision.chat.chat_engine.has_joinable_cache", lambda _: False)
+    engine = build_engine(make_model(tasks=TASKS, repo=str(save_chat(tmp_path, "qwen3_vl"))))
+    engine.load_model("cpu")
+    return engine
+
+
+def test_a_model_whose_cache_cannot_be_joined_answers_one_text_after_another(alone):
+    tasks = [ask(id="one", min_new_tokens=10), ask("is it blue ?", "blue", id="two", temperature=1.2, seed=5)]
+
+    assert alone.capabilities["rows"] == alone.free_slots == 1
+    assert run_together(alone, tasks) == {task.id: reference(alone, task) for task in tasks}
+    texts = [event.text for event in run_task(alone, tasks[0]) if isinstance(event, StepDone)]
+    assert 0 < len(texts[4]) < len(texts[-1])
 
 
 def test_captions_are_of_one_image_each_and_on_one_line(load):
