@@ -24,6 +24,7 @@ def build_searching(
         tasks=tasks,
         is_enabled=is_enabled,
     )
+    jobs.forget_searches = search.forget
     embedder = PictureEmbedder(
         embeddings=storage.embeddings,
         media=storage.media,

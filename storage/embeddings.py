@@ -83,6 +83,9 @@ class SqlEmbeddings:
         self._cached = OrderedDict((key, one) for key, one in self._cached.items() if key[1].model in models)
         return deleted
 
+    def drop_cached(self, owners: Collection[str]) -> None:
+        self._cached = OrderedDict((key, one) for key, one in self._cached.items() if key[0] not in owners)
+
     # ------------------------------------------------------------ search
 
     async def find_nearest(

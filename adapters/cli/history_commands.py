@@ -31,6 +31,9 @@ def _add_history(app: typer.Typer, session: Session) -> None:
         words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", help="Words to search for")] = None,
         limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=MAX_PAGE, help="How many jobs to list")] = PAGE,
         before: Annotated[str | None, typer.Option(metavar="JOB", help="List the jobs before this one")] = None,
+        meaning: Annotated[
+            bool, typer.Option("--meaning", help="Find the words in what pictures show as well, best first")
+        ] = False,
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
@@ -40,14 +43,16 @@ def _add_history(app: typer.Typer, session: Session) -> None:
 
         async def work(client: "JobClient") -> int:
             page = (await client.read_job(start))["id"] if start is not None else None
-            jobs, following = await client.list_jobs(q, before=page, limit=limit)
-            _print_history(jobs, following, q, as_json=as_json)
+            jobs, following = await client.list_jobs(q, before=page, limit=limit, by_meaning=meaning)
+            _print_history(jobs, following, q, as_json=as_json, by_meaning=meaning)
             return 0
 
         return run_with_job_client(session, config, data_dir, work)
 
 
-def _print_history(jobs: "list[JobBody]", following: str | None, q: str, *, as_json: bool) -> None:
+def _print_history(
+    jobs: "list[JobBody]", following: str | None, q: str, *, as_json: bool, by_meaning: bool
+) -> None:
     import shlex
 
     from adapters.cli.output import print_json, print_note, print_table, program_name
@@ -56,12 +61,14 @@ def _print_history(jobs: "list[JobBody]", following: str | None, q: str, *, as_j
         print_json({"jobs": jobs, "next": following})
         return
     if not jobs:
-        print_note("No job has these words." if q else "There are no jobs.")
+        nothing = "No job has these words, and no picture shows them." if by_meaning else "No job has these words."
+        print_note(nothing if q else "There are no jobs.")
         return
     rows = [(job["id"][:SHORT_ID], _local_time(job), job["command"], job["state"], _summary(job)) for job in jobs]
     print_table(("Job", "Created", "Command", "State", "Text"), rows)
     if following is not None:
-        words = shlex.join(["--before", following[:SHORT_ID], *["--"] * q.startswith("-"), *q.split()])
+        options = ["--before", following[:SHORT_ID], *["--meaning"] * by_meaning]
+        words = shlex.join([*options, *["--"] * q.startswith("-"), *q.split()])
         print_note(f"For more: `{program_name()} history {words}`.")
 
 

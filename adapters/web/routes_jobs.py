@@ -158,12 +158,12 @@ async def list_jobs(
     With `meaning` and words, they are one list of what has the words and of what shows them, best first. The first
     answer does not wait for models: `refined` says whether it is final.
     """
-    is_refined = parse_flag("refine", refine)
-    if parse_flag("meaning", meaning) and q.strip():
+    is_refined, words = parse_flag("refine", refine), check_words("q", q)
+    if parse_flag("meaning", meaning) and words.strip():
         if after is not None:
             raise InvalidOption("after", "body", allowed="a search by meaning has no newer page; use before")
-        return await _search(context, caller, state, check_words("q", q), only, page, is_refined=is_refined)
-    jobs, person, only_state, words = context.usecases.jobs, caller.person, _parse_state(state), check_words("q", q)
+        return await _search(context, caller, state, words, only, page, is_refined=is_refined)
+    jobs, person, only_state = context.usecases.jobs, caller.person, _parse_state(state)
     tickets, next_cursor = await jobs.list_tickets(
         person,
         state=only_state,

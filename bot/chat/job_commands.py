@@ -17,6 +17,8 @@ from bot.ports import HistoryFilter
 from bot.safety import Verdict
 from bot.usecases import Ticket
 
+SEARCH_S = 3.0
+"""How long a search waits for the models that look at pictures; until then it has found words."""
 MAX_PAGES = 50
 """Pages of the history; a search finds what is older."""
 MAX_SEARCH = 200
@@ -34,7 +36,7 @@ CANCEL_OPTIONS = (
     ),
 )
 HISTORY_OPTIONS = (
-    ChatOption(name="search", help=N_("Words from prompts, questions and answers, or: favourites"), takes_rest=True),
+    ChatOption(name="search", help=N_("Words, also for what pictures show, or: favourites"), takes_rest=True),
     ChatOption(name="page", help=N_("Which page (default: 1)"), kind=OptionKind.NUMBER, maximum=MAX_PAGES),
 )
 SHOW_OPTIONS = (
@@ -82,19 +84,33 @@ async def list_history(ctx: ChatContext, options: Mapping[str, Any]) -> ChatRepl
     """One page, with a button for each job that shows it again, and one for the next page."""
     q, page = str(options.get("search", ""))[:MAX_SEARCH], int(options.get("page", 1))
     only = HistoryFilter(favourite=q.strip().casefold() in FAVOURITES)
+    if q.strip() and not only.favourite:
+        return await _list_found(ctx, q, page)
     q = texts.FAVOURITES if only.favourite else q
-    before = await _find_page(ctx, "" if only.favourite else q, only, page)
+    before = await _find_page(ctx, only, page)
     if page > 1 and before is None:
         return ChatReply(text=texts.format_history([], ctx.locale, page=page, q=q, style=ctx.style))
     return await _list_page(ctx, q, only, page, before)
 
 
-async def _find_page(ctx: ChatContext, q: str, only: HistoryFilter, page: int) -> str | None:
+async def _list_found(ctx: ChatContext, q: str, page: int) -> ChatReply:
+    """A page of what has the words or shows them, best first."""
+    lines = texts.HISTORY_LINES
+    found = await ctx.usecases.search.search(
+        ctx.person, q, offset=(page - 1) * lines, limit=lines, is_refined=True, wait_s=SEARCH_S
+    )
+    has_more = found.next is not None and page < MAX_PAGES
+    text = texts.format_history(found.tickets, ctx.locale, page=page, has_more=has_more, q=q, style=ctx.style)
+    buttons = [Button("show", one.job.id, label=number) for number, one in texts.number_jobs(found.tickets, page)]
+    return ChatReply(text=text, buttons=tuple(buttons))
+
+
+async def _find_page(ctx: ChatContext, only: HistoryFilter, page: int) -> str | None:
     """The job before the page; None: there is no such page, or it is the first."""
     if page < 2:
         return None
     limit = (page - 1) * texts.HISTORY_LINES
-    return (await ctx.usecases.jobs.list_tickets(ctx.person, q=q, only=only, limit=limit))[1]
+    return (await ctx.usecases.jobs.list_tickets(ctx.person, only=only, limit=limit))[1]
 
 
 async def turn_history_page(ctx: ChatContext, button: Button) -> ChatReply:
@@ -108,18 +124,17 @@ async def turn_history_page(ctx: ChatContext, button: Button) -> ChatReply:
 
 
 async def _list_page(ctx: ChatContext, q: str, only: HistoryFilter, page: int, before: str | None) -> ChatReply:
-    search = "" if only.favourite else q
     tickets, following = await ctx.usecases.jobs.list_tickets(
-        ctx.person, q=search, only=only, before=before, limit=texts.HISTORY_LINES
+        ctx.person, only=only, before=before, limit=texts.HISTORY_LINES
     )
     has_more = following is not None and page < MAX_PAGES
     text = texts.format_history(tickets, ctx.locale, page=page, has_more=has_more, q=q, style=ctx.style)
     buttons = [Button("show", one.job.id, label=number) for number, one in texts.number_jobs(tickets, page)]
     arg = "starred" if only.favourite else ""
-    if tickets and page > 1 and not search:
-        newer = await _find_page(ctx, search, only, page - 1) or tickets[0].job.id
+    if tickets and page > 1:
+        newer = await _find_page(ctx, only, page - 1) or tickets[0].job.id
         buttons.append(Button("history", newer, page - 1, arg))
-    if has_more and not search:
+    if has_more:
         buttons.append(Button("history", str(following), page + 1, arg))
     return ChatReply(text=text, buttons=tuple(buttons))
 

@@ -240,7 +240,9 @@ def number_jobs(tickets: Sequence[Ticket], page: int) -> list[tuple[int, Ticket]
 FAVOURITES = "favourites"
 """The search that lists the jobs with favourites."""
 HISTORY_HEADING = N_("Your latest jobs, newest first. To see one again, press its number or send {show}.")
-FOUND_HEADING = N_("Your jobs with these words, newest first. To see one again, press its number or send {show}.")
+FOUND_HEADING = N_(
+    "Your jobs that have these words or show them, best first. To see one again, press its number or send {show}."
+)
 FAVOURITES_HEADING = N_("Your favourites, newest first. To see one again, press its number or send {show}.")
 
 
@@ -260,7 +262,7 @@ def format_history(
         star = format_text(BUTTONS["favourite"], locale)
         return translate("You have no favourites yet: press \u201c{star}\u201d under a picture.").format(star=star)
     if not tickets:
-        return translate("None of your jobs contains these words.") if q else translate("You have no jobs yet.")
+        return translate("None of your jobs has or shows these words.") if q else translate("You have no jobs yet.")
     heading = FAVOURITES_HEADING if q.strip().casefold() == FAVOURITES else FOUND_HEADING if q else HISTORY_HEADING
     lines = [translate(heading).format(show=style.write("show", {"id": translate("ID")}))]
     lines += [f"{number}. {format_job_line(ticket, locale)}" for number, ticket in number_jobs(tickets, page)]

@@ -56,3 +56,6 @@ class EmbeddingStore(Protocol):
 
         `among`: only of these jobs. The first call for an owner reads the mean vectors of all of theirs.
         """
+
+    def drop_cached(self, owners: Collection[str]) -> None:
+        """Forget what is in memory of the owners' pictures."""

@@ -5,7 +5,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bot.commands import Answer, find_command
@@ -108,6 +108,7 @@ class JobUseCases:
             adapters=adapters,
         )
         self.forget_maps = forget_maps
+        self.forget_searches: Callable[[Collection[str]], None] = lambda _owners: None
         self._token_counter = token_counter
         self.refused = refused or RefusedRequests()
         self.is_closing = False
@@ -366,11 +367,14 @@ class JobUseCases:
 
     def on_erased(self, jobs: Iterable[Job]) -> None:
         """Stop erased jobs that are running, and notify their followers."""
+        owners: set[str] = set()
         for job in jobs:
             if job.state is JobState.RUNNING:
                 self._interrupt(job.id)
             self._progress_bus.publish_change(job.id)
+            owners.add(job.owner)
         self.forget_maps()
+        self.forget_searches(owners)
 
 
 def _confirmation_required(request: Request, jobs: Sequence[NewJob]) -> InvalidOption:

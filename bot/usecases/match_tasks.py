@@ -86,6 +86,9 @@ class MatchTasks:
             output = await self.run(self.build_task(model, RANK, {"text": text}, images, owner=owner))
         return output.matches
 
+    def forget_texts(self) -> None:
+        self._texts.clear()
+
     # ------------------------------------------------------------ tasks
 
     def build_task(

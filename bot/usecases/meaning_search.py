@@ -8,7 +8,7 @@ the words, which reorders the first page. Whoever does not wait for the stages a
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -109,6 +109,15 @@ class MeaningSearch:
         tickets = await self.jobs.list_found(person, page, state=state, only=only)
         following = page[-1] if start + limit < len(ids) else None
         return FoundPage(tickets=tickets, next=following, total=len(ids), is_refined=ranking.is_done.is_set())
+
+    def forget(self, owners: Collection[str]) -> None:
+        """Drop what is in memory of the owners' searches and pictures: something of theirs was erased."""
+        for search in [one for one in self._rankings if one.owner in owners]:
+            work = self._rankings.pop(search).work
+            if work is not None:
+                work.cancel()
+        self.tasks.forget_texts()
+        self.embeddings.drop_cached(owners)
 
     async def close(self) -> None:
         works = [one.work for one in self._rankings.values() if one.work is not None]

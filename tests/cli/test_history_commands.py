@@ -52,6 +52,28 @@ def test_the_next_page_begins_where_the_last_ended(call, fox):
     assert ids[1][:6] not in second.out
 
 
+@MODES
+def test_a_search_by_meaning_finds_words_where_no_model_looks_at_pictures(mode, call, data_dir, folder):
+    with serving(data_dir) if mode == "server" else nullcontext():
+        circle = json.loads(call("imagine", "a red circle", "--json").out)
+        found = call("history", "red", "--meaning", "--limit", "1", "--json")
+        nothing = call("history", "unheard", "--meaning")
+        blank = call("history", "--meaning", "--json")
+
+    assert [job["id"] for job in json.loads(found.out)["jobs"]] == [circle["id"]]
+    assert [job["id"] for job in json.loads(blank.out)["jobs"]] == [circle["id"]]
+    assert nothing.err == "No job has these words, and no picture shows them.\n"
+
+
+def test_the_next_page_of_a_search_by_meaning_is_one_too(call):
+    for _ in range(2):
+        call("imagine", "a red circle", "--json")
+
+    hint = call("history", "--limit", "1", "red", "--meaning").err
+
+    assert " --meaning red`" in hint
+
+
 def test_a_job_of_another_program_is_cancelled(call, data_dir):
     body = {"command": "imagine", "options": {"prompt": "slow"}}
     with serving(data_dir) as url:

@@ -216,6 +216,15 @@ async def test_few_bytes_of_vectors_stay_in_memory_and_searches_still_find(stora
     assert len(small._cached) == 1
 
 
+async def test_what_is_in_memory_of_a_person_can_be_dropped(storage, ann, ben, fox):
+    await find(storage, ann, 1)
+    await find(storage, ben, 1)
+    storage.embeddings.drop_cached({ann.id})
+
+    assert [owner for owner, _ in storage.embeddings._cached] == [ben.id]
+    assert await find(storage, ann, 1) == [(fox.id, 1)]
+
+
 async def test_many_saved_embeddings_are_read_anew(storage, ann, fox, monkeypatch):
     monkeypatch.setattr("storage.embeddings.MAX_REMEMBERED", 1)
     assert await find(storage, ann, 1) == [(fox.id, 1)]

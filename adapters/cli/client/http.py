@@ -80,8 +80,11 @@ class HttpClient:
         answer = await self.send_request("DELETE", f"{_job_path(job_id)}/correction", is_safe=True)
         return [name for name in answer.headers.get(RETIRED_HEADER, "").split(", ") if name]
 
-    async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[JobBody], str | None]:
+    async def list_jobs(
+        self, q: str, *, before: str | None, limit: int, by_meaning: bool = False
+    ) -> tuple[list[JobBody], str | None]:
         params = {"q": q, "limit": str(limit)} | ({"before": before} if before is not None else {})
+        params |= {"meaning": "true", "refine": "true"} if by_meaning else {}
         body = (await self.send_request("GET", "/api/v1/jobs", params=params, is_safe=True)).json()
         return body["jobs"], body["next"]
 

@@ -14,6 +14,9 @@ from bot.jobs import Origin
 from bot.ports import Person
 from bot.usecases import Request, UseCases
 
+LOAD_S = 120.0
+"""How long a search by meaning may take, with starting a process and loading the model."""
+
 
 @asynccontextmanager
 async def open_local_job_client(composition: CompositionRoot, loaded: LoadedConfig) -> AsyncIterator["LocalJobClient"]:
@@ -73,7 +76,14 @@ class LocalJobClient:
     async def delete_correction(self, job_id: str) -> list[str]:
         return [one.name for one in await self.usecases.corrections.delete(self.person, job_id)]
 
-    async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[JobBody], str | None]:
+    async def list_jobs(
+        self, q: str, *, before: str | None, limit: int, by_meaning: bool = False
+    ) -> tuple[list[JobBody], str | None]:
+        if by_meaning and q.strip():
+            found = await self.usecases.search.search(
+                self.person, q, before=before, limit=limit, is_refined=True, wait_s=LOAD_S
+            )
+            return [job_body(ticket) for ticket in found.tickets], found.next
         tickets, following = await self.usecases.jobs.list_tickets(self.person, q=q, before=before, limit=limit)
         return [job_body(ticket) for ticket in tickets], following
 

@@ -55,7 +55,9 @@ class JobClient(Protocol):
     async def delete_correction(self, job_id: str) -> list[str]:
         """The names of adapters that learned from it, and are switched off."""
 
-    async def list_jobs(self, q: str, *, before: str | None, limit: int) -> "tuple[list[JobBody], str | None]":
+    async def list_jobs(
+        self, q: str, *, before: str | None, limit: int, by_meaning: bool = False
+    ) -> "tuple[list[JobBody], str | None]":
         """The local person's jobs, newest first, and the `before` of the next page."""
 
     def export_images(self, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]) -> AsyncIterator[bytes]:

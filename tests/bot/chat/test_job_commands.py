@@ -12,7 +12,7 @@ from bot.chat.replies import ChatContext
 from bot.errors import JobNotFound, NotYours
 from bot.jobs import JobState
 from bot.ports import ALL_JOBS
-from bot.usecases import Ticket, UseCases
+from bot.usecases import FoundPage, Ticket, UseCases
 from tests.fakes import make_job, make_origin, make_person
 
 ANN, BEN = make_person(id="ann"), make_person(id="ben")
@@ -32,10 +32,22 @@ class History:
         return next(job for job in JOBS if job.id == job_id)
 
 
+class Search:
+    """Every job is found, the oldest first."""
+
+    async def search(self, person, words, *, offset, limit, is_refined, wait_s):
+        assert is_refined
+        assert wait_s <= 3
+        found = [job for job in reversed(JOBS) if job.owner == person.id]
+        page = found[offset : offset + limit]
+        following = page[-1].id if offset + limit < len(found) else None
+        return FoundPage(tickets=[Ticket(job=job) for job in page], next=following, total=len(found), is_refined=True)
+
+
 def context(person: Any = ANN) -> ChatContext:
     history = History()
     return ChatContext(
-        usecases=cast(UseCases, SimpleNamespace(jobs=history, chat=history)),
+        usecases=cast(UseCases, SimpleNamespace(jobs=history, chat=history, search=Search())),
         person=person,
         origin=make_origin(),
         style=TYPED,
@@ -98,3 +110,23 @@ async def test_favourites_are_a_history_of_their_own(search):
 
     assert shown(reply) == [f"v1:show:{job.id}" for job in JOBS[:3]]
     assert "no favourites yet" in (await run_chat_command(context(BEN), "history", {"search": "favourites"})).text
+
+
+async def test_words_find_what_has_or_shows_them_best_first_on_pages_by_number():
+    first = await run_chat_command(context(), "history", {"search": "a hat"})
+    third = await run_chat_command(context(), "history", {"search": "a hat", "page": 3})
+    fourth = await run_chat_command(context(), "history", {"search": "a hat", "page": 4})
+
+    assert shown(first) == [f"v1:show:{job.id}" for job in JOBS[:14:-1]]
+    assert shown(third) == [f"v1:show:{job.id}" for job in JOBS[4::-1]]
+    assert [button.label for button in third.buttons] == list(range(21, 26))
+    assert "best first" in first.text
+    assert "a hat" in first.text
+    assert next_button(first) is None
+    assert "no page 4" in fourth.text
+
+
+async def test_nothing_that_others_have_is_found():
+    reply = await run_chat_command(context(BEN), "history", {"search": "a hat"})
+
+    assert (reply.text, reply.buttons) == ("None of your jobs has or shows these words.", ())

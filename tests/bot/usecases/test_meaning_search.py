@@ -36,6 +36,10 @@ class Library:
         self.near = {}
         self.near_calls = []
         self.gate = None
+        self.dropped = []
+
+    def drop_cached(self, owners):
+        self.dropped.append(owners)
 
     def add(self, job_id, words="", near=None, owner="ann", **fields):
         job = make_job(id=job_id, owner=owner, options={"prompt": words}, state=JobState.DELIVERED, **fields)
@@ -362,3 +366,16 @@ async def test_a_busy_database_is_an_error(library, search, monkeypatch):
 
     with pytest.raises(StorageBusy):
         await search.search(ANN, "hat")
+
+
+async def test_what_is_erased_leaves_nothing_in_memory(library, pool, search):
+    library.add("hat", "a hat", near=0.9)
+    library.add("his", "a hat", near=0.9, owner="ben")
+    await search.search(ANN, "hat", is_refined=True)
+    await search.search(BEN, "hat", is_refined=True)
+
+    search.forget({"ann"})
+
+    assert [one.owner for one in search._rankings] == ["ben"]
+    assert library.dropped == [{"ann"}]
+    assert not search.tasks._texts
