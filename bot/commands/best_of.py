@@ -66,6 +66,13 @@ def count_row_steps(best: int, steps: int) -> int:
     return total + rows * (steps - done)
 
 
+def expected_steps(options: Mapping[str, Any], steps: int) -> int:
+    """Steps of all pictures of a job together. `steps`: of each, those of hires fix included."""
+    first = steps - int(options.get("steps", 0)) if options.get("hires") else steps
+    begun = best_of(options) or int(options.get("count", 1))
+    return count_row_steps(begun, first) + count_finished(options, first) * (steps - first)
+
+
 def share_steps(options: Mapping[str, Any], steps: int) -> tuple[int, int]:
     """How many pictures are finished, and the steps of each, with its share of the steps of those that are dropped."""
     finished = count_finished(options, steps)
@@ -88,6 +95,14 @@ def check_best(values: Mapping[str, Any]) -> None:
         raise InvalidOption("best", "best_needs_prompt")
     if values.get("count", 1) not in (1, best):
         raise InvalidOption("count", "with_best", value=best)
+
+
+def without_own_count(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of a job, as a request may have them again: with how many pictures are compared, or how many there
+    are."""
+    if not options.get("best") or options.get("count") != options["best"]:
+        return options
+    return {name: value for name, value in options.items() if name != "count"}
 
 
 def find_judge(models: ModelRegistry, maker: ModelSpec, images: Sequence[ImageRef] = ()) -> ModelSpec | None:

@@ -20,7 +20,8 @@ from bot.models import IMAGE_SEGMENTATION, IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, 
 from bot.options import OptionSpec
 
 IMAGE_GUIDANCE = "image_guidance_scale"
-_LEFT_OUT = frozenset({"strength", "best", *(spec.name for spec in CONTROLLING)} - {"region", "keep", "inpaint_area", "adapter"})
+_KEPT = {"region", "keep", "inpaint_area", "adapter"}
+_LEFT_OUT = frozenset({"strength", "best", *(spec.name for spec in CONTROLLING)} - _KEPT)
 _PROMPT, *_OTHER_SPECS = (spec for spec in Imagine.specs if spec.name not in _LEFT_OUT)
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from bot.commands import inpainting
 from bot.commands.base import Answer, Command
-from bot.commands.best_of import check_best, share_steps
+from bot.commands.best_of import check_best, share_steps, without_own_count
 from bot.commands.control_check import control_cost, control_model
 from bot.commands.drawing_options import (
     HIRES_STRENGTH,
@@ -25,7 +25,7 @@ from bot.commands.references import check_native_references, reference_cost, ref
 from bot.commands.region_words import check_region_options
 from bot.errors import InvalidOption
 from bot.i18n import N_
-from bot.jobs import StoredImage
+from bot.jobs import ImageRef, StoredImage
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.options import MAX_SEED, OptionSpec
 
@@ -52,6 +52,12 @@ class Imagine(Command):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", split_sampler(self.values))
+
+    @classmethod
+    def from_options(
+        cls, options: Mapping[str, Any], images: Sequence[ImageRef] = (), *, is_album: bool = False
+    ) -> Self:
+        return super().from_options(without_own_count(options), images, is_album=is_album)
 
     @property
     def task(self) -> str:

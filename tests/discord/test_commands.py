@@ -41,7 +41,7 @@ async def test_options_come_from_the_core_under_the_names_of_chats(app: DiscordA
     options = {one["name"]: one for one in command(server, "imagine")["options"]}
 
     names = ("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "image", "strength")
-    control = ("region", "hires", "control", "control_kind", "flags")
+    control = ("region", "hires", "best", "control", "control_kind", "flags")
     assert set(options) == {*names, *control, "mask", "style", "confirm"}
     kinds = [one["value"] for one in options["control_kind"]["choices"]]
     assert kinds == ["canny", "lineart", "scribble", "depth", "pose", "tile"]
