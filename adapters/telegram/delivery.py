@@ -23,6 +23,7 @@ from bot.chat.buttons import Button, group_buttons, offered_buttons
 from bot.chat.follow_ups import needs_demo_hint
 from bot.chat.picture_texts import format_alts
 from bot.chat.replies import ChatImage, Confirmation
+from bot.commands.best_of import best_of
 from bot.errors import Blocked, PlatformError, TooLarge, Undeliverable
 from bot.jobs import Job, Media
 from bot.platform_answers import PAGE_PATIENCE, NotPermitted, UnclearAnswer
@@ -309,6 +310,8 @@ class TelegramDelivery:
         text = chat_texts.format_result(job, locale, with_demo_hint=await needs_demo_hint(self.usecases, job))
         if not pictures:
             return None, text
+        if best_of(job.options):
+            return await self._fit(pictures[0], text, locale)
         sheet = await self.usecases.media.result_sheet(job)
         return await self._fit(sheet or pictures[0], "\n".join(filter(None, [text, format_alts(job)])), locale)
 

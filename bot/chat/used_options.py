@@ -22,6 +22,8 @@ def _used_options(options: Mapping[str, Any], translate: Translate) -> Iterator[
         yield translate(part).format(part=clean_text(str(options["region"])))
     if options.get("detail"):
         yield translate("details: {parts}").format(parts=clean_text(str(options["detail"])))
+    if options.get("best"):
+        yield translate("best of {count}").format(count=options["best"])
     if options.get("hires"):
         yield translate("hires fix {factor:g}").format(factor=options["hires"])
     if options.get("variation_strength"):

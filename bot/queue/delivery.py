@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import structlog
 
+from bot.commands.best_of import best_of
 from bot.errors import EaselError, MediaNotFound, MessageGone, PlatformError, StorageBusy, StorageFull, Undeliverable
 from bot.jobs import Job, Media
 from bot.platform_answers import NotPermitted, UnclearAnswer
@@ -322,8 +323,10 @@ class Deliverer:
             await asyncio.sleep(STORAGE_RETRY_S)
 
     async def _read_images(self, job: Job) -> list[Media]:
+        """Those that its message shows: of pictures that were compared the best, the others by their buttons."""
         pictures = []
-        for picture in job.result.media if job.result else ():
+        made = job.result.media if job.result else ()
+        for picture in made[:1] if best_of(job.options) else made:
             with suppress(MediaNotFound):
                 pictures.append(await self.media.read_media(picture.id, None))
         return pictures

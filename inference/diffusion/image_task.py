@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from bot.commands.best_of import expected_steps
 from bot.ports import Task
 from inference.diffusion.sequence import ImageSequence
 from inference.engine.base import StepDone
@@ -47,7 +48,7 @@ class ImageTask:
         if not steps_each or (step, parts) <= (self.reported_step, self.reported_parts):
             return None
         self.reported_step, self.reported_parts = step, parts
-        steps = self.dropped_steps + steps_each * (self.finished_images + len(self.sequences))
+        steps = max(step, expected_steps(self.task.options, steps_each))
         return StepDone(task_id=self.task.id, step=step, steps=steps, preview=self._make_preview())
 
     def _make_preview(self) -> bytes | None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from bot.commands.best_of import expected_steps
 from bot.models import IMAGE_TO_TEXT, IMPORT_S, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Measurement, ModelCapabilities, Progress, Task
 from inference.pool.watchdog import TaskHandle, Watchdog
@@ -111,7 +112,7 @@ def _expected_steps(task: Task) -> int:
     """Number of steps the task will report, by its options."""
     if "steps" in task.options:
         passes = 2 if task.options.get("hires") else 1
-        return int(task.options["steps"]) * passes * int(task.options.get("count", 1))
+        return expected_steps(task.options, int(task.options["steps"]) * passes)
     if task.task in (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING):
         return int(task.options.get("max_new_tokens", task.model.max_new_tokens))
     return 1

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from bot.commands.best_of import expected_steps
 from bot.errors import EaselError
 from bot.ports import Candidates, Measurement, ModelCapabilities, Progress, Task, TaskWork
 from inference.ipc.messages import RawImage, TaskResult
@@ -75,7 +76,7 @@ class TaskHandle:
             owner=self.task.fairness_key or self.task.id,
             images=images,
             step=self.progress.step if self.progress is not None else 0,
-            steps=steps or images * int(self.task.options.get("steps") or 1),
+            steps=steps or expected_steps(self.task.options, int(self.task.options.get("steps") or 1)),
         )
 
     def put_event(self, event: HandleEvent) -> None:
