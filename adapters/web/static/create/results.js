@@ -72,7 +72,8 @@ function buildBlocks(known) {
     if (makesPictures(job) || !job.images.length) {
       if (count >= MAX_TILES) continue;
       if (!built.at(-1)?.tiles) built.push({ tiles: [] });
-      const numbers = job.result ? job.result.media.flatMap((media, index) => (media ? [index + 1] : [])) : [1];
+      const made = job.result ? job.result.media.flatMap((media, index) => (media ? [index + 1] : [])) : [1];
+      const numbers = job.options.best ? made.slice(0, 1) : made;
       built.at(-1).tiles.push(...numbers.map((number) => [job.id, number]));
       count += numbers.length;
     } else addToThread(job, built, threads);

@@ -6,7 +6,7 @@ import { icon } from "../core/icons.js";
 import { lazyPart } from "../core/parts.js";
 import { html, nothing, signal, SignalView } from "../core/render.js";
 import { isFinished, jobSignal, spoilers } from "../core/store.js";
-import { t } from "../core/text.js";
+import { t, tn } from "../core/text.js";
 import { pictureLink, thumbnail, tileFrame } from "../core/tile.js";
 import { nameOf } from "../core/titles.js";
 import { showToast } from "../core/toast.js";
@@ -69,7 +69,14 @@ function pictureView(job, media, number, tabIndex) {
     ${isBlurred(media) ? html`
       ${thumbnail(media.id, { sizes: SIZES, alt: "", kind: "create-picture create-shown tile-blurred" })}
       <button type="button" class="create-reveal" data-tile tabindex=${tabIndex()} @click=${() => (revealed.value = new Set([...revealed.peek(), media.id]))}>${t("Show this picture")}</button>` : nothing}
+    ${media && job.options.best ? othersView(job, number) : nothing}
     ${media ? nothing : runningView(job, name)}`;
+}
+
+/** Of pictures that were compared only the best is shown: the way to the others. */
+function othersView(job, number) {
+  const others = job.result.media.flatMap((media, index) => (media && index + 1 > number ? [index + 1] : []));
+  return others.length ? html`<a class="create-others number" href="/p/${job.id}/${others[0]}" aria-label=${tn("{n} more picture, which matches the prompt less", "{n} more pictures, which match the prompt less", others.length)}>+${others.length}</a>` : nothing;
 }
 
 function startFromPicture(media, title) {

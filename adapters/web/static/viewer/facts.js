@@ -42,6 +42,7 @@ export function listFacts(job, media, sourceText) {
     [t("Style"), facts.style],
     [t("Model"), result?.model || options.model],
     [t("Seed"), media?.seed ?? result?.seed],
+    [t("Match with the prompt"), typeof media?.score === "number" ? t("{n} %", { n: Math.round(100 * media.score) }) : ""],
     [t("Steps"), facts.steps],
     [t("Guidance"), facts.guidance_scale],
     [t("Sampler"), facts.sampler],
