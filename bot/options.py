@@ -248,6 +248,10 @@ _YES = ("yes", "true", "on", "1", "")
 _NO = ("no", "false", "off", "0")
 
 
+def is_yes_or_no(word: str) -> bool:
+    return word.casefold() in (*_YES, *_NO)
+
+
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -390,6 +394,6 @@ def _parse_value(spec: OptionSpec, line: str, at: int) -> tuple[str, int]:
         return line[at:end].strip(), end
     word = _WORD.match(line, at, end)
     assert word is not None  # it matches nothing, too
-    if spec.kind is bool and word.group().casefold() not in (*_YES, *_NO):
+    if spec.kind is bool and not is_yes_or_no(word.group()):
         return "", at
     return word.group(), word.end()

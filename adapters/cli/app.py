@@ -20,14 +20,14 @@ from adapters.cli.session import Session, run_until_done
 from adapters.cli.usage import UsageError, explain_usage
 from bot.commands import COMMANDS, Answer, Caption, Command
 from bot.commands.image_flags import FlagSpec, flags_of
-from bot.options import OptionSpec
+from bot.options import OptionSpec, is_yes_or_no
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 def run_cli(composition: CompositionRoot, arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Every error is reported as one sentence."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = _fill_switches(sys.argv[1:] if arguments is None else arguments)
     output.replace_unencodable()
     session = Session(composition)
     app = _build_app(session)
@@ -46,6 +46,18 @@ def run_cli(composition: CompositionRoot, arguments: Sequence[str] | None = None
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return error_output.FAILED
         return error_output.report_error(error, as_json=as_json, log_file=session.log_file)
+
+
+def _fill_switches(arguments: Sequence[str]) -> list[str]:
+    """With the value that an option such as `--enhance` may be typed without, as in a chat: yes."""
+    kind = COMMANDS.get(arguments[0]) if arguments else None
+    specs = [spec for spec in kind.specs if spec.kind is bool] if kind is not None else []
+    switches = {_normalize_flag(f"--{name}") for spec in specs for name in (spec.name, *spec.aliases)}
+    filled: list[str] = []
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        is_bare = _normalize_flag(word) in switches and not (following and is_yes_or_no(following))
+        filled += [word, "yes"] if is_bare else [word]
+    return filled
 
 
 def build_cli(composition: CompositionRoot) -> typer.Typer:
@@ -260,7 +272,7 @@ def _option_parameter(spec: OptionSpec) -> inspect.Parameter:
         value_type = list[str] if spec.separator else str
         return _parameter(spec.name, value_type, argument, inspect.Parameter.empty if spec.is_required else "")
     names = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.aliases)]
-    metavar = {int: "NUMBER", float: "NUMBER", bool: "YES|NO"}.get(spec.kind, "TEXT")
+    metavar = {int: "NUMBER", float: "NUMBER", bool: "[YES|NO]"}.get(spec.kind, "TEXT")
     option = typer.Option(*names, metavar=metavar, help=_option_help(spec), show_default=False)
     return _parameter(spec.name, list[str] | None, option, None)
 

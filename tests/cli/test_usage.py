@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from adapters.cli.app import _fill_switches
 from bot.commands import COMMANDS
 from bot.errors import ConfigError
 
@@ -132,3 +133,19 @@ def test_a_choice_that_does_not_exist_is_refused_in_words_of_its_own(call, comma
 
     assert result.code == 2
     assert "'--weights': '3bit' is not one of 'auto', 'none', '8bit', '4bit', 'fp8'." in result.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["imagine", "x", "--enhance"], ["imagine", "x", "--enhance", "yes"]),
+        (["imagine", "--Tiling", "--seed", "7", "x"], ["imagine", "--Tiling", "yes", "--seed", "7", "x"]),
+        (["imagine", "x", "--enhance", "no"], ["imagine", "x", "--enhance", "no"]),
+        (["imagine", "--enhance", "a fox"], ["imagine", "--enhance", "yes", "a fox"]),
+        (["ask", "a.png", "why?", "--together"], ["ask", "a.png", "why?", "--together"]),
+        (["models", "list"], ["models", "list"]),
+        ([], []),
+    ],
+)
+def test_a_switch_needs_no_value(typed, read):
+    assert _fill_switches(typed) == read
