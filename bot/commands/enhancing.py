@@ -1,7 +1,7 @@
 """`enhance`: a richer prompt in place of the one that was typed, and which model writes it. Pure.
 
-The image model's own enhancer writes it, where it has one; else a vision-language model that chats. Nothing is sampled,
-so the same prompt always becomes the same text, and each picture of a job is what its seed alone gives.
+A vision-language model that chats writes it. Nothing is sampled, so the same prompt always becomes the same text, and
+each picture of a job is what its seed alone gives.
 """
 
 import re
@@ -27,22 +27,15 @@ _WRAPPING = " \"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 _LABEL = re.compile(r"^\W*(?:(?:the|an?|new|enhanced|enriched|rewritten|improved|final|image)\s+)*prompt\s*:\s*", re.I)
 
 
-def has_own_enhancer(model: ModelSpec) -> bool:
-    """As it reported when it was loaded."""
-    return bool(model.capabilities.get("enhancer"))
-
-
-def enhancing_model(models: ModelRegistry, maker: ModelSpec) -> ModelSpec | None:
+def enhancing_model(models: ModelRegistry) -> ModelSpec | None:
     """None: no installed model can."""
-    if has_own_enhancer(maker):
-        return maker
     default = models.default_for(VISUAL_QUESTION_ANSWERING)
     return next((one for one in [default, *models.installed()] if one is not None and chats(one)), None)
 
 
-def require_enhancer(models: ModelRegistry, maker: ModelSpec) -> ModelSpec:
+def require_enhancer(models: ModelRegistry) -> ModelSpec:
     """Raises: InvalidOption."""
-    model = enhancing_model(models, maker)
+    model = enhancing_model(models)
     if model is not None:
         return model
     presets = sorted((one for one in models.presets if chats(one)), key=lambda one: one.memory_mb)

@@ -73,10 +73,9 @@ def _caption_parts(command: Command, options: Mapping[str, Any], models: ModelRe
 
 def _enhancing_parts(options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:
     """A text for each different prompt."""
-    maker = models.get(str(options.get("model")))
-    if not options.get("enhance") or maker is None:
+    if not options.get("enhance"):
         return []
-    part = Part(model=require_enhancer(models, maker), units=(MAX_ENHANCED_TOKENS, 0.0, 1))
+    part = Part(model=require_enhancer(models), units=(MAX_ENHANCED_TOKENS, 0.0, 1))
     return [part] * len(task_prompts(options))
 
 

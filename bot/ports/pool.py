@@ -201,8 +201,8 @@ class RenderedImage:
 
 
 ENHANCE = "enhance"
-"""A value of `Task.command` that no person can type: a richer prompt in place of `options["prompt"]`, as a text, by the
-enhancer of an image model, or by a model that chats, whose `options["question"]` asks for it without an image."""
+"""A value of `Task.command` that no person can type: a richer prompt in place of `options["prompt"]`, as a text, by a
+model that chats: `options["question"]` asks it, without an image."""
 EMBED, RANK = "embed", "rank"
 """Values of `Task.command` that no person can type. `EMBED`: of each of its images, and of `options["text"]` if there
 are none, the vectors; `RANK`: how well each image shows `options["text"]`."""

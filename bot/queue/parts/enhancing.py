@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from bot.commands import Ask
-from bot.commands.enhancing import UNENHANCED, enhancing_model, enhancing_options, has_own_enhancer, read_enhanced
+from bot.commands.enhancing import UNENHANCED, enhancing_model, enhancing_options, read_enhanced
 from bot.error_texts import ENHANCED, NOT_ENHANCED
 from bot.errors import Blocked, EaselError, Interrupted, JobCancelled
 from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
@@ -35,7 +35,7 @@ class EnhancePreparation:
 
     async def _enhance(self, task: Task, prompt: str, number: int, run_part: RunPart) -> str:
         """Empty: no model has written anything."""
-        model = enhancing_model(self.models, task.model)
+        model = enhancing_model(self.models)
         if model is None:  # it was removed since
             return ""
         try:
@@ -62,7 +62,7 @@ def _enhancing_task(task: Task, model: ModelSpec, prompt: str, number: int) -> T
         task,
         id=f"{task.id}.enhance{number}",
         command=ENHANCE,
-        task=task.task if has_own_enhancer(model) else VISUAL_QUESTION_ANSWERING,
+        task=VISUAL_QUESTION_ANSWERING,
         model=model,
         options=enhancing_options(prompt, model),
         answers=Ask.answers.value,

@@ -20,7 +20,6 @@ from tests.fakes import make_job, make_model
 
 SEEING = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 PAINTER = make_model(name="painter", tasks=(TEXT_TO_IMAGE,))
-OWN = replace(PAINTER, name="own").with_capabilities({"enhancer": True})
 BLIP = make_model(name="blip", tasks=SEEING)
 GEMMA = make_model(name="gemma", tasks=(IMAGE_TEXT_TO_TEXT, *SEEING))
 SMOL = replace(GEMMA, name="smol", memory_mb=900, enabled=False)
@@ -59,17 +58,6 @@ async def test_a_model_that_chats_writes_the_prompt_and_the_persons_own_is_kept_
     assert (part.images, part.rules, part.options["temperature"]) == ((), None, 0.0)
     assert part.options["question"].endswith("Prompt: a fox")
     assert part.id.startswith("job")
-
-
-async def test_an_image_model_with_an_enhancer_of_its_own_writes_it_itself():
-    _, (part,) = await prepare(make_task(model=OWN), OWN, GEMMA)
-
-    assert (part.command, part.task, part.model.name, part.options["prompt"]) == (
-        ENHANCE,
-        TEXT_TO_IMAGE,
-        "own",
-        "a fox",
-    )
 
 
 async def test_without_the_option_nothing_runs():
