@@ -12,7 +12,7 @@ from bot.commands.ask import chats
 from bot.errors import InvalidOption
 from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
 from bot.options import MAX_PROMPT, clean_text
-from bot.prompts.grammar import find_tags, plain_text
+from bot.prompts.grammar import find_tags, plain_text, prompt_at
 
 UNENHANCED = "unenhanced"
 """The option of a task that keeps its `prompt` and `prompts` as they were."""
@@ -25,6 +25,11 @@ INSTRUCTION = (
 _SYNTAX = re.compile(r"[()\[\]{}<>|\\*_`#]+")
 _WRAPPING = " \"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 _LABEL = re.compile(r"^\W*(?:(?:the|an?|new|enhanced|enriched|rewritten|improved|final|image)\s+)*prompt\s*:\s*", re.I)
+
+
+def own_prompt_at(options: Mapping[str, Any], index: int) -> str:
+    """The prompt of image `index` as it was before a model made it richer."""
+    return prompt_at(options.get(UNENHANCED, options), index)
 
 
 def enhancing_model(models: ModelRegistry) -> ModelSpec | None:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from bot.commands.best_of import best_of, find_judge
+from bot.commands.enhancing import own_prompt_at
 from bot.errors import EaselError, Interrupted, JobCancelled
 from bot.jobs import Media
 from bot.models import ModelRegistry, ModelSpec
 from bot.ports import RANK, Candidates, MatchScore, RenderedImage, Task, TaskImage, TaskOutput
 from bot.problem_texts.best_problems import LOW_MATCH, UNJUDGED, UNRANKED
-from bot.prompts.grammar import plain_text, prompt_at
+from bot.prompts.grammar import plain_text
 from bot.queue.task_runner import RunPart
 
 log = structlog.get_logger()
@@ -58,7 +59,7 @@ class BestOf:
         images.sort(key=lambda one: (-scores[one.index].logit, one.index))
         judge = find_judge(self.models, task.model)
         if judge is not None and _score_of(images[0]) < judge.low_match:
-            notes.append(LOW_MATCH.format(words=_quote(prompt_at(task.options, images[0].index))))
+            notes.append(LOW_MATCH.format(words=_quote(own_prompt_at(task.options, images[0].index))))
         return replace(output, images=tuple(images), notes=(*output.notes, *notes))
 
     async def _judge(self, task: Task, pictures: dict[int, Media], run_part: RunPart) -> dict[int, MatchScore]:
@@ -66,7 +67,7 @@ class BestOf:
         judge = find_judge(self.models, task.model)
         if judge is None:
             return {}
-        texts = {index: plain_text(prompt_at(task.options, index)) for index in pictures}
+        texts = {index: plain_text(own_prompt_at(task.options, index)) for index in pictures}
         scores: dict[int, MatchScore] = {}
         try:
             async with asyncio.timeout(JUDGE_TIMEOUT_S):

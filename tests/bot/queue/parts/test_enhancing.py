@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bot.commands import Imagine
-from bot.commands.enhancing import MAX_ENHANCED_TOKENS, UNENHANCED, read_enhanced
+from bot.commands.enhancing import MAX_ENHANCED_TOKENS, UNENHANCED, own_prompt_at, read_enhanced
 from bot.commands.parts import parts_of
 from bot.error_texts import explain, format_note
 from bot.errors import Blocked, EngineError, InvalidOption, JobCancelled
@@ -178,3 +178,10 @@ def test_the_option_stays_with_the_job_so_that_it_is_repeated_from_the_persons_o
 
     assert (options["prompt"], options["enhance"]) == ("a fox", True)
     assert make_job(options=options).options["enhance"]
+
+
+def test_pictures_are_compared_with_the_persons_own_words():
+    plain = {"prompt": "a fox", "prompts": ["a fox", "a cat"]}
+
+    assert [own_prompt_at(plain, index) for index in range(2)] == ["a fox", "a cat"]
+    assert own_prompt_at({"prompt": RICHER, UNENHANCED: plain}, 1) == "a cat"
