@@ -12,10 +12,11 @@ from storage.consents import IS_ACTIVE, WITH_CONSENT, to_correction
 from storage.database import Database
 from storage.jobs import find_job
 from storage.learning_tables import consent, correction, withdrawn_example
+from storage.mapping import JobRow
 from storage.people import refuse_forgotten
 from storage.pictures import mark_changed
 from storage.schema import job, media_owner, person
-from storage.sources import OWN_SOURCES, find_source
+from storage.sources import OWN_SOURCES, find_source, repeats_chat_words
 
 
 class SqlCorrections:
@@ -55,7 +56,7 @@ def _save(tx: Connection, new: Correction) -> Correction:
         return consents.find_corrections(tx, new.person, [row.id])[row.id]
     refuse_forgotten(tx, new.person)
     _require_image(tx, new)
-    if new.consented_at is not None and find_source(tx, row) not in OWN_SOURCES:
+    if new.consented_at is not None and not _is_from_owner(tx, row):
         raise InvalidOption("consent", "consent_source")
     if known is not None:
         consents.delete_corrections(tx, correction.c.id == known.id)
@@ -103,4 +104,8 @@ def _list_consented(tx: Connection) -> list[Correction]:
 
 def _is_own(tx: Connection, one: Correction) -> bool:
     row = tx.execute(select(job).where(job.c.id == one.job, job.c.erased.is_(False))).one_or_none()
-    return row is not None and find_source(tx, row) in OWN_SOURCES
+    return row is not None and _is_from_owner(tx, row)
+
+
+def _is_from_owner(tx: Connection, row: JobRow) -> bool:
+    return find_source(tx, row) in OWN_SOURCES and not repeats_chat_words(tx, row)

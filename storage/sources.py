@@ -1,7 +1,10 @@
 """Where images and words first came from: it decides whether they may enter training."""
 
+from collections.abc import Iterator
+
 from sqlalchemy import Connection, select
 
+from bot.prompts.resolver import original_prompt
 from storage.mapping import JobRow
 from storage.schema import job, job_media, media_owner
 
@@ -27,6 +30,38 @@ def find_source(tx: Connection, row: JobRow) -> str | None:
             return None
         row = earlier
     return found
+
+
+def repeats_chat_words(tx: Connection, row: JobRow) -> bool:
+    """Whether an image that the job is about was drawn, here or earlier, from a prompt that its owner also used in a
+    chat or another program: a recipe of such a job that was repeated on the page."""
+    prompts = {_prompt_of(one) for one in _trace_jobs(tx, row)} - {""}
+    if not prompts:
+        return False
+    of_owner = select(job).where(job.c.owner == row._mapping[job.c.owner], job.c.erased.is_(False))
+    elsewhere = (one for one in tx.execute(of_owner) if _origin_source(one) not in OWN_SOURCES)
+    return any(_prompt_of(one) in prompts for one in elsewhere)
+
+
+def _prompt_of(row: JobRow) -> str:
+    """As it was typed."""
+    return " ".join(str(original_prompt(row._mapping[job.c.options]).get("prompt") or "").casefold().split())
+
+
+def _trace_jobs(tx: Connection, row: JobRow) -> Iterator[JobRow]:
+    """The job, and those of its owner that made its images, and the images of these."""
+    made, used = job_media.alias("made"), job_media.alias("used")
+    owner = row._mapping[job.c.owner]
+    is_output = (made.c.job == job.c.id) & (made.c.role == "output") & (made.c.owner == owner)
+    makers = select(job).join(made, is_output).join(used, used.c.media == made.c.media).where(used.c.role != "output")
+    found = {row._mapping[job.c.id]: row}
+    left = [row]
+    while left:
+        one = left.pop()
+        yield one
+        earlier = {maker.id: maker for maker in tx.execute(makers.where(used.c.job == one.id))}
+        left += [maker for name, maker in earlier.items() if name not in found]
+        found |= earlier
 
 
 def _origin_source(row: JobRow) -> str:

@@ -308,12 +308,13 @@ def from_source(source, platform="web", extra=None):
     return enter
 
 
-async def draw(storage, owner, *images, data=b"made", platform="web", parent=None):
+async def draw(storage, owner, *images, data=b"made", platform="web", parent=None, prompt="a fox"):
     """A job that draws, and its picture."""
     [one] = await accept(
         storage,
         owner,
         images=tuple(images),
+        options={"prompt": prompt},
         origin=make_origin(platform=platform),
         parent=None if parent is None else parent.id,
     )
@@ -380,6 +381,20 @@ async def a_job_that_repeats_one_that_repeats_a_chat_job(storage, ann, ben):
     chat, _ = await draw(storage, ann, platform="discord", data=b"chat")
     again, _ = await draw(storage, ann, parent=chat, data=b"again")
     _, made = await draw(storage, ann, parent=again, data=b"and again")
+    return ann, await answer(storage, ann, made)
+
+
+async def a_chats_prompt_that_was_repeated_on_the_page(storage, ann, ben):
+    await draw(storage, ann, platform="discord", data=b"chat", prompt="a  Fox\nin the snow")
+    _, made = await draw(storage, ann, data=b"first", prompt="a fox in the snow")
+    _, edited = await draw(storage, ann, ImageRef(made), data=b"second", prompt="at night")
+    return ann, await answer(storage, ann, edited)
+
+
+async def a_prompt_that_somebody_else_used_in_a_chat(storage, ann, ben):
+    await draw(storage, ben, platform="discord", data=b"chat", prompt="a fox")
+    await draw(storage, ann, platform="discord", data=b"other", prompt="an owl")
+    _, made = await draw(storage, ann, prompt="a fox")
     return ann, await answer(storage, ann, made)
 
 
@@ -457,6 +472,8 @@ ENTRIES = {
     equal_to_another_persons_of_the_page: True,
     a_repeated_chat_job: False,
     a_job_that_repeats_one_that_repeats_a_chat_job: False,
+    a_chats_prompt_that_was_repeated_on_the_page: False,
+    a_prompt_that_somebody_else_used_in_a_chat: True,
     a_question_that_follows_from_a_chats_answer: False,
     a_question_that_follows_from_an_erased_job: False,
     a_question_that_follows_on_the_page: True,
