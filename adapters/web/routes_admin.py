@@ -50,13 +50,13 @@ async def unload_models(context: ContextDep) -> dict[str, Any]:
 async def list_all_models(context: ContextDep) -> dict[str, Any]:
     """Every model and preset: whether it fits this machine, its disk usage and installation progress, and, as
     `execution`, what it runs on and why something configured does not run. `adapters`: what was trained here."""
-    manager = context.usecases.model_manager
+    manager, adapters = context.usecases.model_manager, context.usecases.adapters
     executions = await context.usecases.optimizer.find_executions()
     rows = model_rows(manager, await manager.estimate_fits(), await manager.downloads.disk_usage(), executions)
     return {
         "models": rows,
         "additions": [addon_body(addon) for addon in context.usecases.catalogue.files.list_addons()],
-        "adapters": await adapter_rows(context.usecases.adapters),
+        "adapters": adapter_rows(await adapters.refresh(), adapters.models, adapters.data_dir),
     }
 
 

@@ -7,10 +7,11 @@ from bot.chat import admin_texts
 from bot.chat.arguments import ChatOption, OptionKind, Suggestion, unknown_choice
 from bot.chat.replies import ChatContext, ChatReply
 from bot.errors import AdminsOnly, InvalidOption, ModelRefused
-from bot.i18n import N_
+from bot.i18n import N_, translator
 from bot.memory.weights import LONG_DTYPES, NUMBER_FORMATS
 from bot.models import ModelRegistry
 from bot.safety import Policy
+from bot.usecases.adapter_views import adapter_rows
 
 MODELS, POLICY, UNLOAD = "models", "policy", "unload"
 SUBJECTS = (MODELS, POLICY, UNLOAD)
@@ -50,6 +51,11 @@ OPTIONS = (
         choices=NUMBER_FORMATS["dtype"],
         aliases=LONG_DTYPES,
     ),
+    ChatOption(
+        name="adapter",
+        help=N_("With use: only switch to this adapter of the model, or to none"),
+        is_named=True,
+    ),
     ChatOption(name="edit_others", help=N_("Whether pictures posted by others may be edited"), kind=OptionKind.YES_NO),
 )
 
@@ -85,6 +91,9 @@ async def _manage_models(ctx: ChatContext, action: str, options: Mapping[str, An
     if action and not name:
         raise InvalidOption("model", "missing")
     match action:
+        case "use" if options.get("adapter"):
+            spec = await ctx.usecases.adapters.use(name, str(options["adapter"]))
+            return admin_texts.format_adapter(spec, ctx.locale)
         case "use":
             return await _use_model(ctx, name, _formats(options), is_accepted=options.get("accept") is True)
         case "optimize" | "torch":
@@ -98,7 +107,7 @@ async def _manage_models(ctx: ChatContext, action: str, options: Mapping[str, An
 
 
 async def _list_models(ctx: ChatContext) -> str:
-    manager = ctx.usecases.model_manager
+    manager, adapters = ctx.usecases.model_manager, ctx.usecases.adapters
     installations = [one for spec in manager.models.all_specs if (one := manager.status(spec.name)) is not None]
     return admin_texts.format_model_list(
         manager.models,
@@ -107,6 +116,7 @@ async def _list_models(ctx: ChatContext) -> str:
         ctx.usecases.catalogue.list_addons(),
         await ctx.usecases.optimizer.find_executions(),
         ctx.locale,
+        adapters=adapter_rows(await adapters.refresh(), manager.models, adapters.data_dir, translator(ctx.locale)),
         style=ctx.style,
     )
 

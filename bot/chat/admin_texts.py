@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from bot import error_texts
 from bot.chat.arguments import TYPED, CommandStyle
@@ -13,6 +14,7 @@ from bot.memory.fit import FitEstimate
 from bot.memory.loaded_together import describe_loaded_together
 from bot.models import ModelRegistry, ModelSpec
 from bot.ports import BuildRequest, PromptAddon, UnloadResult
+from bot.usecases.adapter_views import describe_scores
 from bot.usecases.installations import Installation, InstallTerms
 from bot.usecases.model_execution import ModelExecution, describe_execution, explain_problem, type_commands
 from bot.usecases.moderation import SpaceRules
@@ -40,9 +42,13 @@ def format_model_list(
     executions: Mapping[str, ModelExecution],
     locale: str = "en",
     *,
+    adapters: Sequence[Mapping[str, Any]] = (),
     style: CommandStyle = TYPED,
 ) -> str:
-    """Every installed model with its tasks and what it runs on, then the presets with their requirements."""
+    """Every installed model with its tasks and what it runs on, then the presets with their requirements.
+
+    `adapters`: rows of `adapter_rows`.
+    """
     translate = translator(locale)
     lines = [_format_installed(models, spec, executions.get(spec.name), translate, style) for spec in models]
     lines += [
@@ -50,6 +56,7 @@ def format_model_list(
         *(_format_preset(spec, fits.get(spec.name), translate) for spec in models.presets),
     ]
     lines += [_format_addition(one, translate) for one in additions]
+    lines += [_format_adapter(row, translate) for row in adapters]
     lines += [f"{one.spec.display_name}: {one.error}" for one in installations if one.error]
     lines += [
         format_optimization(one, locale, style=style)
@@ -60,6 +67,24 @@ def format_model_list(
     lines.append(translate(HOW_TO_USE).format(use=use))
     lines += [translate(error_texts.DEMO_HINT)] if any(spec.demo for spec in models) else []
     return "\n".join(lines)
+
+
+def _format_adapter(row: Mapping[str, Any], translate: Translate) -> str:
+    state = translate("in use") if row["is_used"] else row["problem"] or translate("off")
+    scores = describe_scores(row, translate)
+    told = ". ".join(filter(None, (scores, state)))
+    return translate("{name}: adapter of {model}. {told}").format(name=row["name"], model=row["model"], told=told)
+
+
+def format_adapter(spec: ModelSpec, locale: str = "en") -> str:
+    """What a model's next requests use."""
+    translate, used = translator(locale), ", ".join(spec.adapters)
+    sentence = (
+        translate("{model} uses the adapter {name} from the next request on.")
+        if used
+        else (translate("{model} uses no adapter from the next request on."))
+    )
+    return sentence.format(model=spec.display_name, name=used)
 
 
 def _format_addition(addon: PromptAddon, translate: Translate) -> str:

@@ -1,25 +1,26 @@
 """JSON views of adapters for owners: their report cards, which of them are in use, and why others cannot be."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bot.i18n import Translate
-from bot.models import ModelSpec
+from bot.models import ModelRegistry, ModelSpec
 from bot.ports import AdapterRecord
 from bot.problem_texts.adapter_problems import FAILED_TEST, NEW_FELL_SHORT, OLD_LOST, OWNER_PROBLEMS
-from bot.usecases.adapters import AdapterUseCases
+from bot.usecases.adapters import find_problem
 from bot.usecases.training_views import adapter_body
 
 
-async def adapter_rows(adapters: AdapterUseCases, translate: Translate = str) -> list[dict[str, Any]]:
-    """All of them, by name. `is_used`: by requests that name none. `problem`: a sentence; empty: it can be used."""
-    records = await adapters.refresh()
-    return [_row(record, adapters, translate) for record in records]
+def adapter_rows(
+    records: Sequence[AdapterRecord], models: ModelRegistry, data_dir: Path, translate: Translate = str
+) -> list[dict[str, Any]]:
+    """Of each. `is_used`: by requests that name none. `problem`: a sentence; empty: it can be used."""
+    return [_row(record, models.get(record.model), data_dir, translate) for record in records]
 
 
-def _row(record: AdapterRecord, adapters: AdapterUseCases, translate: Translate) -> dict[str, Any]:
-    model = adapters.models.get(record.model)
-    problem = adapters.find_problem(record, model) if model is not None else "adapter_model"
+def _row(record: AdapterRecord, model: ModelSpec | None, data_dir: Path, translate: Translate) -> dict[str, Any]:
+    problem = find_problem(record, model, data_dir)
     is_used = model is not None and not problem and record.name in model.adapters
     return {**adapter_body(record), "is_used": is_used, "problem": explain_problem(record, problem, translate)}
 

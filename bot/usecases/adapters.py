@@ -74,15 +74,12 @@ class AdapterUseCases:
     async def refresh(self) -> list[AdapterRecord]:
         """All adapters, by name. Nothing stays on the disk of those that are retired."""
         records = await self.store.list_adapters()
-        gone = [one.name for one in records if one.state == "retired" and self._is_on_disk(one.name)]
+        gone = [one.name for one in records if one.state == "retired" and _is_on_disk(self.data_dir, one.name)]
         for name in gone:
             await asyncio.to_thread(delete_adapter_files, self.data_dir, name)
             log.info("a retired adapter's files were deleted", action="adapter_deleted", adapter=name)
         self._records = {one.name: one for one in records}
         return records
-
-    def _is_on_disk(self, name: str) -> bool:
-        return is_adapter_name(name) and adapter_weights(self.data_dir, name).parent.is_dir()
 
     def list_loras(self) -> list[PromptAddon]:
         """Those of image models that may be used, as LoRAs for prompts; of the last `refresh`."""
@@ -110,17 +107,8 @@ class AdapterUseCases:
             trigger_words=(words,) if words else (),
         )
 
-    def find_problem(self, record: AdapterRecord, model: ModelSpec) -> str:
-        """Why the model may not use it, a key of `ADAPTER_PROBLEMS`; empty: it may."""
-        if record.state in _STATE_PROBLEMS:
-            return _STATE_PROBLEMS[record.state]
-        known = str(model.capabilities.get("revision") or model.revision)
-        if record.revision and known and record.revision != known:
-            return "adapter_revision"
-        return "" if self._is_on_disk(record.name) else "adapter_missing"
-
     def usable_names(self, model: ModelSpec) -> list[str]:
-        return [one.name for one in self._of_model(model) if not self.find_problem(one, model)]
+        return [one.name for one in self._of_model(model) if not find_problem(one, model, self.data_dir)]
 
     def _of_model(self, model: ModelSpec) -> list[AdapterRecord]:
         return [one for one in self._records.values() if one.model == model.name]
@@ -133,7 +121,7 @@ class AdapterUseCases:
             near = find_nearest(name.casefold(), able, cutoff=0.5)
             problem = "adapter" if able else "no_adapter"
             raise InvalidOption(OPTION, problem, value=name, allowed=", ".join(able), nearest=near[0] if near else "")
-        if problem := self.find_problem(record, model):
+        if problem := find_problem(record, model, self.data_dir):
             raise InvalidOption(OPTION, problem, value=record.name)
         return record
 
@@ -216,7 +204,7 @@ class AdapterUseCases:
     async def remove(self, name: str) -> int | None:
         """Delete an adapter; returns the bytes freed, None if there was none. Models that use it use it no more."""
         folded = name.strip().casefold()
-        if not (await self.has(folded) or self._is_on_disk(folded)):
+        if not (await self.has(folded) or _is_on_disk(self.data_dir, folded)):
             return None
         for model in self.models.all_specs:
             if folded in model.adapters:
@@ -225,6 +213,25 @@ class AdapterUseCases:
         await self.delete_adapter(folded)
         log.info("adapter removed", action="adapter_removed", adapter=folded)
         return freed
+
+
+def find_problem(record: AdapterRecord, model: ModelSpec | None, data_dir: Path) -> str:
+    """Why the adapter's model may not use it, a key of `ADAPTER_PROBLEMS` or `OWNER_PROBLEMS`; empty: it may.
+
+    `model`: None: it is not installed.
+    """
+    if record.state in _STATE_PROBLEMS:
+        return _STATE_PROBLEMS[record.state]
+    if model is None:
+        return "adapter_model"
+    known = str(model.capabilities.get("revision") or model.revision)
+    if record.revision and known and record.revision != known:
+        return "adapter_revision"
+    return "" if _is_on_disk(data_dir, record.name) else "adapter_missing"
+
+
+def _is_on_disk(data_dir: Path, name: str) -> bool:
+    return is_adapter_name(name) and adapter_weights(data_dir, name).parent.is_dir()
 
 
 def _name_loras(options: Mapping[str, Any], names: Sequence[str], wanted: str) -> dict[str, Any]:

@@ -7,12 +7,15 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from adapters.cli.doctor.check import BAD, OK, WARN, Check
 from bot.errors import ConfigError, StartupError
+from bot.ports import AdapterRecord
 from bot.runtime.lock import FILE_NAME, link_sentence, read_holder
 from bot.runtime.private_files import is_exposed
 from bot.runtime.update_journal import read_journal
@@ -120,6 +123,25 @@ def read_capabilities(loaded: "LoadedConfig") -> Mapping[str, Mapping[str, Any]]
     except (sqlite3.Error, ValueError):
         return {}
     return {model: form for model, form in found.items() if isinstance(form, dict)}
+
+
+def read_adapters(loaded: "LoadedConfig") -> list[AdapterRecord]:
+    """What was trained here, by name; empty if that cannot be read."""
+    path = find_database(loaded.settings["storage"].url, loaded.data_dir)
+    if path is None or not path.exists():
+        return []
+    names = [field.name for field in fields(AdapterRecord)]
+    try:
+        with closing(_open_read_only(path)) as connection:
+            rows = connection.execute(f"SELECT {', '.join(names)} FROM adapter ORDER BY name").fetchall()
+        return [_to_adapter(dict(zip(names, row, strict=True))) for row in rows]
+    except (sqlite3.Error, ValueError):
+        return []
+
+
+def _to_adapter(row: dict[str, Any]) -> AdapterRecord:
+    created_at = datetime.fromisoformat(row["created_at"]).replace(tzinfo=UTC)
+    return AdapterRecord(**{**row, "report": json.loads(row["report"]), "created_at": created_at})
 
 
 def _check_free_disk(data_dir: Path, min_free_mb: int) -> Check:

@@ -15,6 +15,7 @@ from bot.model_install.model_headers import DamagedModelFile, read_json_object, 
 from bot.models import GGUF_SUFFIX, ModelSpec
 from bot.ports import PromptAddon
 from bot.settings import hub_cache_dir, hub_repo_dir
+from bot.usecases.adapter_views import describe_scores
 from bot.usecases.model_execution import ModelExecution, describe_how, execution_body, type_commands
 from bot.usecases.model_views import addon_body, spec_body
 from bot.usecases.number_formats import long_name
@@ -175,9 +176,17 @@ def list_models(loaded: "LoadedConfig", executions: Sequence[ModelExecution]) ->
 
 
 def print_models(
-    loaded: "LoadedConfig", executions: Sequence[ModelExecution], notes: Sequence[str] = (), *, as_json: bool
+    loaded: "LoadedConfig",
+    executions: Sequence[ModelExecution],
+    notes: Sequence[str] = (),
+    adapters: Sequence[Mapping[str, Any]] = (),
+    *,
+    as_json: bool,
 ) -> int:
-    """A model that cannot be loaded is reported, but does not change the exit code. `notes`: on builds."""
+    """A model that cannot be loaded is reported, but does not change the exit code.
+
+    `notes`: on builds. `adapters`: rows of `adapter_rows`.
+    """
     rows, presets, addons = list_models(loaded, executions), loaded.models.presets, list_addons(loaded.data_dir)
     if as_json:
         print_json(
@@ -185,6 +194,7 @@ def print_models(
                 "models": [_row_body(row) for row in rows],
                 "presets": [{**spec_body(one), "disk_bytes": disk_usage(one, loaded.root)} for one in presets],
                 "additions": [addon_body(addon) for addon in addons],
+                "adapters": list(adapters),
             }
         )
         return 0
@@ -198,6 +208,9 @@ def print_models(
             print_line(row.sentence)
     for note in notes:
         print_line(note)
+    if adapters:
+        print_note(f"\nAdapters, switched on with `{program_name()} models use MODEL --adapter NAME`:")
+        print_table(("Name", "Model", "State", "Right answers"), [_adapter_cells(row) for row in adapters])
     if presets:
         print_note(f"\nPresets, installed with `{program_name()} models use NAME`:")
         cells = [_preset_cells(spec, disk_usage(spec, loaded.root)) for spec in presets]
@@ -227,6 +240,11 @@ def _addon_cells(addon: PromptAddon, data_dir: Path) -> tuple[str, ...]:
     place = "" if Path(addon.path).is_relative_to(data_dir) else addon.path
     words = f"trigger words: {', '.join(addon.trigger_words)}" if addon.trigger_words else ""
     return addon.name, f"{kind}{family}", "", format_size(addon.size), "; ".join(filter(None, (place, words)))
+
+
+def _adapter_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    state = "in use" if row["is_used"] else row["problem"] or "off"
+    return row["name"], row["model"], state, describe_scores(row)
 
 
 def _preset_cells(spec: ModelSpec, disk_bytes: int) -> tuple[str, ...]:
