@@ -70,6 +70,13 @@ class TrainingWork:
         except OSError as error:
             raise NotFound("picture", name) from error
 
+    def drop_words(self, name: str) -> None:
+        """The report card in an adapter's folder keeps no examples: one of them was withdrawn."""
+        path = self.data_dir / ADAPTERS / name / "report.json"
+        with contextlib.suppress(OSError, ValueError):
+            report = json.loads(path.read_text("utf-8"))
+            path.write_text(json.dumps({**report, "examples": []}, indent=2) + "\n", encoding="utf-8")
+
     def delete(self, name: str) -> None:
         shutil.rmtree(self.folder(name), ignore_errors=True)
 

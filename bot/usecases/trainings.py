@@ -139,8 +139,12 @@ class Trainings:
             self._start(self._anew(training))
         running = {one.name for one in self._trainings.values() if not one.is_finished}
         await asyncio.to_thread(self.work.delete_with, gone, running)
+        for one in self._trainings.values():
+            if one.report is not None and one.used_corrections & gone:
+                one.report = replace(one.report, examples=())
         retired = await self.adapters.retire_adapters(gone)
         for adapter in retired:
+            await asyncio.to_thread(self.work.drop_words, adapter.name)
             log.info("adapter retired", action="adapter_retired", adapter=adapter.name, model=adapter.model)
         return retired
 

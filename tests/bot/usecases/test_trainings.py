@@ -1,6 +1,8 @@
 """Trainings: what is refused, how they run, resume and end, and when an adapter is switched on."""
 
 import asyncio
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,7 @@ import pytest
 from bot.errors import NotFound, TrainingRefused
 from bot.memory.fit import MachineSpec
 from bot.models import TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
-from bot.ports import Correction, DeviceStatus
+from bot.ports import Correction, DeviceStatus, TestedExample
 from bot.usecases import trainings as module
 from bot.usecases.training_orders import TrainingOrder
 from bot.usecases.training_views import training_body
@@ -351,6 +353,19 @@ async def test_a_withdrawal_deletes_what_an_interrupted_training_left_and_retire
     assert work_folders(env) == []
     assert env.adapters.retired == [{"correction1"}]
     assert [one.name for one in retired] == ["glyphs-of-2026"]
+
+
+async def test_report_cards_keep_no_words_of_a_withdrawn_correction(env):
+    env.corrections = [correction(1)]
+    training = await finished(env, corrections=True)
+    tested = TestedExample(file="1.png", question="", expected="a lynx", before="a cat", after="a lynx", is_new=True)
+    training.report = replace(training.report, examples=(tested,))
+    card = env.data / "adapters" / training.name / "report.json"
+    card.write_text(json.dumps({"examples": [{"expected": "a lynx"}], "steps": 3}))
+    await env.trainings.forget_examples(["correction1"])
+
+    assert env.trainings.find(training.name).report.examples == ()
+    assert json.loads(card.read_text()) == {"examples": [], "steps": 3}
 
 
 async def test_a_correction_withdrawn_at_the_end_keeps_the_adapter_out(env):
