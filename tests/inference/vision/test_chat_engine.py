@@ -11,12 +11,14 @@ from bot.errors import EngineError, InvalidOption, ModelUnavailable
 from bot.jobs import Media
 from bot.models import IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING
 from bot.ports import ENHANCE, RANK
+from inference.checkpoints.chat_families import FAMILIES
 from inference.engine.base import StepDone, TaskDone, build_engine
 from inference.vision.chat.chat_engine import MAX_SEQUENCES, ChatEngine
 from inference.vision.chat.chat_inputs import open_image
 from inference.vision.chat.conversation import IMAGE, conversation_of, ranking_of, spell_markers
 from inference.vision.chat.thinking import strip_thoughts
 from inference.vision.sequence import generation_arguments
+from scripts.chat_families import END, PAGE, START, family_row, family_table
 from tests.inference.support import make_model, png
 from tests.inference.tiny_chat import MAKERS, save_chat
 from tests.inference.vision_reference import answer, make_request, plain_image, run_task
@@ -150,6 +152,14 @@ def test_a_prompt_is_made_richer_without_an_image_beside_questions_with_one(load
     assert answers == {task.id: reference(engine, task) for task in tasks}
     with pytest.raises(EngineError):
         engine.add_task(plain)
+
+
+def test_the_documentation_lists_the_families_that_work(load):
+    table = PAGE.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
+
+    made = family_table(family_row(family, load(family).capabilities) for family in FAMILIES)
+    assert table == made, "run python -m scripts.chat_families"
+    assert set(FAMILIES) == set(MAKERS)
 
 
 # ---------------------------------------------------------------- number formats
