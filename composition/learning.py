@@ -7,6 +7,7 @@ from adapters.cli.ports import LoadedConfig
 from bot.ports import Correction, ImageProcessor, Pool
 from bot.usecases import AdapterUseCases, CorrectionUseCases, Moderation
 from bot.usecases.training_captions import TrainingCaptions
+from bot.usecases.training_samples import TrainingSamples
 from bot.usecases.training_work import TrainingWork
 from bot.usecases.trainings import Trainings
 from inference.learning.trainer_client import TrainerClient
@@ -54,6 +55,7 @@ def build_learning(
         collect_corrections=collect_corrections,
         caption_images=captions.caption_images,
         switch_on=switch_on,
+        score_samples=TrainingSamples(models=loaded.models, pool=pool).score,
         threads=threads,
     )
     corrections = CorrectionUseCases(

@@ -111,6 +111,7 @@ class TrainingReport:
         trained: everything it learned from.
         samples: of an image adapter, paths in its folder of pictures without and with it, in pairs.
         match_before, match_after: of an image adapter, mean matching probability of its samples and prompts.
+        words, family: of an image adapter, what names it in prompts, and of which models it is, as LoRAs say it.
         sha256: of the weights.
         peak_mb: the process's largest memory use, MiB.
         losses: step and smoothed loss.
@@ -126,6 +127,8 @@ class TrainingReport:
     samples: tuple[str, ...] = ()
     match_before: float | None = None
     match_after: float | None = None
+    words: str = ""
+    family: str = ""
     sha256: str = ""
     revision: str = ""
     steps: int = 0

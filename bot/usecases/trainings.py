@@ -33,6 +33,7 @@ from bot.ports import (
 from bot.usecases.model_optimizing import is_busy, trial_device
 from bot.usecases.training_folders import EXAMPLES, default_name, fill_folder, require_folder
 from bot.usecases.training_orders import Training, TrainingOrder, report_body
+from bot.usecases.training_samples import ScoreSamples
 from bot.usecases.training_work import TrainingWork
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class Trainings:
     """Attributes:
     collect_corrections: with the images, those that may be used for training.
     caption_images: captions by file name for images of a folder that have none, by the vision model.
+    score_samples: the report with how well its samples match their prompts, which it reads by their names.
     switch_on: makes a model use an adapter for requests that name none.
     """
 
@@ -67,6 +69,7 @@ class Trainings:
     collect_corrections: Callable[[], Awaitable[Sequence[tuple[Correction, bytes]]]]
     caption_images: Callable[[Path, str, ModelSpec, Callable[[int, int], None]], Awaitable[Mapping[str, str]]]
     switch_on: Callable[[str, str], Awaitable[None]]
+    score_samples: ScoreSamples | None = None
     threads: int = 0
 
     _trainings: dict[str, Training] = field(default_factory=dict)
@@ -321,6 +324,9 @@ class Trainings:
         still = {correction.id for correction, _ in await self.collect_corrections()} if used else set()
         if any(one not in still for one in used):
             raise TrainingRefused("withdrawn", name=training.name)
+        if self.score_samples is not None:
+            folder = self.work.output(training.name)
+            report = await self.score_samples(training.model, report, lambda name: (folder / name).read_bytes())
         record = AdapterRecord(
             name=training.name,
             kind=training.order.kind,

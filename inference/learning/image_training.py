@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bot.ports import NO_REPLAY, TrainingReport, TrainingRequest
+from inference.diffusion.lora import base_model_family
 from inference.learning.adapter_folder import write_adapter
 from inference.learning.denoiser_calls import Arguments
 from inference.learning.image_comparison import (
@@ -38,6 +39,8 @@ from inference.learning.training_session import TrainingSession, peak_memory_mb
 
 PRIOR_PICTURES, KNOWN_PICTURES = 48, 24
 """Own renders that are kept as they are, and those of the test."""
+SHORT_SHARE = 0.1
+"""Of rows whose caption is the words alone: people will ask with fewer words than captions have."""
 LATENTS = "latents.pt"
 _VERSION = 1
 """Of the recipe: checkpoints of another are not resumed."""
@@ -65,14 +68,22 @@ _SMALL_WEIGHTS = 100_000_000
 
 @dataclass(frozen=True)
 class Material:
-    """What is trained on, one entry a picture: latents of one row, and the denoiser's arguments for the prompt."""
+    """What is trained on, one entry a picture: latents of one row, and the denoiser's arguments for the prompt.
+
+    `words`: the arguments for the words alone, which sometimes stand for the whole caption.
+    """
 
     latents: Sequence[Tensor]
     calls: Sequence[Arguments]
+    words: Arguments | None = None
 
     def draw(self, rows: int, rng: np.random.Generator) -> tuple[Tensor, list[Arguments]]:
-        numbers = rng.integers(len(self.latents), size=rows)
-        return torch.cat([self.latents[number] for number in numbers]), [self.calls[number] for number in numbers]
+        numbers, is_short = rng.integers(len(self.latents), size=rows), rng.random(rows) < SHORT_SHARE
+        calls = [
+            self.words if short and self.words is not None else self.calls[number]
+            for number, short in zip(numbers, is_short, strict=True)
+        ]
+        return torch.cat([self.latents[number] for number in numbers]), calls
 
 
 class ImageLoss:
@@ -131,7 +142,8 @@ class ImageTraining:
         session, model, request = self._session, self._model, self._session.request
         prior_texts = self._list_prior()
         stored = load_checkpoint(session.work / LATENTS) or self._make_latents(prior_texts)
-        pictures = Material(stored["pictures"], self._record(self._captions))
+        words = self._record([request.words])[0] if request.words else None
+        pictures = Material(stored["pictures"], self._record(self._captions), words)
         prior = Material(stored["prior"], self._record(prior_texts)) if prior_texts else None
         before = self._render(0)
         parameters = model.add_adapter(request.seed)
@@ -191,6 +203,8 @@ class ImageTraining:
             examples=describe_samples(tested),
             trained=tuple(one.as_trained(request.corrections, is_held_out=False) for one in self._examples),
             samples=list_samples(len(pairs)),
+            words=request.words,
+            family=base_model_family(model.pipeline),
             revision=model.revision,
             steps=state.step,
             seconds=self._session.seconds,
