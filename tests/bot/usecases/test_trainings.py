@@ -12,7 +12,7 @@ import pytest
 from bot.errors import NotFound, TrainingRefused
 from bot.memory.fit import MachineSpec
 from bot.models import TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
-from bot.ports import Correction, DeviceStatus, TestedExample
+from bot.ports import Correction, DeviceStatus, learning
 from bot.usecases import trainings as module
 from bot.usecases.training_orders import TrainingOrder
 from bot.usecases.training_views import training_body
@@ -358,7 +358,9 @@ async def test_a_withdrawal_deletes_what_an_interrupted_training_left_and_retire
 async def test_report_cards_keep_no_words_of_a_withdrawn_correction(env):
     env.corrections = [correction(1)]
     training = await finished(env, corrections=True)
-    tested = TestedExample(file="1.png", question="", expected="a lynx", before="a cat", after="a lynx", is_new=True)
+    tested = learning.TestedExample(
+        file="1.png", question="", expected="a lynx", before="a cat", after="a lynx", is_new=True
+    )
     training.report = replace(training.report, examples=(tested,))
     card = env.data / "adapters" / training.name / "report.json"
     card.write_text(json.dumps({"examples": [{"expected": "a lynx"}], "steps": 3}))
