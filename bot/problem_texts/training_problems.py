@@ -25,7 +25,7 @@ TRAINING_PROBLEMS: Mapping[str, str] = {
         "Line {line} of {file} contradicts line {first}: the same picture and question have another answer. Delete one."
     ),
     "few_examples": N_(
-        "{folder} has {count} examples, but a training needs at least {limit} different ones. Add some."
+        "{folder} has examples of {count} different pictures, but a training needs at least {limit}. Add some."
     ),
     "many_examples": N_("{folder} has more than {limit} examples: delete some."),
     "large_metadata": N_("{file} is larger than {limit}: split the folder."),

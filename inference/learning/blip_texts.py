@@ -28,6 +28,7 @@ class BlipTexts:
         self._blip = blip
         self._tokenizer = processor.tokenizer
         self._template = model.question_template
+        self._caption_prompt = model.caption_prompt.strip() or None
         self._prompts = PromptBuilder(blip, processor)
         self._is_encoder_decoder = bool(blip.language_model.config.is_encoder_decoder)
         end = blip.language_model.generation_config.eos_token_id
@@ -44,11 +45,11 @@ class BlipTexts:
         return self._prompt_ids[question]
 
     def _prompt(self, question: str) -> str | None:
-        return self._template.replace("{question}", question) if question else None
+        return self._template.replace("{question}", question) if question else self._caption_prompt
 
     def answer_ids(self, question: str, answer: str) -> list[int]:
         """With the token that ends it. After a prompt, byte-level tokenizers write the space before a word into it."""
-        text = f" {answer}" if question and not self._is_encoder_decoder else answer
+        text = f" {answer}" if self._prompt(question) and not self._is_encoder_decoder else answer
         if text not in self._answer_ids:
             self._answer_ids[text] = [*self._tokenizer(text, add_special_tokens=False).input_ids, self._end]
         return self._answer_ids[text]

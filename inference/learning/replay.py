@@ -23,7 +23,7 @@ from inference.learning.replay_prompts import make_prompts
 from inference.learning.training_folder import Example, list_images, open_image
 from inference.learning.training_session import TrainingSession
 
-TRAINED_IMAGES, TESTED_IMAGES = 320, 40
+TRAINED_IMAGES, TESTED_IMAGES = 320, 60
 MIN_IMAGES = 30
 """Of a replay folder: half of them are tested with some questions each, which makes more than a hundred."""
 MAX_IMAGES = 2000

@@ -22,7 +22,7 @@ from inference.learning.training_session import TrainingSession, format_size
 
 METADATA = "metadata.jsonl"
 MIN_EXAMPLES = 8
-"""Different ones: fewer cannot be split into those that are trained and those that test."""
+"""Of different images: fewer cannot be split into those that are trained and those that test."""
 MIN_PICTURES = 4
 """For image models, whose test needs none of them."""
 MAX_EXAMPLES = 20_000
@@ -226,7 +226,8 @@ def _choose_distinct(examples: list[Example], corrections: Mapping[str, str]) ->
 
 
 def require_enough(examples: list[Example], folder: str, minimum: int = MIN_EXAMPLES) -> list[Example]:
-    """Raises: TrainingRefused: too few are left."""
-    if len(examples) < minimum:
-        raise TrainingRefused("few_examples", folder=folder, count=len(examples), limit=minimum)
+    """Raises: TrainingRefused: they are of too few different images."""
+    count = len({example.image for example in examples})
+    if count < minimum:
+        raise TrainingRefused("few_examples", folder=folder, count=count, limit=minimum)
     return examples

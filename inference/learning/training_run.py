@@ -60,8 +60,11 @@ def to_refusal(error: Exception, request: TrainingRequest) -> TrainingRefused:
             return TrainingRefused("failed", detail=_first_line(error.detail or error.code))
         case EaselError():
             return TrainingRefused("failed", detail=error.code)
-        case OSError() if error.filename:
+        case OSError() if error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return TrainingRefused("unwritable", folder=os.fsdecode(error.filename), detail=error.strerror or "unknown")
+        case OSError() if error.filename:
+            detail = f"{os.fsdecode(error.filename)}: {error.strerror or 'unknown'}"
+            return TrainingRefused("failed", detail=detail)
     if _is_disk_full(request):  # libraries hide the reason
         return TrainingRefused("disk_full")
     return TrainingRefused("failed", detail=_first_line(str(error)) or type(error).__name__)

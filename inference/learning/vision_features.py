@@ -63,6 +63,7 @@ class VisionFeatures:
                 shape = (total, *states.shape[1:])
                 self._session.require_disk(2 * int(np.prod(shape)) + 2**24)
                 values = np.lib.format.open_memmap(file, "w+", np.float16, shape)
+                _allocate(file)
             values[done : done + len(part)] = states.float().cpu().numpy()
             done += len(part)
             values.flush()
@@ -102,6 +103,16 @@ def _widen(image: Image.Image) -> Image.Image:
     width, height = image.size
     pixels = np.asarray(image)
     return Image.fromarray(np.pad(pixels, ((height, height), (width, width), (0, 0)), mode="edge"))
+
+
+def _allocate(file: Path) -> None:
+    """A disk that fills up is an error here; later, writing to mapped memory would end the process.
+
+    Raises: OSError.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -55,7 +55,9 @@ BATCH = 16
 REPLAYED_TEXTS = 2
 OWN_SHARE = 0.25
 """Of replayed images: those of the training folder, which show what is new."""
-EPOCHS, MIN_STEPS, MAX_STEPS = 30, 300, 3000
+OLD_WEIGHT = 0.6
+"""Of the loss of a step: what is replayed."""
+EPOCHS, MIN_STEPS, MAX_STEPS = 40, 300, 3000
 FORMS, REPLAY_FORMS = 8, 4
 """Variants of images, where the vision encoder is small or on a GPU."""
 SMALL_ENCODER = 50_000_000
@@ -208,7 +210,9 @@ class _VisionTraining:
 
         def loss(step: int, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
             new = self._new_loss(*batches.sample_new(rng))
-            return (new + self._old_loss(adapted, *batches.sample_old(rng))) / 2 if old_texts else new
+            if not old_texts:
+                return new
+            return (1 - OLD_WEIGHT) * new + OLD_WEIGHT * self._old_loss(adapted, *batches.sample_old(rng))
 
         return TrainingLoop(self._session, parameters, settings, loss)
 

@@ -92,7 +92,8 @@ def test_a_fault_is_a_sentence_that_names_its_line(folder, line, sentence):
     assert sentence in refused(folder)
 
 
-def test_people_who_correct_the_same_answer_stop_no_training(folder):
+def test_people_who_correct_the_same_answer_stop_no_training(tmp_path):
+    folder = write_folder(tmp_path / "folder", 12)
     change_line(folder, 8, {"file_name": "0.png", "question": "What is this ?", "answer": "a lynx"})
     for number, answer in ((9, "a cat"), (10, "a lynx")):
         change_line(folder, number, {"file_name": "2.png", "question": "is it red ?", "answer": answer})
@@ -103,13 +104,20 @@ def test_people_who_correct_the_same_answer_stop_no_training(folder):
 
     examples = read(folder, corrections={"c8.png": "one", "2.png": "two", "c10.png": "three"})
 
-    assert [one.line for one in examples] == [1, 2, 3, 4, 5, 6, 7, 10]
+    assert [one.line for one in examples] == [1, 2, 3, 4, 5, 6, 7, 10, 11, 12]
 
 
 def test_three_examples_are_too_few(tmp_path):
     said = refused(write_folder(tmp_path / "folder", 3))
 
-    assert "has 3 examples, but a training needs at least 8" in said
+    assert "has examples of 3 different pictures, but a training needs at least 8" in said
+
+
+def test_many_questions_about_few_pictures_are_too_few(folder):
+    for number in range(4, 11):
+        change_line(folder, number, {"file_name": "3.png", "question": f"question {number} ?", "answer": "a fox"})
+
+    assert "has examples of 4 different pictures" in refused(folder)
 
 
 def test_a_folder_without_metadata_shows_what_a_line_looks_like(folder):

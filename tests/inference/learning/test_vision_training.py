@@ -305,6 +305,7 @@ def test_an_adapter_that_fails_keeps_the_old_one(resumed, models, known, monkeyp
     [
         (OSError(errno.ENOSPC, "full"), "The disk is full."),
         (OSError(errno.EACCES, "Permission denied", "/adapters"), "/adapters cannot be written (Permission denied)"),
+        (OSError(errno.ENOENT, "No such file", "/1.png"), "The training failed (/1.png: No such file)"),
         (MemoryError(), "Memory ran out during the training."),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"), "Memory ran out"),
         (ValueError("odd\nlines"), "The training failed (odd); nothing has changed."),
