@@ -6,7 +6,7 @@ from typing import Any
 from bot.commands.adapter_option import default_adapter, make_adapter_option
 from bot.errors import InvalidOption
 from bot.i18n import N_
-from bot.models import ModelSpec
+from bot.models import IMAGE_TEXT_TO_TEXT, ModelSpec
 from bot.options import MAX_SEED, OptionSpec
 
 SHORT, DETAILED = "short", "detailed"
@@ -15,6 +15,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     DETAILED: {"max_new_tokens": 80, "num_beams": 5, "length_penalty": 2.0},
 }
 """By name, values that the model's own give way to."""
+_CHAT_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    SHORT: {"max_new_tokens": 32},
+    DETAILED: {"max_new_tokens": 256},
+}
+"""Of models that chat, which are asked for that length in words as well."""
 
 GENERATION = (
     OptionSpec(
@@ -111,7 +116,8 @@ def fill_generation(values: Mapping[str, Any], model: ModelSpec, *, is_answer: b
     Raises: InvalidOption.
     """
     given = {name: value for name, value in values.items() if value is not None}
-    preset = PRESETS.get(str(given.get("preset", "")), {})
+    presets = _CHAT_PRESETS if IMAGE_TEXT_TO_TEXT in model.tasks else PRESETS
+    preset = presets.get(str(given.get("preset", "")), {})
     defaults = {**_model_values(model, is_answer=is_answer), **preset}
     filled = {spec.name: given.get(spec.name, defaults.get(spec.name, spec.default)) for spec in GENERATION}
     if filled["max_new_tokens"] < filled["min_new_tokens"] and "max_new_tokens" not in given:

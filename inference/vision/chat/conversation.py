@@ -3,10 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bot.commands.generation_options import DETAILED, SHORT
 from bot.models import VISUAL_QUESTION_ANSWERING
 from bot.ports import Task
 
-CAPTION = "Describe this picture in one sentence."
+CAPTIONS: Mapping[str, str] = {
+    "": "Describe this picture in one sentence.",
+    SHORT: "Describe this picture in a few words.",
+    DETAILED: "Describe this picture in detail, in one paragraph.",
+}
+"""By preset."""
+ANSWERS: Mapping[str, str] = {SHORT: " Answer in a few words.", DETAILED: " Answer in detail."}
+"""What is added to a question, by preset."""
 DESCRIPTION = (
     "Describe this picture in one line, as a prompt from which an image model could paint it: what it shows, how it is "
     "composed, its colours and its style. Answer with the prompt alone."
@@ -34,10 +42,11 @@ def conversation_of(task: Task, image_count: int) -> list[Message]:
 
 def instruction_of(task: Task) -> str:
     """What the model is asked now."""
+    preset = str(task.options.get("preset") or "")
     if task.task == VISUAL_QUESTION_ANSWERING:
-        return str(task.options["question"]).strip()
+        return str(task.options["question"]).strip() + ANSWERS.get(preset, "")
     given = str(task.options.get("prompt") or "").strip()
-    return given or (DESCRIPTION if task.answers == "lines" else CAPTION)
+    return given or (DESCRIPTION if task.answers == "lines" else CAPTIONS.get(preset, CAPTIONS[""]))
 
 
 def ranking_of(text: str) -> list[Message]:

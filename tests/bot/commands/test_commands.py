@@ -384,6 +384,15 @@ def test_generation_options_are_as_given_else_of_the_preset_else_of_the_model(co
     assert {name: filled[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(("preset", "tokens"), [("short", 32), ("detailed", 256)])
+def test_a_preset_sets_only_the_length_of_a_model_that_chats(preset, tokens):
+    model = make_model(tasks=("image-text-to-text", "image-to-text"), max_new_tokens=80)
+
+    filled = Caption.from_options({"preset": preset}, PHOTO).fill_options(model, 5)
+
+    assert (filled["max_new_tokens"], filled["num_beams"], filled["length_penalty"]) == (tokens, 1, 1.0)
+
+
 @pytest.mark.parametrize(("given", "tokens"), [({}, 150), ({"num_beams": 1}, 30), ({"num_return_sequences": 4}, 150)])
 def test_beams_and_several_texts_are_paid(given, tokens):
     command = Caption.from_options(given, PHOTO)

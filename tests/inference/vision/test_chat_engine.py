@@ -15,7 +15,7 @@ from inference.checkpoints.chat_families import FAMILIES
 from inference.engine.base import StepDone, TaskDone, build_engine
 from inference.vision.chat.chat_engine import MAX_SEQUENCES, ChatEngine
 from inference.vision.chat.chat_inputs import open_image
-from inference.vision.chat.conversation import IMAGE, conversation_of, ranking_of, spell_markers
+from inference.vision.chat.conversation import IMAGE, conversation_of, instruction_of, ranking_of, spell_markers
 from inference.vision.chat.thinking import strip_thoughts
 from inference.vision.sequence import generation_arguments
 from scripts.chat_families import END, PAGE, START, family_row, family_table
@@ -298,6 +298,14 @@ def test_a_thread_is_a_conversation_whose_first_message_shows_the_images():
     assert messages[0]["content"] == [IMAGE, IMAGE, {"type": "text", "text": "what is this ?"}]
     assert messages[1]["content"][0]["text"] == "a fox"
     assert messages[2]["content"] == [{"type": "text", "text": "why ?"}]
+
+
+def test_a_preset_asks_for_its_length_in_words():
+    asked = [instruction_of(ask("why ?", preset=preset)) for preset in (None, "short", "detailed")]
+    captions = [instruction_of(make_request(preset=preset)) for preset in (None, "short", "detailed")]
+
+    assert asked == ["why ?", "why ? Answer in a few words.", "why ? Answer in detail."]
+    assert ["one sentence" in captions[0], "few words" in captions[1], "in detail" in captions[2]] == [True] * 3
 
 
 def test_a_thread_that_is_too_long_loses_its_oldest_turns(load, monkeypatch):
