@@ -40,7 +40,7 @@ NAMES = (
 )
 ARENA_NAMES = ("mixed_throughput", "short_job_tail", "first_preview", "slo_goodput")
 """Benchmarks with `measure(arena, quick)`, which share the peers."""
-ON_REQUEST = ("adapter_training", "full_size", "other_engines")
+ON_REQUEST = ("adapter_training", "full_size", "image_adapter", "other_engines")
 
 
 def main() -> int:

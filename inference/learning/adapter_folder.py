@@ -76,10 +76,12 @@ def describe_adapter(request: TrainingRequest, report: TrainingReport) -> str:
         "pipeline_tag": tag,
         "tags": ["lora", "easel"],
     }
-    rows = {
-        "new examples, never trained": (report.new_before, report.new_after),
-        "what the model knew": (report.old_before, report.old_after),
-    }
+    new, right = (
+        ("new examples, never trained", "right answers")
+        if request.kind == "vision"
+        else ("what is new", "right pictures")
+    )
+    rows = {new: (report.new_before, report.new_after), "what the model knew": (report.old_before, report.old_after)}
     lines = [
         "---",
         *(f"{key}: {json.dumps(value)}" for key, value in head.items()),
@@ -90,7 +92,7 @@ def describe_adapter(request: TrainingRequest, report: TrainingReport) -> str:
         f"{report.steps} steps ({report.seconds:.0f} s). Its test {verdict} it.",
         *([f"Words in prompts that name what it learned: {request.words}."] if request.words else []),
         "",
-        "| right answers | before | after |",
+        f"| {right} | before | after |",
         "|---|---|---|",
         *(f"| {name} | {_share(before)} | {_share(after)} |" for name, (before, after) in rows.items()),
         "",
