@@ -69,14 +69,15 @@ function pictureView(job, media, number, tabIndex) {
     ${isBlurred(media) ? html`
       ${thumbnail(media.id, { sizes: SIZES, alt: "", kind: "create-picture create-shown tile-blurred" })}
       <button type="button" class="create-reveal" data-tile tabindex=${tabIndex()} @click=${() => (revealed.value = new Set([...revealed.peek(), media.id]))}>${t("Show this picture")}</button>` : nothing}
-    ${media && job.options.best ? othersView(job, number) : nothing}
+    ${media && job.options.best ? othersView(job, number, tabIndex) : nothing}
     ${media ? nothing : runningView(job, name)}`;
 }
 
 /** Of pictures that were compared only the best is shown: the way to the others. */
-function othersView(job, number) {
+function othersView(job, number, tabIndex) {
   const others = job.result.media.flatMap((media, index) => (media && index + 1 > number ? [index + 1] : []));
-  return others.length ? html`<a class="create-others number" href="/p/${job.id}/${others[0]}" aria-label=${tn("{n} more picture, which matches the prompt less", "{n} more pictures, which match the prompt less", others.length)}>+${others.length}</a>` : nothing;
+  const label = tn(others.length, "{n} more picture, which matches the prompt less", "{n} more pictures, which match the prompt less");
+  return others.length ? html`<div class="create-others"><a class="button chip number" href="/p/${job.id}/${others[0]}" tabindex=${tabIndex()} aria-label=${label} title=${label}>+${others.length}</a></div>` : nothing;
 }
 
 function startFromPicture(media, title) {
