@@ -5,6 +5,7 @@ from playwright.async_api import expect
 
 from bot.models import TEXT_TO_IMAGE
 from bot.ports import CheckpointInfo, PromptAddon
+from tests.storage.test_adapters import make_adapter
 from tests.web.page.conftest import find_violations, measure_layout_shift
 
 pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
@@ -245,3 +246,31 @@ async def test_others_see_models_without_what_is_for_admins(server, phone):
     await expect(card(phone, "paint").get_by_role("button")).to_have_count(0)
     assert await find_violations(phone.page) == []
     assert [error for error in phone.errors if "401" not in error] == []
+
+
+async def test_adapters_are_switched_and_removed_under_their_model(server, tab):
+    adapters = server.usecases.adapters
+    failed = {"gain": 8, "needed_gain": 20, "loss": 30.0, "allowed_loss": 2}
+    for name, state, report in (("birds", "accepted", {}), ("bad", "rejected", failed)):
+        (adapters.data_dir / "adapters" / name).mkdir(parents=True)
+        scores = {"new_before": (2, 100), "new_after": (95, 100), "old_before": (99, 100), "old_after": (98, 100)}
+        report |= {which: {"right": right, "total": total} for which, (right, total) in scores.items()}
+        await adapters.save_adapter(make_adapter(name, model="look", revision="", state=state, report=report), [])
+    await tab.open(server.url, "/models?does=ask")
+    birds = card(tab, "look").locator("[data-adapter=birds]")
+    await expect(birds).to_contain_text("New: 2 \u2192 95 of 100 \u00b7 Old: 99 \u2192 98 of 100")
+    await expect(card(tab, "look").locator("[data-adapter=bad]")).to_contain_text("less than 2 are allowed")
+    await expect(tab.page.get_by_role("button", name="Use bad")).to_have_count(0)
+    assert await find_violations(tab.page) == []
+    await tab.page.get_by_role("button", name="Use birds").click()
+    await expect(birds).to_contain_text("In use")
+    assert adapters.models.require("look").adapters == ("birds",)
+    await tab.page.get_by_role("button", name="Switch off birds").click()
+    await expect(tab.page.get_by_role("button", name="Use birds")).to_be_visible()
+    assert adapters.models.require("look").adapters == ()
+    for name in ("birds", "bad"):
+        await tab.page.get_by_role("button", name=f"Remove {name}").click()
+        await tab.page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+        await expect(card(tab, "look").locator(f"[data-adapter={name}]")).to_have_count(0)
+    assert await adapters.list_adapters() == []
+    assert tab.errors == []

@@ -9,6 +9,7 @@ import { isAdmin } from "../core/store.js";
 import { formatBytes, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { describeAbilities, listTasks, mainGroup } from "./abilities.js";
+import { adaptersView } from "./adapters.js";
 import { cancelInstall, examples, followInstall, isInstalled, progressOf, removeModel } from "./catalogue.js";
 import { cardButton, fitOf, installText, useModel } from "./installing.js";
 
@@ -28,6 +29,7 @@ export const cardView = (row) => html`
     ${isInstalled(row) && row.execution ? executionView(row.execution) : nothing}
     ${row.error && !progressOf(row) ? html`<p class="error" role="alert">${icon("alert")}<span>${sentenceView(row.error)}</span></p>` : nothing}
     ${progressOf(row) ? progressView(row) : nothing}
+    ${adaptersView(row)}
     ${isAdmin.value ? actionsView(row) : nothing}
   </li>`;
 

@@ -13,6 +13,8 @@ const MAX_EXAMPLES = 12;
 const listed = signal(null);
 /** LoRAs and textual inversions. */
 export const addons = signal([]);
+/** What was trained here, with its report cards; only for admins. */
+export const adapters = signal([]);
 /** An address and an alternative text of an example, by the name of its model. */
 export const examples = signal(new Map());
 /** Names and titles of the models whose installation is followed. */
@@ -54,6 +56,7 @@ async function loadListed() {
   batch(() => {
     listed.value = body.models;
     addons.value = body.additions;
+    adapters.value = body.adapters;
   });
   for (const row of body.models) if (progressOf(row)) followed.set(row.name, row.title);
   void poll();
