@@ -43,7 +43,7 @@ RESERVED = frozenset({"none", "auto"})
 """What `--adapter` means something else by."""
 TRAINING_MB = {"vision": 700, "image": 1500}
 """Memory that training needs beside the model's weights in float32, MiB."""
-RESUMABLE = frozenset({"disk_full", "memory", "no_memory", "unwritable", "ended"})
+RESUMABLE = frozenset({"disk_full", "disk_small", "memory", "no_memory", "unwritable", "ended"})
 """Problems after which a training of the same name goes on from its last checkpoint."""
 YIELD_S = 5.0
 """How long people's jobs run on an accelerator before a training gives its memory back."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from peft import PeftModel
 from PIL import Image
 from safetensors.torch import load_file
@@ -365,6 +366,24 @@ def test_without_replay_old_answers_are_still_tested(place, models, known, monke
     report = train_vision_adapter(make_session(place, repo=str(models["opt"]), replay=NO_REPLAY, steps=2))
 
     assert report.old_before.total >= 30
+
+
+@pytest.fixture
+def in_bfloat16(monkeypatch):
+    """As on a GPU, but on the processor."""
+    monkeypatch.setattr(training_loop, "can_train_in_bfloat16", lambda device: True)
+    monkeypatch.setattr(vision_training, "can_train_in_bfloat16", lambda device: True)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.parametrize("name", ["opt", "t5"])
+def test_in_bfloat16_the_adapter_is_float32(name, place, models, known, in_bfloat16):
+    report = train_vision_adapter(make_session(place, repo=str(models[name]), replay=str(known), steps=2))
+
+    assert all(one.dtype is torch.float32 and one.isfinite().all() for one in weights_of(place).values())
+    assert all(loss == loss for _, loss in report.losses)
 
 
 @pytest.mark.parametrize("name", ["opt", "t5"])
