@@ -195,6 +195,7 @@ def test_every_file_of_a_command_is_registered():
         "input_images",
         "outpainting",
         "parts",
+        "prompt_enhancing",
         "refine_tiles",
         "references",
         "region_words",

@@ -11,13 +11,12 @@ from bot.commands.base import Command
 from bot.commands.best_of import best_of, count_finished, count_judged, require_judge
 from bot.commands.control_maps import MAP_TASKS, choose_map_model, kinds_to_map
 from bot.commands.detail_words import check_details, detail_units
-from bot.commands.enhancing import MAX_ENHANCED_TOKENS, require_enhancer
 from bot.commands.outpainting import Outpaint
+from bot.commands.prompt_enhancing import MAX_ENHANCED_TOKENS, count_prompts, require_enhancer
 from bot.commands.refine_tiles import MAX_CAPTIONED_TILES, REFINE, plan_refinement
 from bot.commands.region_words import choose_segmenter
 from bot.commands.upscale import Upscale, enlarging_model, enlarging_units
 from bot.models import IMAGE_TASKS, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
-from bot.prompts.grammar import task_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ def _enhancing_parts(options: Mapping[str, Any], models: ModelRegistry) -> list[
     if not options.get("enhance"):
         return []
     part = Part(model=require_enhancer(models), units=(MAX_ENHANCED_TOKENS, 0.0, 1))
-    return [part] * len(task_prompts(options))
+    return [part] * count_prompts(options)
 
 
 def captioning_model(models: ModelRegistry, maker: ModelSpec) -> ModelSpec | None:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from bot.commands.enhancing import UNENHANCED
+from bot.commands.prompt_enhancing import UNENHANCED
 from bot.commands.refine_tiles import TILE_PROMPTS
 from bot.models import IMAGE_TO_IMAGE
 from bot.options import MAX_SEED

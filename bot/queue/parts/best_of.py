@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from bot.commands.best_of import best_of, find_judge
-from bot.commands.enhancing import own_prompt_at
 from bot.errors import EaselError, Interrupted, JobCancelled
 from bot.jobs import Media
 from bot.models import ModelRegistry, ModelSpec
 from bot.ports import RANK, Candidates, MatchScore, RenderedImage, Task, TaskImage, TaskOutput
 from bot.problem_texts.best_problems import LOW_MATCH, UNJUDGED, UNRANKED
 from bot.prompts.grammar import plain_text
+from bot.prompts.richer_prompts import own_prompt_at
 from bot.queue.task_runner import RunPart
 
 log = structlog.get_logger()

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 import structlog
 
 from bot.commands import Ask
-from bot.commands.enhancing import UNENHANCED, enhancing_model, enhancing_options, read_enhanced
+from bot.commands.prompt_enhancing import UNENHANCED, enhancing_model
 from bot.error_texts import ENHANCED, NOT_ENHANCED
 from bot.errors import Blocked, EaselError, Interrupted, JobCancelled
 from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
 from bot.ports import ENHANCE, Task, TaskOutput
 from bot.prompts.grammar import prompt_at, task_prompts
+from bot.prompts.richer_prompts import enhancing_options, read_enhanced
 from bot.queue.task_runner import RunPart
 
 log = structlog.get_logger()

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from bot.commands import Imagine
-from bot.commands.enhancing import MAX_ENHANCED_TOKENS, UNENHANCED, own_prompt_at, read_enhanced
 from bot.commands.parts import parts_of
+from bot.commands.prompt_enhancing import MAX_ENHANCED_TOKENS, UNENHANCED
 from bot.error_texts import explain, format_note
 from bot.errors import Blocked, EngineError, InvalidOption, JobCancelled
 from bot.models import IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 from bot.options import MAX_PROMPT
 from bot.ports import ENHANCE, Task, TaskOutput
+from bot.prompts.richer_prompts import own_prompt_at, read_enhanced
 from bot.queue.parts.enhancing import EnhanceFinish, EnhancePreparation
 from inference.images.metadata import generation_metadata
 from inference.images.metadata_reader import parse_generation_metadata

@@ -1,22 +1,18 @@
-"""`enhance`: a richer prompt in place of the one that was typed, and which model writes it. Pure.
+"""What a model is asked that makes a prompt richer, and how its answer is read. Pure.
 
-A vision-language model that chats writes it. Nothing is sampled, so the same prompt always becomes the same text, and
-each picture of a job is what its seed alone gives.
+Nothing is sampled, so the same prompt always becomes the same text, and each picture of a job is what its seed alone
+gives.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from bot.commands.ask import chats
-from bot.errors import InvalidOption
-from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
+from bot.commands.prompt_enhancing import MAX_ENHANCED_TOKENS, UNENHANCED
+from bot.models import ModelSpec
 from bot.options import MAX_PROMPT, clean_text
 from bot.prompts.grammar import find_tags, plain_text, prompt_at
 
-UNENHANCED = "unenhanced"
-"""The option of a task that keeps its `prompt` and `prompts` as they were."""
-MAX_ENHANCED_TOKENS = 200
 INSTRUCTION = (
     "Rewrite this prompt for an image generator. Keep everything that it asks for, and add fitting details: the "
     "composition, the surroundings, the light, the colours, the materials and the style, in at most 80 words. Answer "
@@ -27,32 +23,12 @@ _WRAPPING = " \"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 _LABEL = re.compile(r"^\W*(?:(?:the|an?|new|enhanced|enriched|rewritten|improved|final|image)\s+)*prompt\s*:\s*", re.I)
 
 
-def own_prompt_at(options: Mapping[str, Any], index: int) -> str:
-    """The prompt of image `index` as it was before a model made it richer."""
-    return prompt_at(options.get(UNENHANCED, options), index)
-
-
-def enhancing_model(models: ModelRegistry) -> ModelSpec | None:
-    """None: no installed model can."""
-    default = models.default_for(VISUAL_QUESTION_ANSWERING)
-    return next((one for one in [default, *models.installed()] if one is not None and chats(one)), None)
-
-
-def require_enhancer(models: ModelRegistry) -> ModelSpec:
-    """Raises: InvalidOption."""
-    model = enhancing_model(models)
-    if model is not None:
-        return model
-    presets = sorted((one for one in models.presets if chats(one)), key=lambda one: one.memory_mb)
-    addable = presets[0].name if presets else ""
-    raise InvalidOption("enhance", "no_enhancer_but" if addable else "no_enhancer", nearest=addable)
-
-
 def enhancing_options(prompt: str, model: ModelSpec) -> Mapping[str, Any]:
     """Of the task that answers with the richer prompt."""
+    words = plain_text(prompt)
     return {
-        "prompt": plain_text(prompt),
-        "question": INSTRUCTION.format(prompt=plain_text(prompt)),
+        "prompt": words,
+        "question": INSTRUCTION.format(prompt=words),
         "num_beams": 1,
         "temperature": 0.0,
         "top_p": 1.0,
@@ -77,3 +53,8 @@ def read_enhanced(answer: str, prompt: str) -> str:
     if not any(char.isalnum() for char in words) or words.casefold() == plain_text(prompt).casefold():
         return ""
     return f"{words} {tags}".strip()
+
+
+def own_prompt_at(options: Mapping[str, Any], index: int) -> str:
+    """The prompt of image `index` as it was before a model made it richer."""
+    return prompt_at(options.get(UNENHANCED, options), index)
