@@ -54,6 +54,7 @@ JOB_COMMANDS = ("history", "show", "fetch", "cancel", "export")
 REFUSED = {
     "edit ": "I can't edit pictures here yet; the owner can add a model.",
     "blend ": "No model here takes reference pictures.",
+    "ask .*--together": "sees one picture at a time: ask about each of them alone.",
     "preview .*--kind depth": "I can't make depth maps here yet",
 }
 """What the shipped models cannot do, by what is typed."""
@@ -145,7 +146,8 @@ def files(folder, data_dir):
     for name in ("photos", "shoes", "cut"):
         (folder / name).mkdir()
     pictures = {"photo.png": "fox", "photo.jpg": "dog", "photos/photo.png": "cat", "shoes/shoe.png": "boot"}
-    for name, thing in {**pictures, "a.png": "apple", "b.png": "bell"}.items():
+    pictures |= {"a.png": "apple", "b.png": "bell", "before.png": "leaf", "after.png": "tree"}
+    for name, thing in pictures.items():
         Image.fromarray(render_scene(Scene((Thing(thing),), "green"))).save(folder / name)
     Image.radial_gradient("L").convert("RGB").resize((192, 128)).save(folder / "wide.jpg")
     mask = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
