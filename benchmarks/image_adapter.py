@@ -1,8 +1,8 @@
 """Teaches the starter image model an invented object from 20 pictures: `python -m benchmarks image_adapter`.
 
-The object is drawn on three backgrounds that none of the 20 has, in two colours, each with three seeds, and judged by its
-pixels; 100 held-out scenes of what the model knew are judged without and with the adapter. One core, in a process of its
-own. `benchmarks/results/image_adapter.png` shows pictures without and with it.
+The object is drawn on three backgrounds that none of the 20 has, in two colours, each with three seeds, and judged by
+its pixels; 100 held-out scenes of what the model knew are judged without and with the adapter. One core, in a process
+of its own. `benchmarks/results/image_adapter.png` shows pictures without and with it.
 """
 
 import asyncio

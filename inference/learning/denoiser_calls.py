@@ -29,6 +29,7 @@ class DenoiserCalls:
     def __init__(self, module: torch.nn.Module, family: ImageFamily, run: Callable[[str], object]) -> None:
         self.module = module
         self.family = family
+        self._dtype = module.dtype  # before there is an adapter, which is float32
         self._run = run
         self._rule = batching_rule_for(module) or _make_rule(module, family)
 
@@ -45,11 +46,12 @@ class DenoiserCalls:
         return _detach(self._rule.bind_arguments(recorded[0]))
 
     def predict(self, calls: Sequence[Arguments], noisy: Tensor, times: Tensor) -> Tensor:
-        """The denoiser's output for each row of `noisy`; rows whose calls fit share a forward pass.
+        """The denoiser's output for each row of `noisy`, in float32; rows whose calls fit share a forward pass.
 
         Args:
             times: as the denoiser counts them, (rows,).
         """
+        noisy = noisy.to(self._dtype)
         placed = [
             {**call, **self.family.place(noisy[row : row + 1], times[row : row + 1])} for row, call in enumerate(calls)
         ]

@@ -125,10 +125,10 @@ class TrainedImageModel:
     # ------------------------------------------------------------ pictures
 
     def encode(self, image: Image.Image) -> Tensor:
-        """Its latents, one row, of the picture cropped to the model's size."""
+        """Its latents, one row, in float32 in main memory, of the picture cropped to the model's size."""
         fitted = ImageOps.fit(image.convert("RGB"), self.size, Image.Resampling.LANCZOS)
         pixels = torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-        return self.family.encode(self.pipeline, pixels)
+        return self.family.encode(self.pipeline, pixels).float().cpu()
 
     def render(self, prompt: str, seed: int, on_step: Callable[[], None]) -> Image.Image:
         """The picture of a prompt, as Easel makes it."""

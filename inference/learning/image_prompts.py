@@ -79,12 +79,12 @@ def known_prompts(count: int, *, is_demo: bool) -> list[str]:
 
 def new_prompts(captions: Sequence[str], words: str, *, is_demo: bool) -> list[str]:
     """Prompts of the test for what was learned."""
-    half = TEST_PROMPTS // 2
-    step = max(1, len(captions) // half)
-    prompts = list(captions[::step][:half])
+    own = list(dict.fromkeys(captions))
+    count = TEST_PROMPTS // 2 if words else TEST_PROMPTS
+    prompts = own[:: max(1, len(own) // count)][:count]
     if words:
         prompts += [f"{words} {_place(number, is_demo=is_demo)}" for number in range(TEST_PROMPTS - len(prompts))]
-    return list(dict.fromkeys(prompts))
+    return prompts
 
 
 def _rename(caption: str, words: str, noun: str) -> str:

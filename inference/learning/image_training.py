@@ -103,6 +103,7 @@ class ImageLoss:
     ) -> Tensor:
         model = self._model
         clean, calls = material.draw(self._rows, rng)
+        clean = clean.to(model.device)
         drawn = torch.randn(clean.shape, generator=noise).to(clean)
         rows = model.noise.add(clean, drawn, model.noise.draw_levels(len(clean), rng))
         target = rows.target

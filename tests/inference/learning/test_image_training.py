@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -13,7 +14,7 @@ from bot.error_texts import explain
 from bot.errors import TrainingRefused
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.lora import load_lora
-from inference.learning import image_prompts, image_training, training_loop
+from inference.learning import image_model, image_prompts, image_training, training_loop
 from inference.learning.image_comparison import judge_features
 from inference.learning.image_model import TrainedImageModel
 from inference.learning.image_prompts import new_prompts, prior_prompts
@@ -80,8 +81,20 @@ def train(place, spec, **fields):
     return train_image_adapter(session), place / "adapters" / "foxes" / "adapter_model.safetensors"
 
 
+@pytest.fixture
+def card_with_bfloat16(monkeypatch):
+    """Trains in the number formats of a GPU, on the processor."""
+    for module in (image_model, training_loop):
+        monkeypatch.setattr(module, "can_train_in_bfloat16", lambda device: True)
+    AcceleratorState._reset_state(reset_partial_state=True)  # there is one for a process
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.mark.parametrize("family", SAVERS)
-def test_each_family_trains_a_lora_that_its_own_pipeline_loads(folders, tmp_path, family):
+def test_each_family_trains_in_bfloat16_a_lora_that_its_own_pipeline_loads(
+    folders, tmp_path, family, card_with_bfloat16
+):
     spec = make_spec(folders(family))
     write_pictures(tmp_path)
 
