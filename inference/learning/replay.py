@@ -145,7 +145,7 @@ def answer_replay(session: TrainingSession, asked: Sequence[tuple[int, str]], an
     return [ReplayText(image, question, text) for (image, question), text in rows]
 
 
-def tested_questions(images: int, asked_most: Sequence[str]) -> list[str]:
+def old_questions(images: int, asked_most: Sequence[str]) -> list[str]:
     """What is asked about each of so many images."""
     questions = list(dict.fromkeys([*TESTED_QUESTIONS, *asked_most]))
     others = [question for question in QUESTIONS if question not in questions]

@@ -1,7 +1,9 @@
 """Makes the report card of a vision adapter from its answers before and after. Pure but for the memory it reads."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from bot.ports import Score, TestedExample, TrainedExample, TrainingReport, TrainingRequest
 from inference.learning.held_out import is_right
@@ -73,14 +75,25 @@ def _score(pairs: Iterable[tuple[str, str]]) -> Score:
 
 
 def choose_examples(examples: Sequence[TestedExample]) -> list[TestedExample]:
-    """Ten: what it learned and what it lost, then what it still does not know, then the rest."""
-    learned = [one for one in examples if one.is_new and _is_right_after(one) and not _was_right(one)]
-    lost = [one for one in examples if not _is_right_after(one) and _was_right(one)]
-    missed = [one for one in examples if one.is_new and not _is_right_after(one) and not _was_right(one)]
-    kept = [one for one in examples if not one.is_new and _is_right_after(one)]
+    """Ten: what it learned and what it lost, then what it still does not know, then the rest; different answers
+    first."""
+    varied = _different_first(examples)
+    learned = [one for one in varied if one.is_new and _is_right_after(one) and not _was_right(one)]
+    lost = [one for one in varied if not _is_right_after(one) and _was_right(one)]
+    missed = [one for one in varied if one.is_new and not _is_right_after(one) and not _was_right(one)]
+    kept = [one for one in varied if not one.is_new and _is_right_after(one)]
     first = [*learned[: SHOWN - 2 * _SHOWN_LOST], *lost[:_SHOWN_LOST], *missed[:_SHOWN_LOST]]
-    rest = [one for one in (*kept, *learned, *lost, *missed, *examples) if one not in first]
-    return [*first, *dict.fromkeys(rest)][:SHOWN]
+    return list(dict.fromkeys([*first, *kept, *learned, *lost, *missed, *varied]))[:SHOWN]
+
+
+def _different_first(examples: Sequence[TestedExample]) -> list[TestedExample]:
+    """The first of each answer, then the second of each, and so on."""
+    numbers: Counter[str] = Counter()
+    order = []
+    for example in examples:
+        numbers[example.expected] += 1
+        order.append(numbers[example.expected])
+    return [example for _, example in sorted(zip(order, examples, strict=True), key=itemgetter(0))]
 
 
 def _was_right(example: TestedExample) -> bool:

@@ -163,7 +163,7 @@ class _VisionTraining:
         own = [*learned, *(self._index[path] for path in self._replayed)]
         if self._request.replay == NO_REPLAY:
             own = []
-        tested = replay.tested_questions(len(self._old_tested), asked_most)
+        tested = replay.old_questions(len(self._old_tested), asked_most)
         asked = [
             *((image, question) for image in own for question in dict.fromkeys([*questions, *learned.get(image, ())])),
             *((self._index[path], question) for path in self._old_tested for question in tested),
