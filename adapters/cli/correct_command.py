@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adapters.cli.consent_texts import describe_consent
 from adapters.cli.history_commands import run_with_job_client
 from adapters.cli.options import CONFIG, DATA_DIR, JOB, JSON
 from adapters.cli.session import Session
@@ -79,22 +80,6 @@ def _print_saved(saved: dict[str, Any], *, as_json: bool) -> None:
     print_line(describe_consent(saved, f"`{program_name()} correct JOB --withdraw` withdraws that."))
     if saved["note"]:
         print_line(saved["note"])
-
-
-def describe_consent(correction: dict[str, Any], how: str = "") -> str:
-    """One sentence; `how` tells how to withdraw it."""
-    if correction["consent"]:
-        since = f"Since {local_day(correction['consented_at'])} it may be used to train this server's models."
-        return f"{since} {how}".rstrip()
-    if correction["withdrawn_at"]:
-        return f"You withdrew your consent on {local_day(correction['withdrawn_at'])}: it is not used for training."
-    return "It is not used for training."
-
-
-def local_day(time: str) -> str:
-    from datetime import datetime
-
-    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d}"
 
 
 def _print_deleted(job: str, retired: list[str], *, as_json: bool) -> None:

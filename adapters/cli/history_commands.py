@@ -122,7 +122,7 @@ def _print_job(job: "JobBody") -> None:
     if result.get("text"):
         print_line(result["text"])
     if job["correction"]:
-        from adapters.cli.correct_command import describe_consent
+        from adapters.cli.consent_texts import describe_consent
 
         print_line(f"Corrected: {job['correction']['text']}")
         print_line(describe_consent(job["correction"]))
