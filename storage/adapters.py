@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
 from bot.ports import AdapterRecord, TrainedExample
+from storage.consents import drop_stale_consents
 from storage.database import Database
 from storage.learning_tables import adapter, adapter_example, consent
 
@@ -47,6 +48,7 @@ def _list(tx: Connection) -> list[AdapterRecord]:
 
 def _delete(tx: Connection, name: str) -> bool:
     tx.execute(delete(adapter_example).where(adapter_example.c.adapter == name))
+    drop_stale_consents(tx)
     return tx.execute(delete(adapter).where(adapter.c.name == name)).rowcount > 0
 
 

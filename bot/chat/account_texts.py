@@ -53,6 +53,7 @@ def format_privacy(locale: str = "en", *, style: CommandStyle = TYPED) -> str:
 
 PRIVACY = N_(
     "What I keep about you: your prompts and questions, the pictures you sent and got, your defaults and your usage. "
+    "Nothing from a chat is used to train models. "
     "{export} sends you a copy. {forget} deletes all of it and cancels your jobs; this cannot be undone. "
     "Messages in this chat stay until you delete them."
 )
