@@ -10,7 +10,7 @@ from bot.error_texts import ENHANCED, NOT_ENHANCED
 from bot.errors import Blocked, EaselError, Interrupted, JobCancelled
 from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
 from bot.ports import ENHANCE, Task, TaskOutput
-from bot.prompts.grammar import prompt_at, task_prompts
+from bot.prompts.grammar import plain_text, prompt_at, task_prompts
 from bot.prompts.richer_prompts import enhancing_options, read_enhanced
 from bot.queue.task_runner import RunPart
 
@@ -37,7 +37,7 @@ class EnhancePreparation:
     async def _enhance(self, task: Task, prompt: str, number: int, run_part: RunPart) -> str:
         """Empty: no model has written anything."""
         model = enhancing_model(self.models)
-        if model is None:  # it was removed since
+        if model is None or not plain_text(prompt):  # it was removed since, or there are only tags
             return ""
         try:
             output = await run_part(_enhancing_task(task, model, prompt, number))

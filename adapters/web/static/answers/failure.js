@@ -11,6 +11,7 @@ import { send } from "../create/request.js";
 export const tryAgain = (job) => send({
   command: job.command,
   options: job.options,
+  ...(job.command === "ask" && job.parent && { parent: job.parent }), // with its thread
   images: job.images.map(({ id, role, kind, weight, start, end, ready }) => ({ id, role, ...(["control", "reference"].includes(role) && { kind, weight }), ...(role === "control" && { start, end, ready }) })),
 });
 

@@ -36,6 +36,10 @@ def make_task(model=PAINTER, **options):
     return Task(id="job", command="imagine", task=TEXT_TO_IMAGE, model=model, options=given)
 
 
+async def must_not_run(_part: Task) -> TaskOutput:
+    raise AssertionError("a finish runs a part")
+
+
 async def prepare(task, *models, answer=RICHER):
     asked = []
 
@@ -75,7 +79,7 @@ async def test_each_different_prompt_of_a_job_is_written_once_and_keeps_its_tags
 
     assert [part.options["prompt"] for part in asked] == ["a fox", "a cat"]
     assert prepared.options["prompts"] == ["a fox in snow <lora:ink:0.8>", "a cat in snow", "a cat in snow"]
-    output = await EnhanceFinish().finish(prepared, TaskOutput(), None)
+    output = await EnhanceFinish().finish(prepared, TaskOutput(), must_not_run)
     assert list(output.prompts) == prepared.options["prompts"]
     assert len({part.id for part in asked}) == 2
 
@@ -88,6 +92,12 @@ async def test_where_no_richer_prompt_comes_the_persons_own_is_drawn(answer):
     assert [format_note(note) for note in prepared.notes] == [
         "The prompt could not be made richer, so it was used as it is."
     ]
+
+
+async def test_a_prompt_without_words_is_not_made_up():
+    prepared, asked = await prepare(make_task(prompt="<lora:ink:1>"))
+
+    assert (prepared.options["prompt"], asked, len(prepared.notes)) == ("<lora:ink:1>", [], 1)
 
 
 async def test_a_model_that_was_removed_while_the_job_waited_costs_nothing_but_the_riches():
