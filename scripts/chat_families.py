@@ -25,14 +25,18 @@ def family_table(rows: Iterable[str]) -> str:
     return "| family | `model_type` | class | texts share passes |\n|---|---|---|---|\n" + "".join(rows)
 
 
-def family_row(name: str, capabilities: Mapping[str, Any]) -> str:
-    """`capabilities`: of the engine of one of its models."""
-    family, rows = FAMILIES[name], capabilities["rows"]
-    return f"| {family.title} | `{name}` | `{family.model}` | {f'up to {rows}' if rows > 1 else 'no'} |\n"
+def family_row(name: str, capabilities: Mapping[str, Any] | None) -> str:
+    """`capabilities`: of the engine of one of its models; None: it needs torchvision."""
+    family = FAMILIES[name]
+    rows = capabilities["rows"] if capabilities else 0
+    passes = f"up to {rows}" if rows > 1 else "no" if rows else "not tested: needs the [extra](#extras) `torchvision`"
+    return f"| {family.title} | `{name}` | `{family.model}` | {passes} |\n"
 
 
 def try_family(name: str) -> str:
     """The row of a family whose tiny model has answered. Raises what its engine raises."""
+    if not FAMILIES[name].image_processor:
+        return family_row(name, None)
     with TemporaryDirectory() as folder:
         engine = build_engine(make_model(tasks=TASKS, repo=str(save_chat(Path(folder), name))))
         engine.load_model("cpu")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class ChatFamily:
     """Transformers' classes of a family: of the model, its processor and its processor's image processor.
 
-    `title`: what its models are called.
+    `title`: what its models are called. `image_processor`: "": the family has none without torchvision.
     """
 
     title: str
@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, ChatFamily] = {
     "internvl": ChatFamily(
         "InternVL 3 and 3.5 (-hf)", "InternVLForConditionalGeneration", "InternVLProcessor", "GotOcr2ImageProcessorPil"
     ),
+    "lfm2_vl": ChatFamily("LFM2-VL", "Lfm2VlForConditionalGeneration", "Lfm2VlProcessor", ""),
     "llava": ChatFamily("LLaVA 1.5", "LlavaForConditionalGeneration", "LlavaProcessor", "CLIPImageProcessorPil"),
     "llava_onevision": ChatFamily(
         "LLaVA-OneVision",

@@ -14,6 +14,7 @@ from transformers import (
     Gemma4Config,
     Idefics3Config,
     InternVLConfig,
+    Lfm2VlConfig,
     LlavaConfig,
     LlavaOnevisionConfig,
     PreTrainedConfig,
@@ -83,7 +84,8 @@ def save_chat(folder: Path, family: str) -> Path:
     model.generation_config.pad_token_id = 0
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    getattr(transformers, FAMILIES[family].image_processor)(**image_settings).save_pretrained(folder)
+    kind = FAMILIES[family].image_processor or FAMILIES[family].processor.replace("Processor", "ImageProcessor")
+    getattr(transformers, kind)(**image_settings).save_pretrained(folder)
     (folder / "processor_config.json").write_text(
         json.dumps({"processor_class": FAMILIES[family].processor, **settings})
     )
@@ -210,11 +212,24 @@ def _internvl(ids: Mapping[str, int], vocabulary: int) -> Made:
     return config, {"size": {"height": 16, "width": 16}, "max_patches": 2}, {"image_seq_length": 4}
 
 
+def _lfm2_vl(ids: Mapping[str, int], vocabulary: int) -> Made:
+    text = _text(vocabulary, model_type="lfm2", layer_types=["conv", "full_attention", "conv"], conv_L_cache=3)
+    del text["head_dim"]
+    vision = {**_VISION, "model_type": "siglip2_vision_model", "patch_size": 16, "num_patches": 16}
+    config = Lfm2VlConfig(
+        text_config=text, vision_config=vision, image_token_id=ids["<image>"], projector_hidden_size=16,
+        downsample_factor=2,
+    )  # fmt: skip
+    image = {"min_image_tokens": 1, "max_image_tokens": 4, "max_num_patches": 16, "do_image_splitting": False}
+    return config, image, {}
+
+
 MAKERS: Mapping[str, Callable[[Mapping[str, int], int], Made]] = {
     "gemma3": _gemma3,
     "gemma4": _gemma4,
     "idefics3": _idefics(Idefics3Config),
     "internvl": _internvl,
+    "lfm2_vl": _lfm2_vl,
     "llava": _llava,
     "llava_onevision": _llava_onevision,
     "qwen2_5_vl": _qwen2_5_vl,

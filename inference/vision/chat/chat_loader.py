@@ -4,12 +4,13 @@ Nothing is downloaded, only safetensors are read, and no code that comes with a 
 """
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import GenerationConfig
+from transformers import AutoProcessor, GenerationConfig
 
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
@@ -23,6 +24,7 @@ from inference.vision.chat.chat_language_model import ChatLanguageModel
 from inference.vision.chat.conversation import IMAGE
 from inference.vision.loader import probe_images
 
+NEEDS_TORCHVISION = "it needs torchvision, in the version that pairs with your torch: docs/models.md, Models that chat"
 _WRAPPER = "model"
 """What the families call the module that holds the vision encoder and the language model."""
 _EMBEDDINGS, _HEAD = "embed_tokens", "lm_head"
@@ -76,8 +78,14 @@ def _family_of(model: ModelSpec, folder: Path) -> ChatFamily:
 
 
 def _load_processor(model: ModelSpec, family: ChatFamily, folder: Path) -> Any:
+    if not family.image_processor and find_spec("torchvision") is None:
+        raise ModelUnavailable(model.name, NEEDS_TORCHVISION)
     try:
-        processor = build_processor(family.processor, family.image_processor, folder)
+        processor = (
+            build_processor(family.processor, family.image_processor, folder)
+            if family.image_processor
+            else AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         detail = f"its processor cannot be built ({type(error).__name__})"
         raise ModelUnavailable(model.name, detail) from error
