@@ -47,7 +47,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class ImageRecipe:
+class LoraRecipe:
     """`rows`: pictures a step, and as many own renders. `views`: how often each picture is seen."""
 
     rows: int
@@ -60,8 +60,8 @@ class ImageRecipe:
         return min(self.max_steps, max(self.min_steps, self.views * pictures // self.rows))
 
 
-SMALL = ImageRecipe(rows=8, learning_rate=1e-3, views=100, min_steps=250)
-USUAL = ImageRecipe(rows=1, learning_rate=1e-4, views=60, min_steps=600)
+SMALL = LoraRecipe(rows=8, learning_rate=1e-3, views=100, min_steps=250)
+USUAL = LoraRecipe(rows=1, learning_rate=1e-4, views=60, min_steps=600)
 """The rate of Diffusers' recipes."""
 _SMALL_WEIGHTS = 100_000_000
 
