@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select
@@ -106,7 +107,7 @@ class SqlEmbeddings:
         while means.saved < self._saved.total:
             start = means.saved - self._saved.before
             new = self._saved.ids[start : start + STEP]
-            await self._database.run_read(lambda tx, new=new: _add_saved(tx, owner, space, means, new))
+            await self._database.run_read(partial(_add_saved, owner=owner, space=space, means=means, ids=new))
             means.saved += len(new)
         self._cached[key] = means
         self._drop_beyond_limit()

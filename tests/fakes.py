@@ -300,6 +300,15 @@ class FakeHistory:
         mine = [job for job in self._store.jobs.values() if job.owner == owner and state in (None, job.state)]
         return mine[:limit], None
 
+    async def list_ids(self, owner, *, state, q, only=None, among=None, limit) -> list[str]:
+        jobs, _ = await self.list_jobs(owner, state=state, q=q, before=None, limit=limit)
+        return [job.id for job in jobs if among is None or job.id in among]
+
+    async def get_listed(self, owner, job_ids, *, state, only=None) -> list[Job]:
+        jobs, _ = await self.list_jobs(owner, state=state, q="", before=None, limit=None)
+        known = {job.id: job for job in jobs}
+        return [known[one] for one in job_ids if one in known]
+
     async def count_jobs(self, owner, *, state, q, only=None) -> int:
         return len((await self.list_jobs(owner, state=state, q=q, before=None, limit=None))[0])
 

@@ -41,7 +41,7 @@ class VectorUseCases:
         model = self._require_model()
         image = await self.media.read_media(media_id, person.id)
         stored = await self.embeddings.get_embedding(self.tasks.space_of(model), media_id)
-        return stored or await _within_limit(self.tasks.embed_image(model, image, person.id))
+        return stored if stored else await _within_limit(self.tasks.embed_image(model, image, person.id))
 
     def _require_model(self) -> ModelSpec:
         model = self.tasks.model

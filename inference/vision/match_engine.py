@@ -120,7 +120,7 @@ class MatchEngine(SinglePassEngine[_MatchRequest]):
     def _embed(self, texts: Sequence[str]) -> list[torch.Tensor]:
         return list(self._matcher.embed_texts(texts)) if texts else []
 
-    def _match(self, inputs: Sequence[_MatchRequest], features: Sequence[Sequence[Features]]) -> list[list[float]]:
+    def _match(self, inputs: Sequence[_MatchRequest], features: Sequence[Sequence[Features]]) -> list[Sequence[float]]:
         """The matching logits of each request's pairs: all texts of its first image, then of the next."""
         pairs = [
             list(product(images, one.texts)) if one.is_paired else []

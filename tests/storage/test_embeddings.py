@@ -27,7 +27,7 @@ NONE = Embedding(model="match", revision="r1", count=0, width=0, vectors=b"")
 
 async def make_job(storage, owner, *pictures, photo=None, **options):
     """A job of the owner that made pictures of these bytes."""
-    images = ()
+    images: tuple[ImageRef, ...] = ()
     if photo is not None:
         media = await storage.media.add_upload(owner.id, make_media(photo), width=8, height=8, parameters=None)
         images = (ImageRef(media.id, role=options.pop("role", "init")),)

@@ -131,7 +131,8 @@ async def test_pages_follow_each_other(server, client, matcher):
     made.append(await make(client, imagine("a red hat")))
     await wait_until_embedded(server)
 
-    everything, found, before = await search(client, "red", limit=100), [], {}
+    everything, found = await search(client, "red", limit=100), []
+    before: dict[str, str] = {}
     for _ in range(10):
         page = await search(client, "red", limit=1, **before)
         found += ids(page)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any, cast
 
 import pytest
 
@@ -51,7 +52,7 @@ class Device:
     """A pool with one device that makes embeddings in the revision that its model has."""
 
     def __init__(self):
-        self.loaded = ("match",)
+        self.loaded: tuple[str, ...] = ("match",)
         self.running = 0
         self.device = "cpu"
         self.revision = "r1"
@@ -85,15 +86,20 @@ class Easel:
     def __init__(self, *pictures, models=(MATCH, PAINT), free_ram_mb=20_000, **fields):
         self.store, self.device = Store(*pictures), Device()
         self.now, self.sleeps, self.open = 0.0, [], (0, 0)
-        self.on_sleep = lambda _seconds: None
+        self.on_sleep: Any = lambda _seconds: None
         self.machine = MachineSpec(devices=(), ram_mb=32_000, free_ram_mb=free_ram_mb, disk_free_mb=1)
 
         async def on_event(event):
             pass
 
         self.models = ModelRegistry({one.name: one for one in models})
-        tasks = MatchTasks(models=self.models, pool=self.device, on_event=on_event)
-        parts = {"embeddings": self.store, "media": self.store, "tasks": tasks, "count_open": self.count_open}
+        tasks = MatchTasks(models=self.models, pool=cast("Any", self.device), on_event=on_event)
+        parts: dict[str, Any] = {
+            "embeddings": self.store,
+            "media": self.store,
+            "tasks": tasks,
+            "count_open": self.count_open,
+        }
         parts |= {"machine_spec": self.machine_spec, "clock": lambda: self.now, "sleep": self.sleep}
         self.embedder = PictureEmbedder(**(parts | fields))
 
@@ -216,8 +222,12 @@ async def test_a_graphics_cards_own_memory_counts():
 async def test_it_waits_with_loading_until_the_devices_were_idle_for_a_while():
     easel = Easel("a")
     easel.device.loaded = ()
-    easel.on_sleep = lambda _: easel.now < 100 and easel.embedder.observe(make_job())
 
+    def on_sleep(_):
+        if easel.now < 100:
+            easel.embedder.observe(make_job())
+
+    easel.on_sleep = on_sleep
     await easel.run(3000)
 
     assert easel.device.made == ["a"]

@@ -1,5 +1,7 @@
 """RANK and EMBED of the image-text matching engine, in every number format, and on the shipped starter model."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -70,7 +72,8 @@ def run_together(engine, tasks):
     """Results by task id, and how many passes they took."""
     for task in tasks:
         engine.add_task(task)
-    results, passes = {}, 0
+    results: dict[str, Any] = {}
+    passes = 0
     while len(results) < len(tasks):
         passes += 1
         results |= {event.task_id: event.result for event in engine.step() if isinstance(event, TaskDone)}
@@ -96,9 +99,9 @@ def test_a_ranking_has_transformers_own_logits_and_similarities(folder, dtype):
     matches = result_of(engine, rank_task("a red fox", COLOURS)).matches
 
     logits, similarities = reference_scores(engine, "a red fox", COLOURS)
-    near = {"abs": 1e-5 if dtype == "float32" else 0.03}
-    assert [one.logit for one in matches] == pytest.approx(logits, **near)
-    assert [one.similarity for one in matches] == pytest.approx(similarities, **near)
+    tolerance = 1e-5 if dtype == "float32" else 0.03
+    assert [one.logit for one in matches] == pytest.approx(logits, abs=tolerance)
+    assert [one.similarity for one in matches] == pytest.approx(similarities, abs=tolerance)
 
 
 @pytest.mark.parametrize("dtype", SAMPLE_FORMATS)
@@ -160,8 +163,13 @@ def test_a_pass_has_at_most_sixteen_images_of_several_tasks(engine, sizes, passe
 def test_with_little_memory_images_are_encoded_one_at_a_time(engine, monkeypatch):
     expected = result_of(engine, rank_task("a fox", COLOURS)).matches
     engine.reduce_memory()
-    encode, sizes = engine._image_encoder._encode, []
-    monkeypatch.setattr(engine._image_encoder, "_encode", lambda pixels: (sizes.append(len(pixels)), encode(pixels))[1])
+    encode_all, sizes = engine._image_encoder._encode, []
+
+    def encode(pixels):
+        sizes.append(len(pixels))
+        return encode_all(pixels)
+
+    monkeypatch.setattr(engine._image_encoder, "_encode", encode)
 
     matches = result_of(engine, rank_task("a fox", COLOURS)).matches
 
