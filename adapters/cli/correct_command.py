@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adapters.cli.consent_texts import describe_consent
-from adapters.cli.history_commands import run_with_job_client
+from adapters.cli.history_commands import SHORT_ID, run_with_job_client
 from adapters.cli.options import CONFIG, DATA_DIR, JOB, JSON
 from adapters.cli.session import Session
 
@@ -42,7 +42,7 @@ def add_correct_command(app: typer.Typer, session: Session) -> None:
                 return 0
             said = words if not withdraw else _known_text(found)
             saved = await client.correct_job(found["id"], said, consent=consent)
-            _print_saved(saved, as_json=as_json)
+            _print_saved(found["id"], saved, as_json=as_json)
             return 0
 
         return run_with_job_client(session, config, data_dir, work)
@@ -70,14 +70,14 @@ def _known_text(job: dict[str, Any]) -> str:
     return str(job["correction"]["text"])
 
 
-def _print_saved(saved: dict[str, Any], *, as_json: bool) -> None:
+def _print_saved(job: str, saved: dict[str, Any], *, as_json: bool) -> None:
     from adapters.cli.output import print_json, print_line, program_name
 
     if as_json:
         print_json(saved)
         return
     print_line(f"Corrected: {saved['text']}")
-    print_line(describe_consent(saved, f"`{program_name()} correct JOB --withdraw` withdraws that."))
+    print_line(describe_consent(saved, f"`{program_name()} correct {job[:SHORT_ID]} --withdraw` withdraws that."))
     if saved["note"]:
         print_line(saved["note"])
 

@@ -108,17 +108,17 @@ def _print_job(job: "JobBody") -> None:
 
     result, error = job["result"] or {}, job["error"] or {}
     print_line(f"{job['id']}  {job['command']}")
-    print_aligned("created", _local_time(job), width=16)
-    print_aligned("state", error.get("message") or format_job_progress(job), width=16)
+    print_aligned("created", _local_time(job), width=22)
+    print_aligned("state", error.get("message") or format_job_progress(job), width=22)
     for name, value in {**job["options"], **{name: result.get(name) for name in ("model", "seed")}}.items():
         if value not in (None, ""):
-            print_aligned(name, str(value), width=16)
+            print_aligned(name, str(value), width=22)
     media = [image for image in result.get("media", ()) if image is not None]
     if media:
         sizes = ", ".join(f"{image['width']}x{image['height']}" for image in media)
-        print_aligned("images", f"{sizes} (`{program_name()} fetch {job['id'][:SHORT_ID]}` writes them)", width=16)
+        print_aligned("images", f"{sizes} (`{program_name()} fetch {job['id'][:SHORT_ID]}` writes them)", width=22)
     for note in result.get("notes", ()):
-        print_aligned("note", note, width=16)
+        print_aligned("note", note, width=22)
     if result.get("text"):
         print_line(result["text"])
     if job["correction"]:

@@ -23,7 +23,7 @@ def test_a_correction_is_made_shown_withdrawn_and_deleted(mode, call, data_dir, 
         too_late = call("correct", job, "--withdraw")
 
     assert (made.code, made.out) == (0, "Corrected: a lynx\nIt is not used for training.\n")
-    assert "may be used to train this server's models. `easel correct JOB --withdraw` withdraws" in consented.out
+    assert f"may be used to train this server's models. `easel correct {job[:6]} --withdraw` withdraws" in consented.out
     assert "Corrected: a lynx\nSince 2" in shown.out
     assert "You withdrew your consent on 2" in withdrawn.out
     assert (again["text"], again["consent"], again["retired_adapters"]) == ("a lynx", False, [])
