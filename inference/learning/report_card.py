@@ -50,6 +50,7 @@ def make_report(
     seconds: float,
     revision: str,
 ) -> TrainingReport:
+    """Its examples are never people's corrections, which can be withdrawn while a report card stays."""
     examples = answered.examples()
     new = [example for example in examples if example.is_new]
     old = [example for example in examples if not example.is_new]
@@ -59,7 +60,7 @@ def make_report(
         new_after=_score((one.expected, one.after) for one in new),
         old_before=_score((one.expected, one.before) for one in old),
         old_after=_score((one.expected, one.after) for one in old),
-        examples=tuple(choose_examples(examples)),
+        examples=tuple(choose_examples([one for one in examples if one.file not in request.corrections])),
         trained=tuple(trained),
         revision=revision,
         steps=state.step,

@@ -139,7 +139,7 @@ class TrainingLoop:
     def _restore(self) -> None:
         """Continue from the last checkpoint, if it is intact and of these parameters."""
         stored = load_checkpoint(self._session.work / CHECKPOINT)
-        if stored is None or stored["weights"].keys() != self._parameters.keys():
+        if stored is None or _shapes_of(stored["weights"]) != _shapes_of(self._parameters):
             return
         with torch.no_grad():
             for name, parameter in self._parameters.items():
@@ -147,6 +147,10 @@ class TrainingLoop:
         self._optimizer.load_state_dict(stored["optimizer"])
         self.state = LoopState(**stored["state"])
         self.restored_s = self.state.seconds
+
+
+def _shapes_of(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
 
 
 def make_accelerator(device: str) -> Accelerator:
