@@ -1,6 +1,6 @@
 """Trains an adapter of a BLIP-2: its vision encoder stays as it is, LoRA layers go on attention only.
 
-Half of each step is replay: what the model answered before the training. Sources: LoRA (arXiv 2106.09685), "Learning
+More than half of each step is replay: what the model answered before the training, with its probabilities. Sources: LoRA (arXiv 2106.09685), "Learning
 without Forgetting" (arXiv 1606.09282).
 """
 
@@ -96,7 +96,7 @@ class _VisionTraining:
         loop = self._make_loop(adapted, trained, old_texts)
         state = loop.run()
         after = self._answer_tests([*new_tests, *old_tests])
-        names = [one.file for one in tested] + [self._features_of[text.image].name for text in old_tests]
+        names = [one.file for one in tested] + [self._paths[text.image].name for text in old_tests]
         report = make_report(
             self._request,
             AnsweredTexts(new_tests, old_tests, names, before, after),
@@ -126,7 +126,7 @@ class _VisionTraining:
         self._replayed, self._old_tested = replay.find_images(self._session)
         own = list(dict.fromkeys(example.path for example in trained))
         paths = [*own, *dict.fromkeys(example.path for example in tested), *self._replayed, *self._old_tested]
-        self._features_of = paths
+        self._paths = paths
         self._index = {path: number for number, path in enumerate(paths)}
         forms, replay_forms = (FORMS, REPLAY_FORMS) if self._can_vary() else (1, 1)
         counts = dict.fromkeys(own, forms) | dict.fromkeys(self._replayed, replay_forms)
