@@ -1,7 +1,7 @@
 """Trains an adapter of a BLIP-2: its vision encoder stays as it is, LoRA layers go on attention only.
 
-More than half of each step is replay: what the model answered before the training, with its probabilities. Sources: LoRA (arXiv 2106.09685), "Learning
-without Forgetting" (arXiv 1606.09282).
+More than half of each step is replay: what the model answered before the training, with its probabilities. Sources:
+LoRA (arXiv 2106.09685), "Learning without Forgetting" (arXiv 1606.09282).
 """
 
 import hashlib
