@@ -93,6 +93,49 @@ async def test_search_and_filters_are_in_the_address_with_their_count(server, cl
     assert tab.errors == []
 
 
+async def test_a_search_shows_words_at_first_and_then_what_pictures_show_best_first(server, client, tab):
+    fox, whale, *_ = await make_some(client)
+    first = {"jobs": [fox], "next": None, "total": 1, "refined": False}
+    final = {"jobs": [whale, fox], "next": None, "total": 2, "refined": True}
+    may_refine = asyncio.Event()
+
+    async def answer(route):
+        is_refined = "refine=true" in route.request.url
+        if is_refined:
+            await may_refine.wait()
+        await route.fulfill(json=final if is_refined else first)
+
+    await tab.page.route(re.compile("meaning=true"), answer)
+    await tab.open(server.url, "/gallery?q=animal")
+    await expect(tab.page.get_by_role("heading", name="Best matches")).to_be_visible()
+    assert await names(tab.page) == ["a red fox"]
+    may_refine.set()
+
+    await expect(link(tab.page, "a blue whale")).to_be_visible()
+    assert await names(tab.page) == ["a blue whale", "a red fox"]
+    await expect(tab.page.locator(".gallery-count")).to_have_text("2 matches")
+    assert await find_violations(tab.page) == []
+    assert tab.errors == []
+
+
+async def test_while_pictures_are_looked_for_it_does_not_say_that_nothing_matches(server, client, tab):
+    await make_some(client, ["a red fox"])
+    may_refine = asyncio.Event()
+
+    async def answer(route):
+        if "refine=true" in route.request.url:
+            await may_refine.wait()
+        await route.fulfill(json={"jobs": [], "next": None, "total": 0, "refined": may_refine.is_set()})
+
+    await tab.page.route(re.compile("meaning=true"), answer)
+    await tab.open(server.url, "/gallery?q=animal")
+    await expect(tab.page.locator(".gallery-count")).to_have_text("Searching\u2026")
+    await expect(tab.page.get_by_text("Nothing matches")).to_have_count(0)
+    may_refine.set()
+
+    await expect(tab.page.get_by_text("Nothing matches")).to_be_visible()
+
+
 async def test_answers_and_failures_have_tiles(server, client, tab, a_picture):
     photo = (await upload(client, a_picture))["id"]
     await make(client, {"command": "ask", "options": {"question": "what is it?"}, "images": [photo]})
