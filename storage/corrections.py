@@ -24,6 +24,8 @@ class SqlCorrections:
         self._database = database
 
     async def save_correction(self, correction: Correction) -> Correction:
+        if correction.consented_at is not None:
+            await self._database.run_read(lambda tx: _require_own(tx, correction))  # may take long: not in the writer
         return await self._database.run_deletion(lambda tx: _save(tx, correction))
 
     async def delete_correction(self, job: str, person: str) -> Correction | None:
@@ -56,8 +58,6 @@ def _save(tx: Connection, new: Correction) -> Correction:
         return consents.find_corrections(tx, new.person, [row.id])[row.id]
     refuse_forgotten(tx, new.person)
     _require_image(tx, new)
-    if new.consented_at is not None and not _is_from_owner(tx, row):
-        raise InvalidOption("consent", "consent_source")
     if known is not None:
         consents.delete_corrections(tx, correction.c.id == known.id)
     saved = replace(new, job=row.id)
@@ -67,6 +67,12 @@ def _save(tx: Connection, new: Correction) -> Correction:
         given = {"correction": saved.id, "person": saved.person, "given_at": saved.consented_at}
         tx.execute(insert(consent), given)
     return saved
+
+
+def _require_own(tx: Connection, new: Correction) -> None:
+    """Raises: InvalidOption; JobNotFound."""
+    if not _is_from_owner(tx, find_job(tx, new.job, new.person)):
+        raise InvalidOption("consent", "consent_source")
 
 
 def _require_image(tx: Connection, new: Correction) -> None:

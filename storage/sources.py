@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from bot.prompts.resolver import original_prompt
 from storage.mapping import JobRow
@@ -38,9 +38,10 @@ def repeats_chat_words(tx: Connection, row: JobRow) -> bool:
     prompts = {_prompt_of(one) for one in _trace_jobs(tx, row)} - {""}
     if not prompts:
         return False
-    of_owner = select(job).where(job.c.owner == row._mapping[job.c.owner], job.c.erased.is_(False))
-    elsewhere = (one for one in tx.execute(of_owner) if _origin_source(one) not in OWN_SOURCES)
-    return any(_prompt_of(one) in prompts for one in elsewhere)
+    is_own = or_(*(job.c.space.startswith(f"{source}:") for source in sorted(OWN_SOURCES)))
+    is_program = job.c.origin["extra"]["client"].as_string().is_not(None)
+    of_owner = select(job.c.options).where(job.c.owner == row._mapping[job.c.owner], job.c.erased.is_(False))
+    return any(_prompt_of(one) in prompts for one in tx.execute(of_owner.where(~is_own | is_program)))
 
 
 def _prompt_of(row: JobRow) -> str:

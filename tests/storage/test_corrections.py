@@ -309,14 +309,14 @@ def from_source(source, platform="web", extra=None):
     return enter
 
 
-async def draw(storage, owner, *images, data=b"made", platform="web", parent=None, prompt="a fox"):
+async def draw(storage, owner, *images, data=b"made", platform="web", parent=None, prompt="a fox", extra=None):
     """A job that draws, and its picture."""
     [one] = await accept(
         storage,
         owner,
         images=tuple(images),
         options={"prompt": prompt},
-        origin=make_origin(platform=platform),
+        origin=make_origin(platform=platform, extra=extra or {}),
         parent=None if parent is None else parent.id,
     )
     made = await storage.media.write_file(make_media(data))
@@ -390,6 +390,18 @@ async def a_chats_prompt_that_was_repeated_on_the_page(storage, ann, ben):
     _, made = await draw(storage, ann, data=b"first", prompt="a fox in the snow")
     _, edited = await draw(storage, ann, ImageRef(made), data=b"second", prompt="at night")
     return ann, await answer(storage, ann, edited)
+
+
+async def a_programs_prompt_that_was_repeated_on_the_page(storage, ann, ben):
+    await draw(storage, ann, extra={"client": "sdapi"}, data=b"program")
+    _, made = await draw(storage, ann)
+    return ann, await answer(storage, ann, made)
+
+
+async def a_prompt_that_was_used_on_the_page_before(storage, ann, ben):
+    await draw(storage, ann, data=b"before")
+    _, made = await draw(storage, ann)
+    return ann, await answer(storage, ann, made)
 
 
 async def a_prompt_that_somebody_else_used_in_a_chat(storage, ann, ben):
@@ -474,6 +486,8 @@ ENTRIES = {
     a_repeated_chat_job: False,
     a_job_that_repeats_one_that_repeats_a_chat_job: False,
     a_chats_prompt_that_was_repeated_on_the_page: False,
+    a_programs_prompt_that_was_repeated_on_the_page: False,
+    a_prompt_that_was_used_on_the_page_before: True,
     a_prompt_that_somebody_else_used_in_a_chat: True,
     a_question_that_follows_from_a_chats_answer: False,
     a_question_that_follows_from_an_erased_job: False,
