@@ -23,6 +23,7 @@ from benchmarks.machine import ROOT, machine_facts
 
 NAMES = (
     "accepts",
+    "adapter_mix",
     "caption_burst",
     "chat_load",
     "claim_flat",
@@ -32,6 +33,7 @@ NAMES = (
     "first_picture",
     "help_time",
     "loop_lag",
+    "meaning_search",
     "page",
     "png_out",
     "second_question",

@@ -235,10 +235,11 @@ def _is_on_disk(data_dir: Path, name: str) -> bool:
 
 
 def _name_loras(options: Mapping[str, Any], names: Sequence[str], wanted: str) -> dict[str, Any]:
-    """With a prompt that names these LoRAs, unless it does already, or names none."""
+    """With a prompt that names these LoRAs unless it does already; only "none" stays an option."""
     filled = dict(options)
     prompt = str(options.get("prompt") or "")
-    if wanted:
+    filled.pop(OPTION, None)
+    if wanted == NO_ADAPTER:
         filled[OPTION] = wanted
     if not prompt:
         return filled

@@ -55,6 +55,11 @@ class LoraFactors:
     up: torch.Tensor
 
 
+def is_target(module: str) -> bool:
+    """Whether an adapter may change this module."""
+    return _TARGET.fullmatch(module) is not None
+
+
 def read_adapter(adapter: TaskAdapter, layers: Mapping[str, torch.nn.Module]) -> dict[str, LoraFactors]:
     """The factors by module, in float32, scaled. `layers`: the model's linear layers, by name.
 
@@ -108,7 +113,7 @@ def _factors(
     pairs: dict[str, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         found = _TENSOR.fullmatch(name)
-        if found is None or _TARGET.fullmatch(found["module"]) is None or found["module"] not in layers:
+        if found is None or not is_target(found["module"]) or found["module"] not in layers:
             raise UnfitAdapter(f"{name[:200]} is no attention projection of this model")
         pairs.setdefault(found["module"], {})[found["factor"]] = tensor.float()
     if not pairs:
