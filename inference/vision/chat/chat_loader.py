@@ -27,7 +27,7 @@ from inference.vision.loader import probe_images
 NEEDS_TORCHVISION = "it needs torchvision, in the version that pairs with your torch: docs/models.md, Models that chat"
 _WRAPPER = "model"
 """What the families call the module that holds the vision encoder and the language model."""
-_EMBEDDINGS, _HEAD = "embed_tokens", "lm_head"
+_HEAD = "lm_head"
 
 
 def load_chat_model(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
@@ -52,7 +52,8 @@ def chat_components(module: Any) -> dict[str, torch.nn.Module]:
     language = next((name for name in inner if name in ("language_model", "text_model")), "")
     if not language:
         return {**inner, **outer}
-    beside = {f"{language}.{_EMBEDDINGS}": module.get_input_embeddings()}
+    named = inner[language].named_modules()
+    beside = {f"{language}.{name}": part for name, part in named if isinstance(part, torch.nn.Embedding)}
     if _HEAD in outer:
         beside[f"{language}.{_HEAD}"] = outer.pop(_HEAD)
     return {**inner, **outer, **beside}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import ClassVar
 
 import pytest
 import torch
@@ -9,13 +10,15 @@ from PIL import Image
 
 from bot.errors import EngineError, InvalidOption, ModelUnavailable
 from bot.jobs import Media
+from bot.memory.placement import Residency
 from bot.models import IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING
 from bot.ports import ENHANCE, RANK
 from inference.checkpoints.chat_families import FAMILIES
 from inference.engine.base import StepDone, TaskDone, build_engine
+from inference.memory.offload import OffloadHook, offloader_of
 from inference.vision.chat.chat_engine import MAX_SEQUENCES, ChatEngine
 from inference.vision.chat.chat_inputs import open_image
-from inference.vision.chat.chat_loader import NEEDS_TORCHVISION
+from inference.vision.chat.chat_loader import NEEDS_TORCHVISION, chat_components
 from inference.vision.chat.conversation import IMAGE, conversation_of, instruction_of, ranking_of, spell_markers
 from inference.vision.chat.thinking import strip_thoughts
 from inference.vision.sequence import generation_arguments
@@ -189,6 +192,43 @@ def test_each_format_answers_and_ranks(load, monkeypatch, family, settings):
     assert [score.logit for score in rank(engine, "a fox", "red", "blue").matches]
     assert engine.capabilities["dtype"] == settings.get("dtype", "float32")
     assert bool(engine.capabilities.get("weights")) == ("quantize" in settings)
+
+
+class AwayHook(OffloadHook):
+    """What is not on the device is NaN. `originals`: the weights by their ids."""
+
+    originals: ClassVar[dict[int, torch.Tensor]] = {}
+
+    def init_hook(self, module):
+        self.offload(module)
+        return module
+
+    def pre_forward(self, module, *args, **kwargs):
+        for weight in module.parameters():
+            weight.data.copy_(self.originals[id(weight)])
+        return args, kwargs
+
+    def offload(self, module):
+        for weight in module.parameters():
+            weight.data.fill_(torch.nan)
+
+
+@pytest.mark.parametrize("family", ["gemma4", "internvl", "qwen3_vl", "smolvlm"])
+def test_every_part_can_be_offloaded_between_its_calls(tmp_path, monkeypatch, family):
+    engine = build_engine(make_model(tasks=TASKS, repo=str(save_chat(tmp_path, family))))
+    engine.load_model("cpu")
+    tasks = [ask(id="one", min_new_tokens=8), ask(id="beams", num_beams=2)]
+    expected = run_together(engine, tasks), rank(engine, "a fox", "red").matches
+    offloader = offloader_of(engine._module)
+    weights = [*engine._module.parameters()]
+    monkeypatch.setattr(AwayHook, "originals", {id(weight): weight.detach().clone() for weight in weights})
+    monkeypatch.setattr("inference.memory.offload.OffloadHook", AwayHook)
+
+    for name, part in chat_components(engine._module).items():
+        offloader._place(name, part, Residency.ON_DEMAND)
+
+    assert any(weight.isnan().all() for weight in weights)
+    assert (run_together(engine, tasks), rank(engine, "a fox", "red").matches) == expected
 
 
 # ---------------------------------------------------------------- rankings
