@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from bot.error_texts import format_note
-from bot.errors import EngineError, JobCancelled
+from bot.errors import EngineError, Interrupted, JobCancelled
 from bot.jobs import Media
-from bot.models import TEXT_TO_IMAGE, ZERO_SHOT_IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
-from bot.ports import RANK, Candidate, Candidates, MatchScore, RenderedImage, Task, TaskOutput
+from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ZERO_SHOT_IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
+from bot.ports import RANK, Candidate, Candidates, DeviceStatus, MatchScore, RenderedImage, Task, TaskOutput
 from bot.queue.parts import best_of
 from bot.queue.parts.best_of import BestOf
 
@@ -152,3 +152,44 @@ async def test_judged_by_nothing_if_the_judge_was_removed():
     output = await best.finish(make_task(2), finished(1.0, 2.0), Judge())
 
     assert [format_note(note) for note in output.notes] == [UNRANKED]
+
+
+class Devices:
+    def __init__(self, *loaded, running=0):
+        self.statuses = [DeviceStatus(device="cpu", state="ready", loaded=loaded, running=running)]
+
+    def device_statuses(self):
+        return self.statuses
+
+
+def plain_task(**changes):
+    task = make_task(2)
+    return replace(task, options={name: value for name, value in task.options.items() if name != "best"}, **changes)
+
+
+@pytest.mark.parametrize(
+    ("devices", "changes", "is_judged"),
+    [
+        (Devices("judge"), {}, True),
+        (Devices("judge", running=1), {}, False),
+        (Devices("painter"), {}, False),
+        (Devices("judge"), {"task": IMAGE_TO_IMAGE}, False),
+        (Devices("judge"), {"is_exclusive": True}, False),
+    ],
+)
+async def test_other_pictures_are_judged_where_that_costs_nobody_a_step(devices, changes, is_judged):
+    best = BestOf(models=ModelRegistry({"painter": PAINTER, "judge": JUDGE}), pool=devices)
+    judge = Judge()
+
+    output = await best.finish(plain_task(**changes), finished(-6.0, -7.0), judge)
+
+    assert (bool(judge.tasks), bool(output.notes)) == (is_judged, is_judged)
+    assert [one.score for one in output.images] == [None, None]
+
+
+@pytest.mark.parametrize("failure", [Interrupted(), EngineError(detail="broken")])
+async def test_a_note_that_fails_does_not_cost_the_result(failure):
+    best = BestOf(models=ModelRegistry({"painter": PAINTER, "judge": JUDGE}), pool=Devices("judge"))
+    output = finished(-6.0, -7.0)
+
+    assert await best.finish(plain_task(), output, Judge(failure)) == output
