@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -146,9 +146,10 @@ def test_captions_are_of_one_image_each_and_on_one_line(load):
 def test_a_prompt_is_made_richer_without_an_image_beside_questions_with_one(load, family):
     engine = load(family)
     plain = dataclasses.replace(ask("a red fox"), images=())
+    wanted: list[dict[str, Any]] = [{"min_new_tokens": 6}, {"question": "a blue cat", "min_new_tokens": 8}]
     alone = [
         dataclasses.replace(plain, id=str(number), command=ENHANCE, options={**plain.options, **options})
-        for number, options in enumerate([{"min_new_tokens": 6}, {"question": "a blue cat", "min_new_tokens": 8}])
+        for number, options in enumerate(wanted)
     ]
     tasks = [ask(id="image"), *alone]
 
@@ -215,11 +216,12 @@ class AwayHook(OffloadHook):
 
 @pytest.mark.parametrize("family", ["gemma4", "internvl", "qwen3_vl", "smolvlm"])
 def test_every_part_can_be_offloaded_between_its_calls(tmp_path, monkeypatch, family):
-    engine = build_engine(make_model(tasks=TASKS, repo=str(save_chat(tmp_path, family))))
+    engine = ChatEngine(make_model(tasks=TASKS, repo=str(save_chat(tmp_path, family))))
     engine.load_model("cpu")
     tasks = [ask(id="one", min_new_tokens=8), ask(id="beams", num_beams=2)]
     expected = run_together(engine, tasks), rank(engine, "a fox", "red").matches
     offloader = offloader_of(engine._module)
+    assert offloader is not None
     weights = [*engine._module.parameters()]
     monkeypatch.setattr(AwayHook, "originals", {id(weight): weight.detach().clone() for weight in weights})
     monkeypatch.setattr("inference.memory.offload.OffloadHook", AwayHook)
@@ -261,7 +263,7 @@ def test_a_ranking_shares_the_engine_with_answers(load):
 
     engine.add_task(ask(min_new_tokens=8, id="asked"))
     engine.add_task(dataclasses.replace(ask("", "red", "blue", id="ranked"), command=RANK, options={"text": "a fox"}))
-    done = {}
+    done: dict[str, Any] = {}
     while len(done) < 2:
         done |= {event.task_id: event.result for event in engine.step() if isinstance(event, TaskDone)}
 
