@@ -172,7 +172,7 @@ def build_dispatcher(
     only_submitted: bool,
 ) -> Dispatcher:
     """Running jobs, with their parts."""
-    best = BestOf(models=loaded.models)
+    best = BestOf(models=loaded.models, pool=pool)
     return Dispatcher(
         store=storage.jobs,
         media=storage.media,
