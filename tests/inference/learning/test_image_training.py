@@ -55,15 +55,16 @@ def few_renders(monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr(image_prompts, "TEST_PROMPTS", 2)
     monkeypatch.setattr(image_training, "PRIOR_PICTURES", 2)
-    monkeypatch.setattr(image_training, "KNOWN_PICTURES", 2)
+    monkeypatch.setattr(image_training, "KNOWN_PICTURES", 1)
     monkeypatch.setattr(image_training, "SMALL", replace(image_training.SMALL, rows=2))
 
 
 def make_spec(folder, **fields):
-    return make_model("tiny", repo=str(folder), width=SIZE, height=SIZE, steps=2, guidance_scale=1.0, **fields)
+    steps = 2 if folder.name == "qwen-image-21" else 1  # its schedule has no single step
+    return make_model("tiny", repo=str(folder), width=SIZE, height=SIZE, steps=steps, guidance_scale=1.0, **fields)
 
 
-def write_pictures(place, captions=("a red fox", "the fox on blue", "a fox", "fox ?")):
+def write_pictures(place, captions=("a red fox",) * 4):
     folder = place / "folder"
     folder.mkdir(parents=True)
     lines = []
@@ -175,18 +176,18 @@ def test_a_training_that_was_killed_resumes_to_the_same_weights(folders, tmp_pat
     spec = make_spec(folders("sd"))
     for name in ("whole", "killed"):
         write_pictures(tmp_path / name)
-    _, whole = train(tmp_path / "whole", spec, steps=4)
+    _, whole = train(tmp_path / "whole", spec, steps=3)
 
-    def kill_at_third_step(progress):
-        if progress.stage == "training" and progress.done == 2:
+    def kill_at_second_step(progress):
+        if progress.stage == "training" and progress.done == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "killed", spec, steps=4, send=kill_at_third_step)
-    report, resumed = train(tmp_path / "killed", spec, steps=4)
+        train(tmp_path / "killed", spec, steps=3, send=kill_at_second_step)
+    report, resumed = train(tmp_path / "killed", spec, steps=3)
 
     expected, found = load_file(whole), load_file(resumed)
-    assert report.steps == 4
+    assert report.steps == 3
     assert max(float((expected[name] - found[name]).abs().max()) for name in expected) == 0.0
 
 
@@ -200,7 +201,7 @@ def test_samples_are_marked_as_generated_and_say_how_to_repeat_them(folders, tmp
         with Image.open(weights.parent / name) as image:
             assert image.size == (SIZE, SIZE)
             assert "trainedAlgorithmicMedia" in str(image.info)
-            assert "Steps: 2" in image.info["parameters"]
+            assert "Steps: 1" in image.info["parameters"]
 
 
 def test_captions_come_from_metadata_text_files_and_the_vision_model(tmp_path):
