@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from benchmarks.blip import compare_medians, make_request, model_label, open_eng
 from benchmarks.compute_threads import measure_each, unit_for, work_s
 from benchmarks.figures import compare
 from bot.model_install.adapter_folders import FOLDER
-from bot.ports import TaskAdapter
+from bot.ports import Task, TaskAdapter
 from bot.settings.places import DATA_DIR
 from inference.vision.adapter_files import is_target
 
@@ -49,9 +49,9 @@ def _row(part: float, repeats: int, threads: int) -> tuple[figures.Comparison, f
         mixed = [replace(task, adapter=chosen[number % len(chosen)]) for number, task in enumerate(plain)]
         run_ours(engine, mixed)  # warms up
 
-        def timed(*groups: list[Any]) -> float:
+        def timed(*groups: list[Task]) -> float:
             engine._image_encoder.cache.clear()
-            return work_s(lambda: [run_ours(engine, tasks) for tasks in groups], threads)
+            return work_s(lambda: _run_groups(engine, groups), threads)
 
         def grouped() -> float:
             return timed(*([task for task in mixed if task.adapter == one] for one in chosen))
@@ -61,6 +61,12 @@ def _row(part: float, repeats: int, threads: int) -> tuple[figures.Comparison, f
     what = f"{model_label(part, 'float32')}: {PEOPLE} answers of {TOKENS} tokens by {ADAPTERS} adapters and none"
     row = compare(f"{what}, {unit_for(threads)}", together, apart, "one adapter after another")
     return row, with_any / without - 1
+
+
+def _run_groups(engine: Any, groups: Sequence[list[Task]]) -> None:
+    """One after another."""
+    for tasks in groups:
+        run_ours(engine, tasks)
 
 
 @contextmanager
@@ -81,7 +87,7 @@ def _random_adapters(engine: Any) -> Iterator[list[TaskAdapter]]:
 
 def _save_adapter(folder: Path, targets: dict[str, Any], seed: int) -> TaskAdapter:
     random = torch.Generator().manual_seed(seed)
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, layer in targets.items():
         down = torch.randn(RANK, layer.in_features, generator=random) * 0.01
         up = torch.randn(layer.out_features, RANK, generator=random) * 0.01

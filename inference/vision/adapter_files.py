@@ -25,6 +25,7 @@ from bot.settings import find_data_dir
 
 MAX_RANK = 256
 MAX_BYTES = 512 * 2**20
+MAX_SCALE = 1e6
 MAX_FACTOR = 6e4
 """Of a single number: beyond it, the product with a row that the adapter is not for would not be zero in float16."""
 _TENSOR = re.compile(r"(?:base_model\.model\.)?(?P<module>[\w.]+)\.lora_(?P<factor>[AB])\.weight")
@@ -97,13 +98,19 @@ def _read_scale(path: Path) -> float:
     for name, supported in _PLAIN_SETTINGS.items():
         if config.get(name, supported) != supported and not (supported == {} and config[name] is None):
             raise DamagedModelFile(f"has the setting {name}, which is not supported")
-    rank, alpha, targets = config.get("r"), config.get("lora_alpha"), config.get("target_modules")
-    is_rank = isinstance(rank, int) and not isinstance(rank, bool) and 1 <= rank <= MAX_RANK
-    is_alpha = isinstance(alpha, int | float) and math.isfinite(alpha) and alpha > 0
+    targets = config.get("target_modules")
+    rank, alpha = _read_number(config, "r"), _read_number(config, "lora_alpha")
     is_named = isinstance(targets, str) or (isinstance(targets, list) and all(isinstance(one, str) for one in targets))
-    if not (is_rank and is_alpha and is_named):
+    if not (rank.is_integer() and 1 <= rank <= MAX_RANK and alpha > 0 and is_named):
         raise DamagedModelFile("has no valid r, lora_alpha and target_modules")
-    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") is True else rank)
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") is True else rank)
+
+
+def _read_number(config: Mapping[str, Any], name: str) -> float:
+    """Not a number, where there is none that is finite. `_read_scale` refuses it."""
+    value = config.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_SCALE
+    return float(value) if is_number and value is not None else math.nan
 
 
 def _factors(
