@@ -52,6 +52,7 @@ TRAINING_PROBLEMS: Mapping[str, str] = {
     "no_corrections": N_("There are no corrections yet that may be used for training."),
     "no_model": N_("No installed model can learn that: install one first, with `easel models use`."),
     "wrong_model": N_("{model} cannot learn that: choose one that answers questions, or draws."),
+    "chats": N_("{model} cannot learn that: only BLIP-2 models learn answers. Name one."),
     "not_installed": N_("{model} is not installed: `easel models use {name}` installs it."),
     "name": N_("{name} is no name for an adapter: use 1 to 64 of a-z, 0-9 and -, but not none or auto."),
     "running": N_("{name} is being trained already: wait for it, cancel it, or choose another name."),

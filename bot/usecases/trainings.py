@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from bot import error_texts
+from bot.commands.ask import chats
 from bot.errors import EaselError, NotFound, TrainingRefused
 from bot.memory.fit import MachineSpec, format_gib
 from bot.models import TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
@@ -189,9 +190,12 @@ class Trainings:
         """Raises: InvalidOption, TrainingRefused."""
         task = _TASKS[order.kind]
         model = self.models.require(order.model) if order.model else self.models.default_for(task)
-        model = model or next((one for one in self.models if task in one.tasks), None)
+        if model is None or (chats(model) and not order.model):
+            model = next((one for one in self.models if task in one.tasks and not chats(one)), None)
         if model is None:
             raise TrainingRefused("no_model", kind=order.kind)
+        if chats(model):
+            raise TrainingRefused("chats", model=model.display_name)
         if task not in model.tasks:
             raise TrainingRefused("wrong_model", model=model.display_name, kind=order.kind)
         if self.models.get(model.name) is None or self.models.install_progress(model.name) is not None:

@@ -82,6 +82,7 @@ class ChatEngine:
             "dtype": dtype_name(self._module.dtype),
             "rows": self._max_sequences,
             "max_images": MAX_IMAGES,
+            "ranks": True,
             "attention": self._module.config._attn_implementation,
             **weights_capability(self._module),
         }

@@ -49,7 +49,7 @@ class ChatInputs:
     def build(self, messages: Sequence[Message], images: Sequence[Image.Image], new_tokens: int) -> ChatPrompt:
         """With room for so many new tokens.
 
-        Raises: InvalidOption: the question alone is too long.
+        Raises: InvalidOption: the question alone is too long, or its images take too many tokens.
         """
         limit = self._limit - new_tokens
         prompt = self._encode(messages, images)
@@ -61,9 +61,10 @@ class ChatInputs:
             question = str(messages[-1]["content"][-1]["text"])
             tokens = len(self._processor.tokenizer(question, add_special_tokens=False).input_ids)
             if excess >= tokens:
-                raise InvalidOption("question", "images", value=len(images))
-            allowed = max(1, len(question) * (tokens - excess) // tokens)
-            raise InvalidOption("question", "long", value=len(question), allowed=str(allowed))
+                allowed = max(1, len(images) * limit // len(prompt.token_ids))
+                raise InvalidOption("images", "too_many_images", value=len(images), allowed=str(allowed))
+            characters = max(1, len(question) * (tokens - excess) // tokens)
+            raise InvalidOption("question", "long", value=len(question), allowed=str(characters))
         return prompt
 
     def _encode(self, messages: Sequence[Message], images: Sequence[Image.Image]) -> ChatPrompt:

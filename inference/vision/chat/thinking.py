@@ -52,7 +52,6 @@ def strip_thoughts(text: str) -> str:
     """A text without thoughts whose markers are several tokens, and without the beginning of a marker at its end."""
     text = _UNOPENED.sub("", _THOUGHT.sub("", text))
     for start, _ in _MARKERS:
-        cut = next((size for size in range(len(start) - 1, 0, -1) if text.endswith(start[:size])), 0)
-        if cut > 1 or (cut and text[-2:-1].isspace()) or text == start[:cut]:
-            text = text[: len(text) - cut]
+        cut = next((size for size in range(len(start) - 1, 1, -1) if text.endswith(start[:size])), 0)
+        text = text[: len(text) - cut]
     return text.strip()

@@ -11,7 +11,7 @@ import pytest
 
 from bot.errors import NotFound, TrainingRefused
 from bot.memory.fit import MachineSpec
-from bot.models import TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
+from bot.models import IMAGE_TEXT_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 from bot.ports import Correction, DeviceStatus, learning
 from bot.usecases import trainings as module
 from bot.usecases.training_orders import TrainingOrder
@@ -62,12 +62,13 @@ def env(tmp_path):
     folder = tmp_path / "Glyphs of 2026"
     folder.mkdir()
     (folder / "1.png").write_bytes(b"picture")
+    chatting = make_model(name="chats", tasks=(IMAGE_TEXT_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="/models/chats")
     seeing = make_model(name="sees", tasks=(VISUAL_QUESTION_ANSWERING,), repo="/models/sees")
     drawing = make_model(name="draws", tasks=(TEXT_TO_IMAGE,), repo="/models/draws")
     env = SimpleNamespace(
         folder=folder, trainer=FakeTrainer(), adapters=FakeAdapters(), pool=FakePool(), corrections=[], free_mb=8000,
         switched=[], captioned=[], data=tmp_path / "data",
-        models=ModelRegistry({"sees": seeing, "draws": drawing}),
+        models=ModelRegistry({"chats": chatting, "sees": seeing, "draws": drawing}),
     )  # fmt: skip
 
     async def machine():
@@ -151,6 +152,7 @@ async def test_an_image_adapter_is_named_in_prompts_and_not_switched_on(env):
         ({"folder": "pictures"}, "relative"),
         ({"folder": "/does/not/exist"}, "no_folder"),
         ({"model": "draws"}, "wrong_model"),
+        ({"model": "chats"}, "chats"),
         ({"name": "Glyphs!"}, "name"),
         ({"name": "none"}, "name"),
         ({"name": "a" * 65}, "name"),

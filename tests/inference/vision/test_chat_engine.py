@@ -293,8 +293,8 @@ THOUGHTS = [
     ("a<thinking>b</thinking>c", "ac"),
     ("<|channel>thought\nhm<channel|>a fox", "a fox"),
     ("a fox <thi", "a fox"),
-    ("<", ""),
     ("a < b", "a < b"),
+    ("1 <", "1 <"),
     ("a fox", "a fox"),
 ]
 
@@ -364,6 +364,10 @@ def test_a_thread_that_is_too_long_loses_its_oldest_turns(load, monkeypatch):
         engine.add_task(ask("x" * 200))
     assert (refused.value.option, refused.value.problem) == ("question", "long")
     assert 0 < int(refused.value.allowed) < 120
+    with pytest.raises(InvalidOption) as crowded:
+        engine.add_task(ask("why ?", *["red"] * 40))
+    assert (crowded.value.option, crowded.value.problem) == ("images", "too_many_images")
+    assert 0 < int(crowded.value.allowed) < 40
     assert engine.free_slots == engine.capabilities["rows"]
 
 
