@@ -15,7 +15,7 @@ STAGES = {
     "checking": "Checking the examples",
     "captioning": "Captioning",
     "encoding": "Encoding the pictures",
-    "replaying": "Answering old questions",
+    "replaying": "Collecting what it knows",
     "training": "Training",
     "testing": "Testing",
 }

@@ -17,7 +17,7 @@ const STAGES = {
   checking: t("Checking the examples"),
   captioning: t("Captioning the pictures"),
   encoding: t("Encoding the pictures"),
-  replaying: t("Answering old questions"),
+  replaying: t("Collecting what it knows"),
   training: t("Training"),
   testing: t("Testing"),
 };
