@@ -306,6 +306,7 @@ def from_source(source, platform="web", extra=None):
         image = await upload(storage, ann, source=source)
         return ann, await answer(storage, ann, image, platform=platform, extra=extra)
 
+    enter.__name__ = f"a photo of {source}, asked about on {platform} {extra or ''}"
     return enter
 
 
@@ -335,6 +336,7 @@ def made_from(*sources, platform="web", roles=("init", "mask")):
         _, made = await draw(storage, ann, *images, platform=platform)
         return ann, await answer(storage, ann, made)
 
+    enter.__name__ = f"made on {platform} from {sources}"
     return enter
 
 
@@ -374,14 +376,14 @@ async def equal_to_another_persons_of_the_page(storage, ann, ben):
 
 async def a_repeated_chat_job(storage, ann, ben):
     chat, _ = await draw(storage, ann, platform="discord", data=b"chat")
-    _, made = await draw(storage, ann, parent=chat, data=b"again")
+    _, made = await draw(storage, ann, parent=chat, data=b"again", prompt="other words")
     return ann, await answer(storage, ann, made)
 
 
 async def a_job_that_repeats_one_that_repeats_a_chat_job(storage, ann, ben):
     chat, _ = await draw(storage, ann, platform="discord", data=b"chat")
-    again, _ = await draw(storage, ann, parent=chat, data=b"again")
-    _, made = await draw(storage, ann, parent=again, data=b"and again")
+    again, _ = await draw(storage, ann, parent=chat, data=b"again", prompt="other words")
+    _, made = await draw(storage, ann, parent=again, data=b"and again", prompt="words of the page")
     return ann, await answer(storage, ann, made)
 
 
