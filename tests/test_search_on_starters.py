@@ -12,6 +12,7 @@ from bot.memory.fit import MachineSpec
 from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
 from bot.usecases.match_tasks import MatchTasks
 from bot.usecases.meaning_search import MeaningSearch
+from bot.usecases.model_room import ModelRoom
 from bot.usecases.picture_embedding import RETRY_S, PictureEmbedder
 from storage import StorageSettings, open_storage
 from tests.inference.support import make_model, open_pool, png
@@ -60,10 +61,11 @@ async def test_pictures_are_embedded_and_found_by_their_captions(tmp_path):
             if hasattr(event, "capabilities"):
                 models.set_capabilities(event.model, event.capabilities)
 
-        tasks = MatchTasks(models=models, pool=pool, on_event=on_event)
-
         async def machine_spec():
             return MACHINE
+
+        room = ModelRoom(models=models, pool=pool, machine_spec=machine_spec)
+        tasks = MatchTasks(models=models, pool=pool, on_event=on_event, room=room)
 
         waited: list[float] = []
 
@@ -73,7 +75,7 @@ async def test_pictures_are_embedded_and_found_by_their_captions(tmp_path):
 
         embedder = PictureEmbedder(
             embeddings=storage.embeddings, media=storage.media, tasks=tasks,
-            count_open=storage.administration.count_open, machine_spec=machine_spec, sleep=sleep,
+            count_open=storage.administration.count_open, room=room, sleep=sleep,
             clock=lambda: 100.0 * len(waited),
         )  # fmt: skip
         embedding = asyncio.create_task(embedder.run_forever())

@@ -29,8 +29,9 @@ from bot.ports import (
     TaskImage,
     TaskOutput,
 )
+from bot.usecases.model_room import ModelRoom
 
-POLL_S = 0.05
+POLL_S = 0.1
 MAX_TEXTS = 256
 """Vectors of texts that are kept in memory."""
 
@@ -44,6 +45,7 @@ class MatchTasks:
     models: ModelRegistry
     pool: Pool
     on_event: OnEvent
+    room: ModelRoom
 
     _texts: OrderedDict[tuple[EmbeddingSpace, str], Embedding | None] = field(default_factory=OrderedDict)
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -61,13 +63,18 @@ class MatchTasks:
         revision = revision or str(model.capabilities.get("revision", ""))
         return EmbeddingSpace(model=model.name, revision=revision, makers=makers)
 
-    async def embed_text(self, model: ModelSpec, text: str, owner: str) -> Embedding | None:
-        """None: the model knows no word of it. Raises what `Pool.run_task` does."""
+    async def embed_text(
+        self, model: ModelSpec, text: str, owner: str, *, may_unload: bool = False
+    ) -> Embedding | None:
+        """None: the model knows no word of it. Raises what `Pool.run_task` does.
+
+        `may_unload`: load the model even if others have to be unloaded for it.
+        """
         key = (self.space_of(model), text)
         if key in self._texts:
             self._texts.move_to_end(key)
             return self._texts[key]
-        async with self._turn(owner):
+        async with self._turn(owner, may_unload=may_unload):
             output = await self.run(self.build_task(model, EMBED, {"text": text}, owner=owner))
         found = output.embeddings[0] if output.embeddings else None
         self._texts[self.space_of(model, output.revision), text] = found
@@ -76,7 +83,7 @@ class MatchTasks:
         return found
 
     async def embed_image(self, model: ModelSpec, image: Media, owner: str) -> Embedding:
-        async with self._turn(owner):
+        async with self._turn(owner, may_unload=True):
             output = await self.run(self.build_task(model, EMBED, {}, [image], owner=owner))
         return output.embeddings[0]
 
@@ -115,17 +122,20 @@ class MatchTasks:
         raise RuntimeError(f"{task.command} ended without an output")
 
     @asynccontextmanager
-    async def _turn(self, owner: str) -> AsyncIterator[None]:
+    async def _turn(self, owner: str, *, may_unload: bool = False) -> AsyncIterator[None]:
         """The person's previous task has ended, and a device has a slot to spare."""
         turn = self._turns.setdefault(owner, asyncio.Lock())
         async with turn:
-            while (model := self.model) is not None and not self._has_slot(model):  # noqa: ASYNC110 - many things free one
+            while (model := self.model) is not None:
+                if await self._has_slot(model, may_unload=may_unload):
+                    break
                 await asyncio.sleep(POLL_S)
             yield
 
-    def _has_slot(self, model: ModelSpec) -> bool:
+    async def _has_slot(self, model: ModelSpec, *, may_unload: bool) -> bool:
         """One that newcomers do not need; to load the model, the device has to be idle."""
-        return any(
-            model.name in offer.spare or (offer.is_idle and model.name in offer.models)
-            for offer in self.pool.list_offers()
-        )
+        if any(model.name in offer.spare for offer in self.pool.list_offers()):
+            return True
+        devices = None if may_unload else await self.room.find_devices(model)
+        offers = [offer for offer in self.pool.list_offers() if offer.is_idle and model.name in offer.models]
+        return any(devices is None or offer.device in devices for offer in offers)

@@ -32,6 +32,8 @@ PATIENCE_S = 0.3
 """How long a first answer waits for the pictures."""
 REFINE_S = 20.0
 """How long an answer waits for all stages; then it has those that are done."""
+LIMIT_S = 120.0
+"""How long the stages may take, with loading the model; meanwhile the person may search again."""
 KEPT_S = 600.0
 """How long a ranked list stays, for its next pages."""
 MAX_LISTS = 64
@@ -158,7 +160,7 @@ class MeaningSearch:
     async def _complete(self, search: Search, ranking: _Ranking) -> None:
         """The outermost frame of a background task. Whatever fails, what was found before stays."""
         try:
-            async with asyncio.timeout(KEPT_S):
+            async with asyncio.timeout(LIMIT_S):
                 await self._find_pictures(search, ranking)
                 ranking.has_meaning.set()
                 await self._match_pictures(search, ranking)

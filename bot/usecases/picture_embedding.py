@@ -20,10 +20,10 @@ from bot.errors import (
     UserError,
 )
 from bot.jobs import Job
-from bot.memory.fit import RAM_SPARE_MB, MachineSpec
 from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelSpec
-from bot.ports import EMBED, DeviceStatus, Embedding, EmbeddingSpace, EmbeddingStore, MediaStore
+from bot.ports import EMBED, Embedding, EmbeddingSpace, EmbeddingStore, MediaStore
 from bot.usecases.match_tasks import MatchTasks
+from bot.usecases.model_room import ModelRoom
 
 log = structlog.get_logger(__name__)
 
@@ -38,25 +38,17 @@ RETRY_S = 60.0
 LOOK_S = 300.0
 """How often to look for a new model where there is none, or after all is done."""
 MAX_TRIES = 2
-UNKNOWN_MB = 4096
-"""Taken for the size of a model without `memory_mb`."""
 
 
 @dataclass(kw_only=True)
 class PictureEmbedder:
-    """
-    Args:
-        count_open: how many jobs are queued, and how many run.
-        max_loaded_models, loaded_models_mb: what a device keeps loaded, as `[pool]` says.
-    """
+    """`count_open`: how many jobs are queued, and how many run."""
 
     embeddings: EmbeddingStore
     media: MediaStore
     tasks: MatchTasks
     count_open: Callable[[], Awaitable[tuple[int, int]]]
-    machine_spec: Callable[[], Awaitable[MachineSpec]]
-    max_loaded_models: int = 4
-    loaded_models_mb: int = 0
+    room: ModelRoom
     is_enabled: bool = True
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -184,38 +176,6 @@ class PictureEmbedder:
         """Whether nobody has used the devices for a while, and one has room beside what it has loaded."""
         if self.clock() - self._busy_at < IDLE_LOAD_S:
             return False
-        machine = await self.machine_spec()
-        statuses = {status.device: status for status in self.tasks.pool.device_statuses()}
-        if any(model.name in status.loaded for status in statuses.values()):
-            return False  # that device is busy
+        devices = await self.room.find_devices(model)
         offers = self.tasks.pool.list_offers()  # last: nothing is awaited between it and the task
-        return any(
-            offer.is_idle and model.name in offer.models and self._has_room(model, statuses.get(offer.device), machine)
-            for offer in offers
-        )
-
-    def _has_room(self, model: ModelSpec, status: DeviceStatus | None, machine: MachineSpec) -> bool:
-        """Whether nothing has to be unloaded for the model."""
-        if status is None or not status.loaded:
-            return status is not None
-        loaded_mb = sum(_size_mb(self.tasks.models.find(name)) for name in status.loaded)
-        needed_mb = _size_mb(model)
-        if len(status.loaded) >= self.max_loaded_models:
-            return False
-        if self.loaded_models_mb and loaded_mb + needed_mb > self.loaded_models_mb:
-            return False
-        return needed_mb <= _free_mb(status, machine)
-
-
-def _size_mb(model: ModelSpec | None) -> int:
-    if model is None:
-        return UNKNOWN_MB
-    return model.memory_mb or (0 if model.demo else UNKNOWN_MB)
-
-
-def _free_mb(status: DeviceStatus, machine: MachineSpec) -> int:
-    """Of the device's memory, MiB."""
-    own = {name: size for name, kind, size in machine.devices if kind not in ("cpu", "mps")}
-    if own.get(status.device):
-        return own[status.device] - status.memory_mb
-    return machine.free_ram_mb - RAM_SPARE_MB
+        return any(offer.is_idle and model.name in offer.models and offer.device in devices for offer in offers)

@@ -31,7 +31,7 @@ class VectorUseCases:
         model, words = self._require_model(), clean_text(text)
         if not words:
             raise InvalidOption("text", "missing")
-        found = await _within_limit(self.tasks.embed_text(model, words, person.id))
+        found = await _within_limit(self.tasks.embed_text(model, words, person.id, may_unload=True))
         if found is None:
             raise InvalidOption("text", "no_known_words")
         return found

@@ -1,16 +1,19 @@
 """Search by meaning: what is found when, whose it is, and that its pages stay as they were."""
 
 import asyncio
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 
 from bot.errors import EngineError, MediaNotFound, StorageBusy
 from bot.jobs import JobState, Media
+from bot.memory.fit import MachineSpec
 from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
 from bot.ports import (
     ALL_JOBS,
     EMBED,
+    DeviceStatus,
     Embedding,
     HistoryFilter,
     MatchScore,
@@ -21,6 +24,7 @@ from bot.ports import (
 )
 from bot.usecases.match_tasks import MatchTasks
 from bot.usecases.meaning_search import FoundPage, MeaningSearch
+from bot.usecases.model_room import ModelRoom
 from tests.fakes import make_job, make_person
 
 ANN, BEN = make_person(id="ann"), make_person(id="ben")
@@ -94,6 +98,10 @@ class Pool:
         self.error = None
         self.embeddings = (VECTOR,)
         self.gate = None
+        self.loaded = ()
+
+    def device_statuses(self):
+        return [DeviceStatus(device="cpu", state="ready", loaded=self.loaded)]
 
     def list_offers(self, reserved=None):
         return self.offers
@@ -123,12 +131,17 @@ def pool():
     return Pool()
 
 
+async def machine_spec():
+    return MachineSpec(devices=(), ram_mb=9000, free_ram_mb=4000, disk_free_mb=9000)
+
+
 def make_search(library, pool, *models, **fields):
     async def on_event(event):
         pass
 
     registry = ModelRegistry({one.name: one for one in models or (MATCH,)})
-    tasks = MatchTasks(models=registry, pool=pool, on_event=on_event)
+    room = ModelRoom(models=registry, pool=pool, machine_spec=machine_spec)
+    tasks = MatchTasks(models=registry, pool=pool, on_event=on_event, room=room)
     parts = {"jobs": library, "history": library, "embeddings": library, "media": library, "tasks": tasks}
     return MeaningSearch(**(parts | fields))
 
@@ -340,6 +353,18 @@ async def test_people_wait_for_slots_that_newcomers_do_not_need(library, pool, s
     assert pool.tasks == []
     pool.offers = [Offer(device="cpu", models=full.models, loaded=full.loaded, spare=full.loaded, is_idle=False)]
     assert (await search.search(ANN, "hat", is_refined=True)).is_refined
+
+
+async def test_a_search_unloads_no_model_that_others_use(library, pool):
+    library.add("hat", "a hat", near=0.9)
+    search = make_search(library, pool, dataclasses.replace(MATCH, memory_mb=4600))
+    pool.loaded = ("paint",)
+
+    assert not (await search.search(ANN, "hat", is_refined=True, wait_s=0.1)).is_refined
+    assert pool.tasks == []
+    pool.loaded = ()
+    assert (await search.search(ANN, "hat", is_refined=True)).is_refined
+    await search.close()
 
 
 async def test_lists_are_few_and_do_not_stay_for_ever(library, pool, monkeypatch):
