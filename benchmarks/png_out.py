@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks import figures
 from benchmarks.figures import compare
 from inference.images import encode
-from inference.ipc.messages import EncodeRequest
+from inference.ipc.image_messages import EncodeRequest
 
 SIDES = (128, 512, 1024)
 GOAL_FAST, GOAL_PLAIN = 20.0, 2.0

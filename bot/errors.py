@@ -357,33 +357,6 @@ class InterruptedTooOften(EaselError):
     code = "interrupted_too_often"
 
 
-MAX_DETAIL = 200
-"""Characters of a platform's own words that are logged and stored."""
-
-
-class PlatformError(EaselError):
-    """A delivery failed; it is retried or falls back.
-
-    Args:
-        retry_after_s: the wait that the platform asked for; None: our own back-off applies.
-    """
-
-    code = "platform"
-
-    def __init__(self, detail: str = "", *, retry_after_s: float | None = None) -> None:
-        super().__init__()
-        self.detail = detail[:MAX_DETAIL]
-        self.retry_after_s = retry_after_s
-
-
-class MessageGone(PlatformError):
-    """The message to edit no longer exists: use the next fallback."""
-
-
-class Undeliverable(PlatformError):
-    """The platform said itself that it will never accept it: the content is invalid, the chat or account is gone."""
-
-
 class JobCancelled(EaselError):
     code = "cancelled"
 

@@ -68,8 +68,7 @@ class ModelSettings:
     bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {
         **dict.fromkeys(("steps", "max_steps", "width", "height", "size_multiple", "min_size", "max_size"), (1, None)),
         "max_new_tokens": (1, None),
-        "max_answer_tokens": (0, None),
-        "min_caption_tokens": (0, None),
+        **dict.fromkeys(("max_answer_tokens", "min_caption_tokens"), (0, None)),
         "num_beams": (1, 8),
         "answer_length_penalty": (-5, 5),
         "image_cache_mb": (0, None),

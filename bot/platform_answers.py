@@ -2,7 +2,7 @@
 
 import math
 
-from bot.errors import PlatformError
+from bot.errors import EaselError
 
 UNKNOWN_PATIENCE, PAGE_PATIENCE = 3, 10
 """Failed tries before the fallbacks: after the platform's own words, and after a page of something in between."""
@@ -18,6 +18,33 @@ def bounded_wait_s(asked: object) -> float:
     except (TypeError, ValueError, OverflowError):
         return DEFAULT_WAIT_S
     return DEFAULT_WAIT_S if math.isnan(seconds) else min(max(MIN_ASKED_WAIT_S, seconds), MAX_ASKED_WAIT_S)
+
+
+MAX_DETAIL = 200
+"""Characters of a platform's own words that are logged and stored."""
+
+
+class PlatformError(EaselError):
+    """A delivery failed; it is retried or falls back.
+
+    Args:
+        retry_after_s: the wait that the platform asked for; None: our own back-off applies.
+    """
+
+    code = "platform"
+
+    def __init__(self, detail: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__()
+        self.detail = detail[:MAX_DETAIL]
+        self.retry_after_s = retry_after_s
+
+
+class MessageGone(PlatformError):
+    """The message to edit no longer exists: use the next fallback."""
+
+
+class Undeliverable(PlatformError):
+    """The platform said itself that it will never accept it: the content is invalid, the chat or account is gone."""
 
 
 class NotPermitted(PlatformError):

@@ -24,8 +24,9 @@ from adapters.discord.event_handler import EventHandler
 from adapters.discord.events import PLATFORM
 from adapters.discord.library_patches import UNREADABLE, check_answers, set_api_base, stop_heartbeats
 from adapters.discord.settings import DiscordSettings
-from bot.errors import EaselError, Undeliverable
+from bot.errors import EaselError
 from bot.jobs import Job, Media
+from bot.platform_answers import Undeliverable
 from bot.ports import Delivery, Progress
 from bot.usecases import AdapterContext
 

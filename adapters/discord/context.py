@@ -18,9 +18,9 @@ from adapters.discord.events import PLATFORM, AttachedFile, DiscordEvent
 from adapters.discord.rate_limit import PROGRESS_INTERVAL_S, ProgressEditors, RateLimiter
 from adapters.discord.settings import DiscordSettings
 from bot.chat.file_types import is_other_media
-from bot.errors import PlatformError, TooLarge, UnsupportedMedia
+from bot.errors import TooLarge, UnsupportedMedia
 from bot.jobs import BY_BOT, ImageRef
-from bot.platform_answers import TokenRefused
+from bot.platform_answers import PlatformError, TokenRefused
 from bot.ports import Person
 from bot.usecases import AdapterContext, Ticket, UseCases
 

@@ -21,9 +21,9 @@ from adapters.discord.events import NOT_INSTALLED, TOKEN_LIFETIME_S
 from adapters.discord.limits import FILE_LIMIT, MAX_CONTENT
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
-from bot.errors import MessageGone, PlatformError, TooLarge
+from bot.errors import TooLarge
 from bot.jobs import Job, Media
-from bot.platform_answers import NotPermitted, ReplyRejected, UnclearAnswer
+from bot.platform_answers import MessageGone, NotPermitted, PlatformError, ReplyRejected, UnclearAnswer
 from bot.ports import Delivery, Progress
 from bot.usecases import Ticket
 

@@ -7,8 +7,7 @@ Source: Discord's developer documentation, "Opcodes and Status Codes", JSON Erro
 
 from collections.abc import Mapping
 
-from bot.errors import MessageGone, PlatformError, Undeliverable
-from bot.platform_answers import NotPermitted, ReplyRejected, TokenRefused
+from bot.platform_answers import MessageGone, NotPermitted, PlatformError, ReplyRejected, TokenRefused, Undeliverable
 
 
 class NoAccess(NotPermitted):

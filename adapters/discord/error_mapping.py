@@ -10,8 +10,14 @@ import structlog
 
 from adapters.discord.error_codes import MEANINGS, ContentRejected, FileTooLarge
 from adapters.discord.library_patches import UNREADABLE
-from bot.errors import PlatformError
-from bot.platform_answers import PAGE_PATIENCE, ReplyRejected, TokenRefused, UnclearAnswer, bounded_wait_s
+from bot.platform_answers import (
+    PAGE_PATIENCE,
+    PlatformError,
+    ReplyRejected,
+    TokenRefused,
+    UnclearAnswer,
+    bounded_wait_s,
+)
 
 log = structlog.get_logger()
 

@@ -22,8 +22,9 @@ from bot.chat.buttons import Button, parse_button
 from bot.chat.follow_ups import PROMPTED_ACTIONS, WORDED_ACTIONS
 from bot.chat.reporting import NOTHING_TO_REPORT
 from bot.error_texts import explain
-from bot.errors import EaselError, ImageGone, JobNotFound, PlatformError, QueueFull, StorageBusy, StorageFull, UserError
+from bot.errors import EaselError, ImageGone, JobNotFound, QueueFull, StorageBusy, StorageFull, UserError
 from bot.jobs import Job
+from bot.platform_answers import PlatformError
 
 log = structlog.get_logger()
 

@@ -23,9 +23,9 @@ from adapters.telegram.text_limits import MAX_DESCRIPTION, truncate
 from adapters.telegram.update_handler import ALBUM_WAIT_S, UpdateHandler
 from bot.chat import texts as chat_texts
 from bot.chat.commands import command_menu
-from bot.errors import PlatformError, StartupError
+from bot.errors import StartupError
 from bot.jobs import Job, Media
-from bot.platform_answers import TokenRefused
+from bot.platform_answers import PlatformError, TokenRefused
 from bot.ports import Delivery, Progress
 from bot.runtime.lock import DataLock
 from bot.runtime.private_files import runtime_folder

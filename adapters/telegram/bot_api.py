@@ -26,9 +26,9 @@ from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, No
 from adapters.telegram.file_request import MAX_DOWNLOAD_MB
 from adapters.telegram.rate_limit import Lane, TelegramRateLimiter
 from adapters.telegram.text_limits import MAX_CALLBACK_TEXT, MAX_TEXT, truncate, truncate_caption
-from bot.errors import MessageGone, PlatformError, TooLarge, UnsupportedMedia, UserError
+from bot.errors import TooLarge, UnsupportedMedia, UserError
 from bot.jobs import Media, Origin
-from bot.platform_answers import ReplyRejected, TokenRefused, UnclearAnswer
+from bot.platform_answers import MessageGone, PlatformError, ReplyRejected, TokenRefused, UnclearAnswer
 from bot.ports.images import has_transparency
 
 log = structlog.get_logger()

@@ -33,8 +33,14 @@ from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, me
 from adapters.telegram.file_request import FileRequest
 from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.settings import TelegramSettings
-from bot.errors import PlatformError, Undeliverable
-from bot.platform_answers import PAGE_PATIENCE, TokenRefused, UnclearAnswer, bounded_wait_s
+from bot.platform_answers import (
+    PAGE_PATIENCE,
+    PlatformError,
+    TokenRefused,
+    UnclearAnswer,
+    Undeliverable,
+    bounded_wait_s,
+)
 
 log = structlog.get_logger()
 

@@ -48,9 +48,10 @@ from bot.chat.picture_texts import format_original
 from bot.chat.replies import ChatContext
 from bot.chat.reporting import report_by_button
 from bot.commands import COMMANDS
-from bot.errors import JobNotFound, MessageGone, PlatformError, UserError
+from bot.errors import JobNotFound, UserError
 from bot.jobs import Job, Origin, StoredImage
 from bot.options import pop_flag
+from bot.platform_answers import MessageGone, PlatformError
 from bot.ports import Person
 from bot.usecases import Request
 from bot.usecases.worded_images import split_flags

@@ -24,9 +24,9 @@ from bot.chat.follow_ups import needs_demo_hint
 from bot.chat.picture_texts import format_alts
 from bot.chat.replies import ChatImage, Confirmation
 from bot.commands.best_of import best_of
-from bot.errors import Blocked, PlatformError, TooLarge, Undeliverable
+from bot.errors import Blocked, TooLarge
 from bot.jobs import Job, Media
-from bot.platform_answers import PAGE_PATIENCE, NotPermitted, UnclearAnswer
+from bot.platform_answers import PAGE_PATIENCE, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 from bot.ports import Delivery, Progress
 from bot.usecases import UseCases
 

@@ -5,8 +5,7 @@ A description that is not listed has an unknown meaning: it is tried a few times
 Source: the Bot API server's `Client.cpp` (tdlib/telegram-bot-api) and the error names of Telegram's own API.
 """
 
-from bot.errors import MessageGone, PlatformError, Undeliverable
-from bot.platform_answers import NotPermitted, ReplyRejected
+from bot.platform_answers import MessageGone, NotPermitted, PlatformError, ReplyRejected, Undeliverable
 
 
 class NotModified(PlatformError):

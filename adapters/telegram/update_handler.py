@@ -23,8 +23,8 @@ from adapters.telegram.message_parsing import author_of, parse_album, parse_mess
 from adapters.telegram.messages import MessageHandler, locale_of
 from adapters.telegram.service_events import ServiceEventHandler, is_service_update
 from bot import error_texts
-from bot.errors import IdempotencyConflict, PlatformError, ShuttingDown, StorageBusy, StorageFull, UserError
-from bot.platform_answers import UnclearAnswer
+from bot.errors import IdempotencyConflict, ShuttingDown, StorageBusy, StorageFull, UserError
+from bot.platform_answers import PlatformError, UnclearAnswer
 from bot.ports import Inbox
 
 log = structlog.get_logger()

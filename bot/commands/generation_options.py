@@ -141,4 +141,3 @@ def _model_values(model: ModelSpec, *, is_answer: bool) -> dict[str, Any]:
         "max_new_tokens": (model.max_answer_tokens if is_answer else 0) or model.max_new_tokens,
         "length_penalty": model.answer_length_penalty if is_answer else 1.0,
     }
-

@@ -36,8 +36,10 @@ class TaskAddon:
 
 @dataclass(frozen=True)
 class TaskAdapter:
-    """An adapter that was trained here, by its name and the SHA-256 of its weights. `revision`: of the model that it was
-    trained on; empty: not compared."""
+    """An adapter that was trained here, by its name and the SHA-256 of its weights.
+
+    `revision`: of the model that it was trained on; empty: not compared.
+    """
 
     name: str
     sha256: str

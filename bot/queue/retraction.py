@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from bot.errors import MessageGone, PlatformError, Undeliverable
+from bot.platform_answers import MessageGone, PlatformError, Undeliverable
 from bot.ports import Delivery, Platform
 
 log = structlog.get_logger()

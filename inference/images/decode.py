@@ -27,7 +27,7 @@ from inference.images.png_texts import drop_long_texts
 from inference.images.readers.stealth import read_stealth
 from inference.images.readers.values import MAX_JSON, GenerationMetadata
 from inference.images.tiff_header import is_camera_raw, is_slow_tiff, is_tiff
-from inference.ipc.messages import SanitizeReply, SanitizeRequest
+from inference.ipc.image_messages import SanitizeReply, SanitizeRequest
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
 """TIFF and BMP are tried only for files that begin as such."""

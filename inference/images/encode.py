@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from inference.images.flatten import open_on_white
 from inference.images.metadata import XMP_KEYWORD, user_comment, xmp_packet
-from inference.ipc.messages import ContactSheetRequest, EncodeReply, EncodeRequest
+from inference.ipc.image_messages import ContactSheetRequest, EncodeReply, EncodeRequest
 
 try:
     import fpng

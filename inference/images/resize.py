@@ -12,7 +12,7 @@ from inference.images.encode import USER_COMMENT, image_of, save_image
 from inference.images.flatten import flatten
 from inference.images.metadata import XMP_KEYWORD, comment_text
 from inference.images.metadata_reader import easel_in_xmp
-from inference.ipc.messages import EncodeReply, EncodeRequest, FitBytesRequest, ResizeRequest
+from inference.ipc.image_messages import EncodeReply, EncodeRequest, FitBytesRequest, ResizeRequest
 
 _ENCODINGS = (("webp", 92), ("jpeg", 92), ("webp", 85), ("jpeg", 85))
 """Formats and qualities to try at full size, before the image is scaled down."""

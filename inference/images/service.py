@@ -17,7 +17,7 @@ from bot.jobs import Media
 from bot.ports import RenderedImage, SanitizedImage
 from bot.ports.images import is_heic
 from inference.images.children import ChildLimits, ChildLost, ImageChildren
-from inference.ipc import messages
+from inference.ipc import image_messages
 from inference.ipc.mask_messages import MaskReply, MaskRequest
 from inference.ipc.thumbnail_messages import ThumbnailRequest
 from inference.ipc.tool_messages import ToolRequest
@@ -87,7 +87,7 @@ class ImageService:
         max_mb = max(settings.max_mb, settings.max_heic_mb) if is_heic(data) else settings.max_mb
         if len(data) > max_mb * 2**20:
             raise TooLarge(limit=settings.max_mb, unit="MiB", heic_limit=settings.max_heic_mb)
-        request = messages.SanitizeRequest(
+        request = image_messages.SanitizeRequest(
             data=data,
             max_pixels=int(settings.max_megapixels * 1e6),
             max_heic_pixels=int(settings.max_heic_megapixels * 1e6),
@@ -125,7 +125,7 @@ class ImageService:
         Raises:
             EngineError: it could not be encoded, nor on a second attempt in a new child.
         """
-        request = messages.EncodeRequest(
+        request = image_messages.EncodeRequest(
             pixels=pixels,
             width=width,
             height=height,
@@ -146,7 +146,7 @@ class ImageService:
 
         Raises: EngineError.
         """
-        request = messages.EncodeRequest(
+        request = image_messages.EncodeRequest(
             pixels=pixels, width=width, height=height, parameters=postprocess, easel="", source=source.data
         )
         reply = await self._request_with_retry(request)
@@ -159,15 +159,19 @@ class ImageService:
         """Several of our own images on one sheet. Raises: EngineError."""
         data = tuple(image.data for image in images)
         return await self._encode_media(
-            messages.ContactSheetRequest(images=data, columns=columns, image_format=image_format, parameters=parameters)
+            image_messages.ContactSheetRequest(
+                images=data, columns=columns, image_format=image_format, parameters=parameters
+            )
         )
 
     async def fit_bytes(self, media: Media, max_bytes: int) -> Media:
-        reply = await self._request_with_retry(messages.FitBytesRequest(data=media.data, max_bytes=max_bytes))
+        reply = await self._request_with_retry(image_messages.FitBytesRequest(data=media.data, max_bytes=max_bytes))
         return Media(reply.data, reply.media_type)
 
     async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
-        reply = await self._request_with_retry(messages.ResizeRequest(data=media.data, width=width, height=height))
+        reply = await self._request_with_retry(
+            image_messages.ResizeRequest(data=media.data, width=width, height=height)
+        )
         resized = Media(reply.data, reply.media_type)
         return RenderedImage(media=resized, width=reply.width, height=reply.height, parameters=reply.parameters)
 
@@ -225,7 +229,7 @@ class ImageService:
 
     async def _request(self, request: Any, owner: str = "") -> Any:
         """Raises: ChildLost; the error that the child answers with."""
-        if isinstance(request, messages.SanitizeRequest):
+        if isinstance(request, image_messages.SanitizeRequest):
             decoders = self._heic_decoders if is_heic(request.data) else self._decoders
             return await decoders.request(request, owner)
         if isinstance(request, ThumbnailRequest):

@@ -7,7 +7,7 @@ from PIL import Image
 from bot.errors import UnsupportedMedia
 from inference.images.encode import save_image
 from inference.images.resize import read_own_metadata
-from inference.ipc.messages import EncodeReply
+from inference.ipc.image_messages import EncodeReply
 from inference.ipc.thumbnail_messages import ThumbnailRequest
 
 QUALITY = 80

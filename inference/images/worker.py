@@ -16,7 +16,7 @@ from PIL import Image
 
 from bot.errors import EaselError, EngineError
 from inference.images import decode, encode, mask_check, metadata, resize, thumbnail
-from inference.ipc import child, mask_messages, messages, sandbox, thumbnail_messages, tool_messages
+from inference.ipc import child, image_messages, mask_messages, messages, sandbox, thumbnail_messages, tool_messages
 
 TOOLS = "tools"
 """The argument of a process that runs image tools."""
@@ -29,17 +29,17 @@ def handle_request(request: Any) -> Any:
     """The reply to a request, or its error."""
     try:
         match request:
-            case messages.SanitizeRequest():
+            case image_messages.SanitizeRequest():
                 return decode.sanitize(request)
-            case messages.EncodeRequest() if request.source:
+            case image_messages.EncodeRequest() if request.source:
                 return resize.encode_derived(request)
-            case messages.EncodeRequest():
+            case image_messages.EncodeRequest():
                 return encode.encode_image(request)
-            case messages.ContactSheetRequest():
+            case image_messages.ContactSheetRequest():
                 return encode.contact_sheet(request)
-            case messages.FitBytesRequest():
+            case image_messages.FitBytesRequest():
                 return resize.fit_bytes(request)
-            case messages.ResizeRequest():
+            case image_messages.ResizeRequest():
                 return resize.resize_image(request)
             case mask_messages.MaskRequest():
                 return mask_check.check_mask(request)

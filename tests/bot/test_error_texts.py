@@ -4,12 +4,15 @@ import ast
 import inspect
 import re
 from pathlib import Path
+from string import Formatter
 
 import pytest
 
 from bot import error_texts, errors
 from bot.commands import COMMANDS, Imagine
-from bot.errors import EaselError, EngineError, InvalidOption, PlatformError, UserError
+from bot.errors import EaselError, EngineError, InvalidOption, UserError
+from bot.platform_answers import PlatformError
+from bot.problem_texts.training_problems import TRAINING_PROBLEMS
 from tests.fakes import NOON
 
 BOT = Path(error_texts.__file__).parent
@@ -27,6 +30,7 @@ ARGUMENTS = {
 }  # fmt: skip
 PROBLEM_OF = {
     "UnsupportedMedia": "damaged", "Unauthorized": "key", "DownloadFailed": "gated", "ModelRefused": "disk",
+    "TrainingRefused": "stopped",
 }  # fmt: skip
 
 
@@ -52,6 +56,27 @@ def problems_named_in_source():
             ):
                 found |= {part.value for part in ast.walk(node.args[1]) if isinstance(part, ast.Constant)}
     return found - {"problem"}
+
+
+def refused_trainings():
+    """Problem and names of the data of every `TrainingRefused(...)` in the source."""
+    found = set()
+    for path in [*BOT.rglob("*.py"), *(BOT.parent / "inference" / "learning").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", getattr(node.func, "attr", "")) == "TrainingRefused"
+            ):
+                names = tuple(sorted(one.arg or "**" for one in node.keywords))
+                found |= {(one.value, names) for one in ast.walk(node.args[0]) if isinstance(one, ast.Constant)}
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("problem", "given"), refused_trainings())
+def test_every_refused_training_has_a_sentence_with_its_data(problem, given):
+    needed = {field for _, field, _, _ in Formatter().parse(TRAINING_PROBLEMS[problem]) if field}
+
+    assert needed <= set(given) or "**" in given
 
 
 @pytest.mark.parametrize("name", KINDS)

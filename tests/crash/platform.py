@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bot.errors import MessageGone, PlatformError, Undeliverable
 from bot.jobs import Job, Media
+from bot.platform_answers import MessageGone, PlatformError, Undeliverable
 from bot.ports import Delivery, Progress
 from tests.crash import records
 from tests.crash.points import Points

@@ -8,14 +8,16 @@ import pytest
 
 from adapters.discord import error_codes as codes
 from adapters.discord.error_mapping import REFUSED_RETRY_S, translate_errors
-from bot.errors import MessageGone, PlatformError, Undeliverable
 from bot.platform_answers import (
     PAGE_PATIENCE,
     UNKNOWN_PATIENCE,
+    MessageGone,
     NotPermitted,
+    PlatformError,
     ReplyRejected,
     TokenRefused,
     UnclearAnswer,
+    Undeliverable,
 )
 
 PAGE = "<html><title>Access denied</title><body>Your organization blocked this page.</body></html>"

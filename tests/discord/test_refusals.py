@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from bot.errors import PlatformError
 from bot.jobs import Job, JobState
+from bot.platform_answers import PlatformError
 from bot.queue import delivery
 from tests.discord.app_fixture import DiscordApp
 from tests.discord.simulated_users import SimulatedUser, until

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from inference.images import decode, worker
 from inference.ipc import sandbox
-from inference.ipc.messages import SanitizeReply, SanitizeRequest
+from inference.ipc.image_messages import SanitizeReply, SanitizeRequest
 
 _IO_URING_SETUP = 425
 """A system call that opens files and sockets without calls of their own; the same on every processor."""

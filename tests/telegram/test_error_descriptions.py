@@ -10,14 +10,16 @@ from adapters.telegram import error_descriptions as descriptions
 from adapters.telegram.bot_client import REFUSED_RETRY_S, CheckedRequest, PollingConflict, translate_errors
 from adapters.telegram.file_request import FileRequest
 from adapters.telegram.polling import CONFLICT, WEBHOOK_SET, sentence_about
-from bot.errors import MessageGone, PlatformError, Undeliverable
 from bot.platform_answers import (
     PAGE_PATIENCE,
     UNKNOWN_PATIENCE,
+    MessageGone,
     NotPermitted,
+    PlatformError,
     ReplyRejected,
     TokenRefused,
     UnclearAnswer,
+    Undeliverable,
 )
 
 PAGE = "<html><title>Access denied</title></html>"

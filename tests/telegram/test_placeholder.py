@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from bot.errors import PlatformError
 from bot.jobs import JobState
+from bot.platform_answers import PlatformError
 from tests.telegram.easel_fixture import text_of
 from tests.web.fake_pool import picture
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from bot.errors import MessageGone, PlatformError, StorageBusy, StorageFull, Undeliverable
+from bot.errors import StorageBusy, StorageFull
 from bot.jobs import JobState, Media
-from bot.platform_answers import NotPermitted, TokenRefused, UnclearAnswer
+from bot.platform_answers import MessageGone, NotPermitted, PlatformError, TokenRefused, UnclearAnswer, Undeliverable
 from bot.ports import Progress
 from bot.queue import delivery as deliver
 from bot.queue.delivery import Deliverer, back_off_s

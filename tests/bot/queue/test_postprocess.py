@@ -238,7 +238,9 @@ async def test_a_resized_image_that_is_sexual_or_without_a_score_is_discarded(sc
 
 
 async def test_an_alt_text_says_what_was_drawn_where_a_model_made_the_prompt_richer():
-    images = tuple(RenderedImage(media=Media(b"", "image/png"), width=8, height=8, parameters="", index=n) for n in (1, 0))
+    images = tuple(
+        RenderedImage(media=Media(b"", "image/png"), width=8, height=8, parameters="", index=n) for n in (1, 0)
+    )
     output = TaskOutput(images=images, prompts=("a (fox:1.2) in snow", "a cat"))
 
     alts = await Harness().build().postprocessor.alt_texts(make_job(), output, may_wait=False)

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bot.errors import MessageGone, PlatformError, Undeliverable
 from bot.jobs import JobState
-from bot.platform_answers import NotPermitted
+from bot.platform_answers import MessageGone, NotPermitted, PlatformError, Undeliverable
 from bot.queue import delivery as deliver
 from tests.bot.queue.test_delivery import Post, impatience  # noqa: F401 - a fixture
 from tests.fakes import eventually, make_chat_job, make_origin

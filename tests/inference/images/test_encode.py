@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from inference.images import encode
 from inference.images.decode import sanitize
 from inference.images.metadata import SOURCE_TYPE
-from inference.ipc.messages import EncodeRequest, SanitizeRequest
+from inference.ipc.image_messages import EncodeRequest, SanitizeRequest
 
 EASEL = json.dumps({"easel": 1, "command": "imagine", "options": {"prompt": "a fox", "seed": 7}})
 PARAMETERS = "a 🦊 in the Café\nSteps: 20, Seed: 7"

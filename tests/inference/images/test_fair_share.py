@@ -7,12 +7,12 @@ import pytest_asyncio
 
 from bot.jobs import Media
 from inference.images.service import ImageService, ImageSettings
-from inference.ipc import messages
+from inference.ipc import image_messages, messages
 from inference.ipc.process import ChildProcess
 from inference.ipc.thumbnail_messages import ThumbnailRequest
 
 SLOW, QUICK = b"many scans", b"a photo"
-REPLY = messages.SanitizeReply(data=b"clean", media_type="image/png", width=1, height=1, parameters=None)
+REPLY = image_messages.SanitizeReply(data=b"clean", media_type="image/png", width=1, height=1, parameters=None)
 
 
 class StubChild:
@@ -23,12 +23,12 @@ class StubChild:
         self._replies: list[object] = [messages.Ready(slots=1)]
 
     def send(self, request) -> None:
-        if isinstance(request, messages.EncodeRequest):
-            self._replies.append(messages.EncodeReply(b"result", "image/png", 1, 1))
-        elif isinstance(request, messages.SanitizeRequest) and request.data == QUICK:
+        if isinstance(request, image_messages.EncodeRequest):
+            self._replies.append(image_messages.EncodeReply(b"result", "image/png", 1, 1))
+        elif isinstance(request, image_messages.SanitizeRequest) and request.data == QUICK:
             self._replies.append(REPLY)
         elif isinstance(request, ThumbnailRequest) and request.data == QUICK:
-            self._replies.append(messages.EncodeReply(b"small", "image/webp", 1, 1))
+            self._replies.append(image_messages.EncodeReply(b"small", "image/webp", 1, 1))
 
     async def receive(self):
         return self._replies.pop() if self._replies else await asyncio.Event().wait()

@@ -16,7 +16,7 @@ from bot.errors import TooLarge, UnsupportedMedia
 from bot.ports.images import is_heic
 from inference.images import decode
 from inference.images.service import ImageService, ImageSettings
-from inference.ipc.messages import SanitizeRequest
+from inference.ipc.image_messages import SanitizeRequest
 from tests.inference.images.test_photos import RED, p3_as_srgb
 
 FILES = {path.stem: path.read_bytes() for path in Path(__file__).with_name("heic").iterdir()}

@@ -19,7 +19,8 @@ from inference.images.encode import encode_image
 from inference.images.metadata import SOURCE_TYPE, comment_text, generation_metadata, user_comment, xmp_packet
 from inference.images.metadata_reader import parse_generation_metadata
 from inference.images.used_settings import SAMPLER_NAMES
-from inference.ipc.messages import EncodeRequest, RawImage, SanitizeRequest
+from inference.ipc.image_messages import EncodeRequest, SanitizeRequest
+from inference.ipc.messages import RawImage
 from tests.inference.support import make_model, make_task
 
 FORMATS = ("png", "jpeg", "webp")

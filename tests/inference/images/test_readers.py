@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from inference.images.decode import sanitize
 from inference.images.metadata import user_comment
 from inference.images.metadata_reader import parse_generation_metadata
-from inference.ipc.messages import SanitizeRequest
+from inference.ipc.image_messages import SanitizeRequest
 from tests.inference.images.comfyui_graphs import (
     BASE,
     CAT,

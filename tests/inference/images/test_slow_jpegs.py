@@ -7,7 +7,7 @@ from PIL import Image
 
 from bot.errors import UnsupportedMedia
 from inference.images.decode import sanitize
-from inference.ipc.messages import SanitizeRequest
+from inference.ipc.image_messages import SanitizeRequest
 
 COMMENT = b"\xff\xfe\0\2"
 

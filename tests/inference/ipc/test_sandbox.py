@@ -13,7 +13,7 @@ import pytest
 from inference.images.service import ImageService
 from inference.ipc import seccomp
 from inference.ipc.environment import ROOT
-from inference.ipc.messages import SanitizeRequest
+from inference.ipc.image_messages import SanitizeRequest
 from inference.ipc.process import ChildProcess
 from tests.inference.images.test_service import gradient
 from tests.inference.intruder import Targets, list_attempts, to_upload

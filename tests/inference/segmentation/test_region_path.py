@@ -17,7 +17,7 @@ from bot.ports import RenderedImage, Task, TaskImage, TaskOutput
 from bot.queue.parts.regions import RegionFinder, RegionFinish, RegionPreparation
 from inference.engine.base import ImageReady, TaskDone, build_engine
 from inference.images.encode import image_of
-from inference.ipc.messages import EncodeRequest
+from inference.ipc.image_messages import EncodeRequest
 from tests.images_in_process import InProcessImages
 from tests.inference.segmentation.tiny_segmenters import save_clipseg
 from tests.inference.support import make_model, make_task, png
