@@ -3,6 +3,7 @@
 import asyncio
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from playwright.async_api import Page, expect
 
 from bot.errors import EngineError
+from bot.models import IMAGE_TEXT_TO_TEXT
 from bot.safety import SafetySettings
 from tests.web.api_client import imagine, make
 from tests.web.fake_pool import picture
@@ -224,6 +226,33 @@ async def test_a_question_is_answered_beside_its_photo_and_goes_on(server, tab):
     await expect(tab.page.locator("#prompt")).to_have_value("prompt 2")
     await expect(tab.page.get_by_role("radio", name="Imagine")).to_be_checked()
     assert await find_violations(tab.page) == []
+    assert tab.errors == []
+
+
+async def test_a_model_that_chats_answers_about_several_photos_word_by_word_and_reads_the_thread(server, client, tab):
+    look = server.usecases.models.get("look")
+    server.usecases.models.add_model(replace(look, tasks=(IMAGE_TEXT_TO_TEXT, *look.tasks)))
+    await tab.open(server.url)
+    await choose_mode(tab.page, "Ask")
+    photos = [file(f"{seed}.png", picture(seed, 48, 32)) for seed in (3, 4)]
+    await tab.page.locator("#create-file").set_input_files(files=photos)
+    await expect(tab.page.locator(".attach-photo img")).to_have_count(2)
+    await send(tab.page, "slow it is")
+
+    thread = tab.page.locator(".answers-thread")
+    await expect(thread.locator(".answers-text")).to_have_text("It is\u2026")
+    server.pool.go_on.set()
+    await expect(thread.locator(".answers-text")).to_have_text("It is slow it is")
+    await send(tab.page, "And why?")
+    await expect(thread.locator(".answers-text").last).to_have_text("It is And why?")
+    await expect(thread.locator("img")).to_have_count(2)
+
+    second, first = (await client.get("/api/v1/jobs?limit=2")).json()["jobs"]
+    assert (second["parent"], len(second["images"])) == (first["id"], 2)
+    assert await find_violations(tab.page) == []
+    await choose_mode(tab.page, "Imagine")
+    await tab.page.get_by_role("button", name="More").click()
+    await expect(tab.page.get_by_label("Richer prompt")).to_be_visible()
     assert tab.errors == []
 
 
