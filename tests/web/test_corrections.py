@@ -179,6 +179,17 @@ async def test_only_captions_and_answers_about_one_picture_can_be_corrected(clie
     assert {one["detail"] for one in sentences} == {"Only captions and answers about one picture can be corrected."}
 
 
+async def test_a_picture_of_a_chat_is_corrected_without_consent_only(client, shared_server):
+    person = await shared_server.usecases.people.local_person()
+    photo = await shared_server.usecases.media.upload(person, picture(66, 40, 40), source="discord")
+    job = await make(client, {"command": "caption", "images": [photo.id], "options": {}})
+    refused = await client.post(f"/api/v1/jobs/{job['id']}/correction", json={"text": "a lynx", "consent": True})
+    saved = await correct(client, job)
+
+    assert "nothing from there is used for training" in problem(refused, 422, "invalid_option")["detail"]
+    assert not saved["consent"]
+
+
 async def test_a_blocked_word_is_refused(easel):
     object.__setattr__(easel.usecases.moderation, "words", BlockedWords(["zebra"]))
     await easel.serve()

@@ -76,19 +76,3 @@ async def test_answers_on_create_can_be_corrected_and_other_results_cannot(serve
     )
     await expect(button(phone.page, "Correct this")).to_have_count(0)
     assert await find_violations(phone.page) == []
-
-
-async def test_a_picture_of_a_chat_is_corrected_without_consent_only(server, client, tab):
-    person = await server.usecases.people.local_person()
-    photo = await server.usecases.media.upload(person, picture(6, 40, 40), source="discord")
-    job = await make(client, {"command": "caption", "images": [photo.id], "options": {}})
-    await tab.open(server.url, f"/p/{job['id']}/1")
-    await button(tab.page, "Correct this").click()
-    await tab.page.get_by_label("What it should have been").fill("a lynx")
-    await tab.page.get_by_label(CONSENT).check()
-    await button(tab.page, "Save").click()
-    await expect(tab.page.get_by_role("alert")).to_contain_text("nothing from there is used for training")
-    await tab.page.get_by_label(CONSENT).uncheck()
-    await button(tab.page, "Save").click()
-
-    await expect(tab.page.get_by_text("This is not used for training.")).to_be_visible()
