@@ -45,6 +45,9 @@ def build_learning(
     async def collect_corrections() -> list[tuple[Correction, bytes]]:
         return await corrections.collect_examples()
 
+    async def list_allowed() -> set[str]:
+        return {one.id for one in await storage.corrections.list_consented()}
+
     trainings = Trainings(
         models=loaded.models,
         trainer=TrainerClient(threads),
@@ -53,6 +56,7 @@ def build_learning(
         work=TrainingWork(loaded.data_dir),
         machine_spec=sources.machine_spec,
         collect_corrections=collect_corrections,
+        list_allowed=list_allowed,
         caption_images=captions.caption_images,
         switch_on=switch_on,
         score_samples=TrainingSamples(models=loaded.models, pool=pool).score,

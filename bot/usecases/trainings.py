@@ -55,7 +55,7 @@ _TASKS: Mapping[AdapterKind, str] = {"vision": VISUAL_QUESTION_ANSWERING, "image
 @dataclass(kw_only=True)
 class Trainings:
     """Attributes:
-    collect_corrections: with the images, those that may be used for training.
+    collect_corrections: with the images, those that may be used for training; `list_allowed`: their ids.
     caption_images: captions by file name for images of a folder that have none, by the vision model.
     score_samples: the report with how well its samples match their prompts, which it reads by their names.
     switch_on: makes a model use an adapter for requests that name none.
@@ -68,6 +68,7 @@ class Trainings:
     work: TrainingWork
     machine_spec: Callable[[], Awaitable[MachineSpec]]
     collect_corrections: Callable[[], Awaitable[Sequence[tuple[Correction, bytes]]]]
+    list_allowed: Callable[[], Awaitable[Collection[str]]]
     caption_images: Callable[[Path, str, ModelSpec, Callable[[int, int], None]], Awaitable[Mapping[str, str]]]
     switch_on: Callable[[str, str], Awaitable[None]]
     score_samples: ScoreSamples | None = None
@@ -325,8 +326,7 @@ class Trainings:
     async def _keep(self, training: Training, report: TrainingReport) -> None:
         """Record the adapter, and switch it on if it passed its test."""
         used = [one.correction for one in report.trained if one.correction is not None]
-        still = {correction.id for correction, _ in await self.collect_corrections()} if used else set()
-        if any(one not in still for one in used):
+        if used and not set(used) <= set(await self.list_allowed()):
             raise TrainingRefused("withdrawn", name=training.name)
         if self.score_samples is not None:
             folder = self.work.output(training.name)

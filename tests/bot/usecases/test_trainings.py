@@ -77,6 +77,9 @@ def env(tmp_path):
     async def collect():
         return [(one, b"\x89PNG") for one in env.corrections]
 
+    async def list_allowed():
+        return [one.id for one in env.corrections]
+
     async def caption(folder, words, model, on_progress):
         env.captioned.append((folder, words))
         on_progress(1, 1)
@@ -89,6 +92,7 @@ def env(tmp_path):
         return Trainings(
             models=env.models, trainer=env.trainer, adapters=env.adapters, pool=env.pool, work=TrainingWork(env.data),
             machine_spec=machine, collect_corrections=collect, caption_images=caption, switch_on=switch_on,
+            list_allowed=list_allowed,
         )  # fmt: skip
 
     env.build, env.trainings = build, build()
