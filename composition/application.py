@@ -1,6 +1,6 @@
 """The application: storage, pool and core, wired and recovered, but not yet running."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -202,15 +202,8 @@ def wire_application(
         loaded, storage, pool, pictures, jobs, events, moderation, model_manager, optimizer, catalogue,
         prompt_resolver, dispatcher.device_of, trainings, corrections, adapters, search, vectors,
     )  # fmt: skip
-    background = (fused_builds.observe, picture_embedder.observe)
-    observers = (sampler.observe,) if only_submitted else (sampler.observe, *background)
-
-    def on_finished(job: "Job") -> None:
-        for observe in observers:
-            observe(job)
-        deliverer.wake()
-
-    dispatcher.on_finished = on_finished
+    background = () if only_submitted else (fused_builds.observe, picture_embedder.observe)
+    dispatcher.on_finished = _notify_each(sampler.observe, *background, lambda _job: deliverer.wake())
     return Application(
         usecases=usecases,
         dispatcher=dispatcher,
@@ -221,6 +214,14 @@ def wire_application(
         picture_embedder=picture_embedder,
         storage=storage,
     )
+
+
+def _notify_each(*observers: "Callable[[Job], None]") -> "Callable[[Job], None]":
+    def on_finished(job: "Job") -> None:
+        for observe in observers:
+            observe(job)
+
+    return on_finished
 
 
 def _run_every_job(loaded: LoadedConfig) -> LoadedConfig:

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from adapters.web.auth import require_admin
 from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep, WebContext
-from adapters.web.schemas import AddModelBody, OptimizeModelBody, ProblemInfo, ScanModelsBody, UseModelBody
+from adapters.web.model_schemas import AddModelBody, OptimizeModelBody, ScanModelsBody, UseModelBody
+from adapters.web.schemas import ProblemInfo
 from bot.errors import NotFound
 from bot.models import ModelSpec
 from bot.usecases.adapter_views import adapter_rows

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from adapters.web import bodies
-from adapters.web.schemas import AddModelBody, JobBody, NewKeyBody
+from adapters.web.model_schemas import AddModelBody
+from adapters.web.schemas import JobBody, NewKeyBody
 from bot.chat.arguments import check_arguments, parse_arguments
 from bot.chat.buttons import parse_button
 from bot.chat.commands import CHAT_COMMANDS, find_chat_command
