@@ -3,7 +3,6 @@
 Nothing is downloaded, only safetensors are read, and no code that comes with a model runs.
 """
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import transformers
 from transformers import AutoProcessor, GenerationConfig
 
 from bot.errors import ModelUnavailable
+from bot.model_install.model_headers import DamagedModelFile, read_json_object
 from bot.models import ModelSpec
 from inference.checkpoints.chat_families import FAMILIES, ChatFamily
 from inference.checkpoints.file_filter import CONFIG
@@ -69,9 +69,13 @@ def inputs_for(module: Any, processor: Any) -> ChatInputs:
 
 def _family_of(model: ModelSpec, folder: Path) -> ChatFamily:
     try:
-        kind = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("model_type", "")
-    except (OSError, ValueError, AttributeError) as error:
+        config = read_json_object(folder / CONFIG)
+    except (OSError, DamagedModelFile) as error:
         raise ModelUnavailable(model.name, f"its {CONFIG} cannot be read") from error
+    if config.get("quantization_config"):
+        detail = "its weights are quantized in its files; use the repository without, and quantize in its table"
+        raise ModelUnavailable(model.name, detail)
+    kind = str(config.get("model_type", ""))
     if kind not in FAMILIES:
         known = ", ".join(family.title for family in FAMILIES.values())
         raise ModelUnavailable(model.name, f"it is of the family {kind or 'unknown'}; supported are {known}")

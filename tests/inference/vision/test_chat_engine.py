@@ -436,6 +436,11 @@ def change(path, **values):
     ("spoil", "sentence"),
     [
         (lambda folder: change(folder / "config.json", model_type="aria"), "it is of the family aria"),
+        (
+            lambda folder: change(folder / "config.json", quantization_config={"quant_method": "fp8"}),
+            "quantized in its",
+        ),
+        (lambda folder: (folder / "config.json").write_text("[]"), "its config.json cannot be read"),
         (lambda folder: (folder / "chat_template.jinja").unlink(), "it has no chat template"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "its processor cannot be built"),
         (lambda folder: (folder / "model.safetensors").unlink(), ""),
