@@ -10,7 +10,7 @@ vector of a picture. Sizes are those of BLIP-2 (32 vectors of 256 numbers) and o
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,7 +40,7 @@ BEST = 10
 TICK_S = 0.005
 GOAL_MS, GOAL_RECALL, GOAL_LAG_MS = 100.0, 0.95, 10.0
 SPACE = EmbeddingSpace(model="bench", revision="1")
-summarize = summarize_rows
+IDLE_TICKS = 200
 
 Vectors = NDArray[np.float16]
 
@@ -54,10 +54,21 @@ class Measured:
     peer_ms: list[float]
     lag_ms: list[float]
     own_lag_ms: list[float]
+    idle_lag_ms: list[float]
     first_ms: float
     memory_mb: float
     disk_mb: float
     recall: float
+
+
+def summarize(figures: Mapping[str, Any]) -> str:
+    lines = [
+        f"  {name}: the first search after a start {figures[f'{name}_first_ms']:g} ms, "
+        f"{figures[f'{name}_memory_mb']:g} MiB "
+        f"of mean vectors in memory, {figures[f'{name}_disk_mb']:g} MiB on disk"
+        for name in SHAPES
+    ]
+    return "\n".join([summarize_rows(figures), *lines])
 
 
 def run_benchmark(quick: bool = False) -> dict[str, Any]:
@@ -74,13 +85,14 @@ def run_benchmark(quick: bool = False) -> dict[str, Any]:
 
 def _compare(name: str, one: Measured) -> list[Any]:
     p95, median, own = percentile(one.search_ms, 0.95), percentile(one.search_ms, 0.5), percentile(one.own_ms, 0.95)
-    exact = percentile(one.peer_ms, 0.5)
+    exact, lag = percentile(one.peer_ms, 0.5), percentile(one.lag_ms, 0.99)
     return [
         compare(f"{name}: p95 of a search against the goal, ms", p95, GOAL_MS, "the goal", goal=1.0),
         compare(f"{name}: p95 of its processor time, ms", own, GOAL_MS, "the goal", goal=1.0),
         compare(f"{name}: a search, ms", median, exact, "all vectors in memory"),
         compare(f"{name}: recall at {BEST}", one.recall, GOAL_RECALL, "the goal", goal=1.0, more_is_better=True),
-        compare(f"{name}: p99 of the loop's lag, ms", percentile(one.lag_ms, 0.99), GOAL_LAG_MS, "the goal", goal=1.0),
+        compare(f"{name}: p99 of the loop's lag, ms", lag, GOAL_LAG_MS, "the goal", goal=1.0),
+        compare(f"{name}: the same, ms", lag, percentile(one.idle_lag_ms, 0.99), "the loop before the searches"),
         compare(
             f"{name}: p99 of its own work, ms", percentile(one.own_lag_ms, 0.99), GOAL_LAG_MS, "the goal", goal=1.0
         ),
@@ -97,6 +109,8 @@ async def _measure(count: int, queries: int, width: int) -> Measured:
         started = time.perf_counter()
         await _search(storage, person, texts[0])
         first_ms = 1000 * (time.perf_counter() - started)
+        idle: list[tuple[float, float]] = []
+        await _tick(idle, IDLE_TICKS)
         search_ms, own_ms, lags, found = await _search_all(storage, person, texts)
         [means] = storage.embeddings._cached.values()
         disk_mb = storage.embeddings._database.dialect.size_bytes() / 2**20
@@ -113,6 +127,7 @@ async def _measure(count: int, queries: int, width: int) -> Measured:
         peer_ms,
         list(lag_ms),
         list(own_lag_ms),
+        [lag_ms for lag_ms, _ in idle],
         first_ms,
         means.nbytes / 2**20,
         disk_mb,
@@ -138,8 +153,8 @@ async def _search_all(
     return durations, own, lags, found
 
 
-async def _tick(lags: list[tuple[float, float]]) -> None:
-    while True:
+async def _tick(lags: list[tuple[float, float]], most: int = 10**6) -> None:
+    while len(lags) < most:
         started, used = time.perf_counter(), time.thread_time()
         await asyncio.sleep(TICK_S)
         lag_ms = 1000 * (time.perf_counter() - started - TICK_S)
