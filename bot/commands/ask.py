@@ -86,6 +86,14 @@ def chats(model: ModelSpec) -> bool:
     return {IMAGE_TEXT_TO_TEXT, VISUAL_QUESTION_ANSWERING} <= set(model.tasks)
 
 
+def answering_model(models: ModelRegistry, earlier: str) -> ModelSpec | None:
+    """The default for questions; where that does not chat, the model of the `earlier` answer, if it does."""
+    default, before = models.default_for(VISUAL_QUESTION_ANSWERING), models.get(earlier)
+    if before is None or not chats(before) or (default is not None and chats(default)):
+        return default
+    return before
+
+
 def images_per_question(model: ModelSpec) -> int:
     """How many images one question to the model can be about: as its config says, if that is more than one."""
     if not chats(model):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from bot.commands import COMMANDS, Ask, Edit, Imagine, Upscale, answer_lines, find_command
-from bot.commands.ask import images_per_question
+from bot.commands.ask import answering_model, images_per_question
 from bot.commands.defaults import repeat_options
 from bot.errors import ImageGone, InvalidOption, JobNotFound, NotCancellable, NotYours
 from bot.jobs import ImageRef, Job, Media, Origin, StoredImage
@@ -200,11 +200,14 @@ class ChatUseCases:
         together. What was asked and answered about them before is the thread of the question."""
 
         async def build(job: Job) -> Request:
-            model = self.models.default_for(VISUAL_QUESTION_ANSWERING)
+            model = answering_model(self.models, job.model if job.command == Ask.name else "")
             images = () if picture or model is None else images_of_job(job)[: images_per_question(model)]
             images = images if len(images) > 1 else (image_at(job, picture),)
             asked = tuple(replace(image, role=Ask.roles[0]) for image in images)
-            return self._new_request(origin, job, Ask.name, {"question": question}, asked)
+            options = {"question": question}
+            if model is not None and model is not self.models.default_for(VISUAL_QUESTION_ANSWERING):
+                options["model"] = model.name
+            return self._new_request(origin, job, Ask.name, options, asked)
 
         return await self._follow_up(person, job_id, key, build)
 

@@ -276,6 +276,21 @@ async def test_a_question_to_a_model_that_sees_several_pictures_is_about_all_of_
         assert ticket.job.parent == job.id
 
 
+@pytest.mark.parametrize(("default_chats", "model"), [(False, "gemma"), (True, "fox-diffusion")])
+async def test_a_conversation_stays_with_a_model_that_chats_where_the_default_does_not(
+    harness, chat, default_chats, model
+):
+    tasks = (IMAGE_TEXT_TO_TEXT, VISUAL_QUESTION_ANSWERING)
+    harness.models._specs["fox-diffusion"] = make_model(tasks=tasks if default_chats else tasks[1:])
+    harness.models._specs["gemma"] = make_model(name="gemma", tasks=tasks)
+    job = await answered(harness, model="gemma")
+
+    for _ in range(2):
+        (ticket,) = await chat.ask(BOB, ORIGIN, job.id, "and what else?")
+        assert ticket.job.model == model
+        job = ticket.job
+
+
 async def test_an_edit_uses_the_image_and_the_instruction(harness, chat):
     job = await painted(harness)
     await chat.edit(BOB, ORIGIN, job.id, "make it blue")
