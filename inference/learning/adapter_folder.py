@@ -3,16 +3,20 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bot.ports import Score, TrainingReport, TrainingRequest
+from bot.models import ModelSpec
+from bot.ports import NO_REPLAY, OWN_REPLAY, Score, TrainingReport, TrainingRequest
 from bot.runtime.private_files import make_private_folder
 
 WEIGHTS, CONFIG, CARD, REPORT = "adapter_model.safetensors", "adapter_config.json", "README.md", "report.json"
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def write_adapter(request: TrainingRequest, report: TrainingReport, save: Callable[[Path], None]) -> TrainingReport:
@@ -66,12 +70,17 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def base_model_name(model: ModelSpec) -> str:
+    """The Hub's name of the model, or the name of its folder, without the path on this machine."""
+    return model.repo if _HUB_NAME.fullmatch(model.repo) else Path(model.repo).name
+
+
 def describe_adapter(request: TrainingRequest, report: TrainingReport) -> str:
     """The model card, with a YAML head as on the Hub."""
     tag = "image-to-text" if request.kind == "vision" else "text-to-image"
     verdict = "accepted" if report.is_accepted else "refused"
     head = {
-        "base_model": request.model.repo,
+        "base_model": base_model_name(request.model),
         "library_name": "peft" if request.kind == "vision" else "diffusers",
         "pipeline_tag": tag,
         "tags": ["lora", "easel"],
@@ -82,13 +91,15 @@ def describe_adapter(request: TrainingRequest, report: TrainingReport) -> str:
         else ("what is new", "right pictures")
     )
     rows = {new: (report.new_before, report.new_after), "what the model knew": (report.old_before, report.old_after)}
+    trained = sum(not example.is_held_out for example in report.trained)
+    replay = request.replay if request.replay in (OWN_REPLAY, NO_REPLAY) else "of a folder"
     lines = [
         "---",
         *(f"{key}: {json.dumps(value)}" for key, value in head.items()),
         "---",
         f"# {request.name}",
         "",
-        f"A LoRA adapter for `{request.model.repo}`, trained with Easel on {len(report.trained)} examples in "
+        f"A LoRA adapter for `{base_model_name(request.model)}`, trained with Easel on {trained} examples in "
         f"{report.steps} steps ({report.seconds:.0f} s). Its test {verdict} it.",
         *([f"Words in prompts that name what it learned: {request.words}."] if request.words else []),
         "",
@@ -96,7 +107,7 @@ def describe_adapter(request: TrainingRequest, report: TrainingReport) -> str:
         "|---|---|---|",
         *(f"| {name} | {_share(before)} | {_share(after)} |" for name, (before, after) in rows.items()),
         "",
-        f"Trained on revision `{report.revision}` of the model; seed {request.seed}, replay `{request.replay}`.",
+        f"Trained on revision `{report.revision}` of the model; seed {request.seed}, replay {replay}.",
         "",
     ]
     return "\n".join(lines)

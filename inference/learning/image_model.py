@@ -24,7 +24,7 @@ from inference.checkpoints.prequantized import read_prequantized
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion.loader import denoiser_name, load_pipeline
 from inference.diffusion.pipeline_call import generate
-from inference.learning.adapter_folder import CONFIG, WEIGHTS
+from inference.learning.adapter_folder import CONFIG, WEIGHTS, base_model_name
 from inference.learning.denoiser_calls import DenoiserCalls
 from inference.learning.image_families import FAMILIES, list_attention_layers
 from inference.learning.noise_levels import make_noise
@@ -118,7 +118,7 @@ class TrainedImageModel:
             f"{self.component}_lora_adapter_metadata": _as_json(self.config),
         }
         self.pipeline.save_lora_weights(folder, weight_name=WEIGHTS, safe_serialization=True, **arguments)
-        config = replace_base(self.config, self.spec.repo)
+        config = replace_base(self.config, base_model_name(self.spec))
         config.save_pretrained(str(folder))
         assert (folder / CONFIG).is_file()
 

@@ -26,7 +26,7 @@ from bot.models import ModelSpec
 from bot.ports import NO_REPLAY, TrainingReport, TrainingRequest
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.learning import replay
-from inference.learning.adapter_folder import write_adapter
+from inference.learning.adapter_folder import base_model_name, write_adapter
 from inference.learning.blip_texts import BlipTexts
 from inference.learning.held_out import split_examples
 from inference.learning.replay import ReplayText
@@ -108,7 +108,7 @@ class _VisionTraining:
             seconds=loop.restored_s + self._session.seconds,
             revision=self._revision,
         )
-        return write_adapter(self._request, report, partial(_save_adapter, adapted, self._request.model.repo))
+        return write_adapter(self._request, report, partial(_save_adapter, adapted, base_model_name(self._model)))
 
     # ------------------------------------------------------------ what is trained
 
@@ -343,4 +343,4 @@ def _listing(folder: str) -> list[tuple[str, int, int]]:
 def _save_adapter(adapted: PeftModel, repo: str, folder: Path) -> None:
     for config in adapted.peft_config.values():
         config.base_model_name_or_path = repo
-    adapted.save_pretrained(str(folder))
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)  # it would look for the model on the Hub

@@ -147,7 +147,7 @@ def test_lora_is_on_attention_and_the_projection_only(trained):
 
 
 def test_the_folder_is_in_the_layout_of_the_hub(trained):
-    place, report = trained.place, trained.report
+    place, report, name = trained.place, trained.report, trained.name
     folder = place / "adapters" / "foxes"
 
     assert sorted(path.name for path in folder.iterdir()) == sorted(
@@ -157,7 +157,9 @@ def test_the_folder_is_in_the_layout_of_the_hub(trained):
     assert stored["sha256"] == report.sha256 == adapter_folder.sha256_of(folder / "adapter_model.safetensors")
     assert stored["is_accepted"] is report.is_accepted is False
     card = (folder / "README.md").read_text()
-    assert card.startswith("---\nbase_model: ")
+    assert card.startswith(f'---\nbase_model: "{name}"\n')
+    assert "trained with Easel on 8 examples" in card
+    assert str(place.parent) not in card + (folder / "adapter_config.json").read_text()
     assert 'library_name: "peft"' in card
     assert not list((place / "adapters").glob(".*"))
 
