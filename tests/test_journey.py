@@ -176,6 +176,25 @@ def test_picture_k_of_several_uses_the_seed_plus_k(server: Server, imagined: dic
     assert max(abs(one - other) for one, other in zip(second.tobytes(), alone.tobytes(), strict=True)) <= 1
 
 
+def test_the_best_of_eight_comes_first_and_is_what_its_seed_gives_alone(server: Server) -> None:
+    """Halved while they are made, by the starter that matches; repeated by its recipe and by its own options."""
+    options = {"prompt": PROMPT, "steps": STEPS}
+    best = server.run("imagine", {**options, "seed": 7, "best": 8})
+    first, second = best["result"]["media"]
+    alone = server.run("imagine", {**options, "seed": first["seed"]})["result"]["media"][0]
+    recipe = server.web.get(f"/jobs/{best['id']}/recipe", params={"picture": 2}).json()["all"]
+    again = server.run("imagine", best["options"])
+
+    assert 1 >= first["score"] >= second["score"] >= 0
+    assert {first["seed"], second["seed"]} < set(range(7, 15))
+    assert best["result"]["seed"] == first["seed"]
+    assert recipe["seed"] == second["seed"]
+    assert recipe.keys().isdisjoint({"best", "count"})
+    assert {one["seed"] for one in again["result"]["media"]} == {first["seed"], second["seed"]}
+    one, other = (Image.open(io.BytesIO(server.picture(media["id"]))) for media in (first, alone))
+    assert max(abs(ours - theirs) for ours, theirs in zip(one.tobytes(), other.tobytes(), strict=True)) <= 1
+
+
 def test_a_picture_read_back_gives_the_command_that_made_it(server: Server, imagined: dict[str, Any]) -> None:
     data = server.picture(imagined["result"]["media"][0]["id"])
 
