@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,7 +184,12 @@ async def test_a_reply_asks_about_the_same_picture_at_any_depth_with_the_thread_
 ) -> None:
     tasks: list[Task] = []
     run_task = app.pool.run_task
-    monkeypatch.setattr(app.pool, "run_task", lambda task: tasks.append(task) or run_task(task))
+
+    def run(task: Task) -> AsyncGenerator[Any, None]:
+        tasks.append(task)
+        return run_task(task)
+
+    monkeypatch.setattr(app.pool, "run_task", run)
     made = await imagine_and_wait(ann)
     ann.write_message("what is it?", reply_to=made)
     first = await ann.finished(2)

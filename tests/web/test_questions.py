@@ -22,7 +22,12 @@ def client(shared_client):
 def tasks(shared_server, monkeypatch):
     """Those that were run."""
     seen, run_task = [], shared_server.pool.run_task
-    monkeypatch.setattr(shared_server.pool, "run_task", lambda task: seen.append(task) or run_task(task))
+
+    def run(task):
+        seen.append(task)
+        return run_task(task)
+
+    monkeypatch.setattr(shared_server.pool, "run_task", run)
     return seen
 
 
