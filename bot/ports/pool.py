@@ -26,12 +26,15 @@ class TaskImage:
 
 @dataclass(frozen=True)
 class TaskAddon:
-    """An installed LoRA ("lora") or textual inversion ("inversion") named in a prompt of the task; `path` is its
-    file."""
+    """An installed LoRA ("lora") or textual inversion ("inversion") named in a prompt of the task.
+
+    `path`: its file; `words`: of a LoRA, those that the model knows with it.
+    """
 
     name: str
     kind: str
     path: str
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

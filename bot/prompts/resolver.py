@@ -154,7 +154,7 @@ class PromptResolver:
             if fits_model(one, model)
             for word in find_spellings(text, (one.name, *one.spellings))
         ]
-        return (*(TaskAddon(name, loras[name].kind, loras[name].path) for name in sorted(named)), *inversions)
+        return (*(_as_task_addon(name, loras[name]) for name in sorted(named)), *inversions)
 
 
 class _InstalledAddons:
@@ -237,6 +237,10 @@ def _check_lora_tags(
         if tag.weight is None or abs(tag.weight) > MAX_LORA_WEIGHT:
             allowed = f"-{MAX_LORA_WEIGHT:g} to {MAX_LORA_WEIGHT:g}"
             raise InvalidOption("prompt", "lora_weight", value=tag.name, allowed=allowed)
+
+
+def _as_task_addon(name: str, lora: PromptAddon) -> TaskAddon:
+    return TaskAddon(name, lora.kind, lora.path, lora.trigger_words)
 
 
 def fits_model(addon: PromptAddon, model: ModelSpec) -> bool:

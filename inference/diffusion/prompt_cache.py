@@ -306,9 +306,14 @@ class PromptConditioner:
             prompts,
             is_demo=is_demo,
             is_read_in_full=is_read_in_full,
-            trigger_words=tuple(requested_inversions(task)),
+            trigger_words=(*requested_inversions(task), *_lora_words(task)),
         )
         return (*notes, *syntax_notes(prompts, _negative_prompt(task), is_read_in_full=is_read_in_full))
+
+
+def _lora_words(task: Task) -> list[str]:
+    """Single words, which prompts may put adjectives between."""
+    return [word for addon in task.addons for words in addon.words for word in words.split()]
 
 
 def _step_prompts(task: Task, index: int) -> StepPrompts:

@@ -8,6 +8,7 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from bot.errors import InvalidOption
+from bot.ports import TaskAddon
 from inference.diffusion.clip_encoding import (
     CHUNKS_PER_CALL,
     PromptRequest,
@@ -16,9 +17,11 @@ from inference.diffusion.clip_encoding import (
     max_clip_skip,
     supports_prompt_weights,
 )
-from inference.diffusion.prompt_cache import PromptEncoder
+from inference.diffusion.lora import LoraManager
+from inference.diffusion.prompt_cache import PromptConditioner, PromptEncoder
 from inference.ipc.environment import ROOT
 from tests.inference.families import save_klein, save_sdxl
+from tests.inference.support import make_task
 from tests.inference.tiny import save_diffusion
 
 LONG = "a fox on the red background , " * 5
@@ -360,3 +363,13 @@ def test_the_cache_has_a_limit_and_evicts_the_least_recently_used_first(sd):
     assert encoder.nbytes == 2 * one.nbytes
     assert encoder.encode_prompt("a fox", "", False) is first
     assert encoder.encode_prompt("a cat", "", False) is not second
+
+
+def test_words_that_a_lora_teaches_are_no_unknown_words(sd):
+    conditioner = PromptConditioner(sd, LoraManager(sd))
+    options = {"prompt": "a red zorp, a knight <lora:zorp:0.8>"}
+
+    with_lora = make_task(**{**options, "addons": (TaskAddon("zorp", "lora", "zorp.safetensors", ("a zorp",)),)})
+
+    assert conditioner.prompt_notes(make_task(**options), is_demo=True)[0].endswith(": zorp, knight")
+    assert conditioner.prompt_notes(with_lora, is_demo=True)[0].endswith(": knight")
