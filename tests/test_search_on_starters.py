@@ -10,9 +10,9 @@ from PIL import Image
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
+from bot.usecases.free_memory import FreeMemory
 from bot.usecases.match_tasks import MatchTasks
 from bot.usecases.meaning_search import MeaningSearch
-from bot.usecases.model_room import ModelRoom
 from bot.usecases.picture_embedding import RETRY_S, PictureEmbedder
 from storage import StorageSettings, open_storage
 from tests.inference.support import make_model, open_pool, png
@@ -64,8 +64,8 @@ async def test_pictures_are_embedded_and_found_by_their_captions(tmp_path):
         async def machine_spec():
             return MACHINE
 
-        room = ModelRoom(models=models, pool=pool, machine_spec=machine_spec)
-        tasks = MatchTasks(models=models, pool=pool, on_event=on_event, room=room)
+        free_memory = FreeMemory(models=models, pool=pool, machine_spec=machine_spec)
+        tasks = MatchTasks(models=models, pool=pool, on_event=on_event, free_memory=free_memory)
 
         waited: list[float] = []
 
@@ -75,7 +75,7 @@ async def test_pictures_are_embedded_and_found_by_their_captions(tmp_path):
 
         embedder = PictureEmbedder(
             embeddings=storage.embeddings, media=storage.media, tasks=tasks,
-            count_open=storage.administration.count_open, room=room, sleep=sleep,
+            count_open=storage.administration.count_open, free_memory=free_memory, sleep=sleep,
             clock=lambda: 100.0 * len(waited),
         )  # fmt: skip
         embedding = asyncio.create_task(embedder.run_forever())

@@ -50,9 +50,7 @@ def _add_history(app: typer.Typer, session: Session) -> None:
         return run_with_job_client(session, config, data_dir, work)
 
 
-def _print_history(
-    jobs: "list[JobBody]", following: str | None, q: str, *, as_json: bool, by_meaning: bool
-) -> None:
+def _print_history(jobs: "list[JobBody]", following: str | None, q: str, *, as_json: bool, by_meaning: bool) -> None:
     import shlex
 
     from adapters.cli.output import print_json, print_note, print_table, program_name

@@ -29,7 +29,7 @@ from bot.ports import (
     TaskImage,
     TaskOutput,
 )
-from bot.usecases.model_room import ModelRoom
+from bot.usecases.free_memory import FreeMemory
 
 POLL_S = 0.1
 MAX_TEXTS = 256
@@ -45,7 +45,7 @@ class MatchTasks:
     models: ModelRegistry
     pool: Pool
     on_event: OnEvent
-    room: ModelRoom
+    free_memory: FreeMemory
 
     _texts: OrderedDict[tuple[EmbeddingSpace, str], Embedding | None] = field(default_factory=OrderedDict)
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -136,6 +136,6 @@ class MatchTasks:
         """One that newcomers do not need; to load the model, the device has to be idle."""
         if any(model.name in offer.spare for offer in self.pool.list_offers()):
             return True
-        devices = None if may_unload else await self.room.find_devices(model)
+        devices = None if may_unload else await self.free_memory.find_devices(model)
         offers = [offer for offer in self.pool.list_offers() if offer.is_idle and model.name in offer.models]
         return any(devices is None or offer.device in devices for offer in offers)

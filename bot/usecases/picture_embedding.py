@@ -22,8 +22,8 @@ from bot.errors import (
 from bot.jobs import Job
 from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelSpec
 from bot.ports import EMBED, Embedding, EmbeddingSpace, EmbeddingStore, MediaStore
+from bot.usecases.free_memory import FreeMemory
 from bot.usecases.match_tasks import MatchTasks
-from bot.usecases.model_room import ModelRoom
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class PictureEmbedder:
     media: MediaStore
     tasks: MatchTasks
     count_open: Callable[[], Awaitable[tuple[int, int]]]
-    room: ModelRoom
+    free_memory: FreeMemory
     is_enabled: bool = True
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -176,6 +176,6 @@ class PictureEmbedder:
         """Whether nobody has used the devices for a while, and one has room beside what it has loaded."""
         if self.clock() - self._busy_at < IDLE_LOAD_S:
             return False
-        devices = await self.room.find_devices(model)
+        devices = await self.free_memory.find_devices(model)
         offers = self.tasks.pool.list_offers()  # last: nothing is awaited between it and the task
         return any(offer.is_idle and model.name in offer.models and offer.device in devices for offer in offers)

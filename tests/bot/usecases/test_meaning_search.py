@@ -22,9 +22,9 @@ from bot.ports import (
     Offer,
     TaskOutput,
 )
+from bot.usecases.free_memory import FreeMemory
 from bot.usecases.match_tasks import MatchTasks
 from bot.usecases.meaning_search import FoundPage, MeaningSearch
-from bot.usecases.model_room import ModelRoom
 from tests.fakes import make_job, make_person
 
 ANN, BEN = make_person(id="ann"), make_person(id="ben")
@@ -140,8 +140,8 @@ def make_search(library, pool, *models, **fields):
         pass
 
     registry = ModelRegistry({one.name: one for one in models or (MATCH,)})
-    room = ModelRoom(models=registry, pool=pool, machine_spec=machine_spec)
-    tasks = MatchTasks(models=registry, pool=pool, on_event=on_event, room=room)
+    free_memory = FreeMemory(models=registry, pool=pool, machine_spec=machine_spec)
+    tasks = MatchTasks(models=registry, pool=pool, on_event=on_event, free_memory=free_memory)
     parts = {"jobs": library, "history": library, "embeddings": library, "media": library, "tasks": tasks}
     return MeaningSearch(**(parts | fields))
 

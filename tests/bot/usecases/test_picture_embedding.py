@@ -11,8 +11,8 @@ from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
 from bot.ports import DeviceStatus, Embedding, Offer, TaskOutput
+from bot.usecases.free_memory import FreeMemory
 from bot.usecases.match_tasks import MatchTasks
-from bot.usecases.model_room import ModelRoom
 from bot.usecases.picture_embedding import IDLE_LOAD_S, MAX_TRIES, RETRY_S, PictureEmbedder
 from tests.fakes import make_job
 
@@ -96,15 +96,15 @@ class Easel:
         self.models = ModelRegistry({one.name: one for one in models})
         pool = cast("Any", self.device)
         limits = {name: fields.pop(name) for name in ("max_loaded_models", "loaded_models_mb") if name in fields}
-        room = ModelRoom(models=self.models, pool=pool, machine_spec=self.machine_spec, **limits)
-        tasks = MatchTasks(models=self.models, pool=pool, on_event=on_event, room=room)
+        free_memory = FreeMemory(models=self.models, pool=pool, machine_spec=self.machine_spec, **limits)
+        tasks = MatchTasks(models=self.models, pool=pool, on_event=on_event, free_memory=free_memory)
         parts: dict[str, Any] = {
             "embeddings": self.store,
             "media": self.store,
             "tasks": tasks,
             "count_open": self.count_open,
         }
-        parts |= {"room": room, "clock": lambda: self.now, "sleep": self.sleep}
+        parts |= {"free_memory": free_memory, "clock": lambda: self.now, "sleep": self.sleep}
         self.embedder = PictureEmbedder(**(parts | fields))
 
     async def count_open(self):

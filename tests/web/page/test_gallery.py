@@ -129,7 +129,7 @@ async def test_while_pictures_are_looked_for_it_does_not_say_that_nothing_matche
 
     await tab.page.route(re.compile("meaning=true"), answer)
     await tab.open(server.url, "/gallery?q=animal")
-    await expect(tab.page.locator(".gallery-count")).to_have_text("Searching\u2026")
+    await expect(tab.page.locator(".gallery-count")).to_have_text("Loading\u2026")
     await expect(tab.page.get_by_text("Nothing matches")).to_have_count(0)
     may_refine.set()
 

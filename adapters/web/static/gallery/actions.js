@@ -1,10 +1,10 @@
 // Actions on pictures in the grid and the viewer: favourite, delete with undo, download.
 
-import { post, put, remove, request } from "../core/api.js";
+import { post, put, remove } from "../core/api.js";
 import { batch } from "../core/render.js";
 import { dropJobs, jobSignal } from "../core/store.js";
 import { announce, showToast, showUndo } from "../core/toast.js";
-import { t, tn } from "../core/text.js";
+import { tn } from "../core/text.js";
 import { hiddenKeys } from "./listing.js";
 
 const MAX_TOGETHER = 1000;
@@ -108,26 +108,5 @@ function removeMedia({ job, number }) {
   if (result?.media[number - 1]) known.value = { ...known.peek(), result: { ...result, media: result.media.with(number - 1, null) } };
 }
 
-/** Saves a blob as a file. @param {Blob} blob @param {string} name */
-function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
-
 /** Downloads a zip of pictures, with a JSON file for each. @param {Picture[]} pictures */
-export async function downloadZip(pictures) {
-  const chosen = pictures.filter(isPicture);
-  if (!chosen.length) return void showToast(t("Answers cannot be downloaded. Select pictures instead."));
-  if (chosen.length > MAX_TOGETHER) return void showToast(t("A zip can hold {n} pictures. Select fewer.", { n: MAX_TOGETHER }), { kind: "error" });
-  const toast = showToast(tn(chosen.length, "Preparing the zip…", "Preparing the zip of {n} pictures…"), { timeoutMs: 60_000 });
-  try {
-    const body = { jobs: [], pictures: chosen.map(({ job, number }) => ({ job, n: number })) };
-    const response = await request("/export", { method: "POST", body });
-    save(await response.blob(), "easel.zip");
-  } catch (error) {
-    showToast(error.message, { kind: "error" });
-  } finally {
-    toast.close();
-  }
-}
+export const downloadZip = async (pictures) => (await import("../zips/zips.js")).downloadZip(pictures);

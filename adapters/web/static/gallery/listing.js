@@ -1,5 +1,4 @@
-// The gallery's order: the history in pages, newest first, kept current by events. With words it is what has the words or
-// shows them, best first.
+// The gallery's order: the history in pages, newest first, kept current by events; of a search, best first.
 
 import { get } from "../core/api.js";
 import { connection } from "../core/connection.js";
@@ -11,8 +10,6 @@ import { promptOf } from "../core/titles.js";
 const FIRST_PAGE = 60;
 const PAGE = 100;
 const TEXT_RATIO = 1.5;
-/** From how far on the grid counts as scrolled, px. */
-const SCROLLED = 4;
 /** Of entries in a ranked list, instead of a day. */
 export const RANKED = "ranked";
 const FILTERS = ["q", "command", "model", "collection", "favourite", "state"];
@@ -104,26 +101,19 @@ function storeFirst(page) {
 /** Shows the final order of a ranked list; what was seen already, by scrolling, keeps its place before what is new. */
 async function refine(wanted, mine) {
   isRefining.value = true;
-  try {
-    const page = await get(`/jobs?${toQuery(wanted, { limit: FIRST_PAGE, refine: true })}`);
-    if (mine !== generation) return;
-    const ids = page.jobs.map((job) => job.id);
-    const shown = order.peek();
-    const isFirst = shown.length <= FIRST_PAGE;
-    const more = isFirst ? [] : shown.filter((id) => !ids.includes(id));
-    batch(() => {
-      putJobs(...page.jobs);
-      order.value = window.scrollY > SCROLLED ? [...shown, ...ids.filter((id) => !shown.includes(id))] : [...ids, ...more];
-      total.value = page.total;
-      if (!isFirst) return;
-      cursor = page.next;
-      isComplete.value = !page.next;
-    });
-  } catch {
-    // what was found at first stays
-  } finally {
-    if (mine === generation) isRefining.value = false;
-  }
+  const page = await get(`/jobs?${toQuery(wanted, { limit: FIRST_PAGE, refine: true })}`).catch(() => null); // what was found at first stays
+  if (mine !== generation) return;
+  const shown = order.peek();
+  const isFirst = shown.length <= FIRST_PAGE;
+  batch(() => {
+    isRefining.value = false;
+    if (!page) return;
+    const found = page.jobs.map((job) => job.id);
+    putJobs(...page.jobs);
+    order.value = [...new Set(window.scrollY > 4 ? [...shown, ...found] : [...found, ...(isFirst ? [] : shown)])];
+    total.value = page.total;
+    if (isFirst) isComplete.value = !(cursor = page.next);
+  });
 }
 
 /** Loads the next page, unless it is being loaded already. */
@@ -263,10 +253,9 @@ function isListed({ key, number, kind }, job) {
 
 /** Everything that is listed, in order. */
 export const entries = computed(() => {
-  const isRanked = Boolean(filter.value.q);
-  return order.value.flatMap((id) => {
+  const listed = order.value.flatMap((id) => {
     const job = jobs.value.get(id)?.value;
-    const listed = job ? readEntries(job).filter((entry) => isListed(entry, job)) : [];
-    return isRanked ? listed.map((entry) => ({ ...entry, day: RANKED })) : listed;
+    return job ? readEntries(job).filter((entry) => isListed(entry, job)) : [];
   });
+  return filter.value.q ? listed.map((entry) => ({ ...entry, day: RANKED })) : listed;
 });

@@ -75,8 +75,7 @@ function openFilters() {
 }
 
 function countText() {
-  if (listingState.value !== "ready" || total.value === null) return listingState.value instanceof Error ? "" : t("Loading…");
-  if (isRefining.value && !total.value) return t("Searching…");
+  if (listingState.value !== "ready" || total.value === null || (isRefining.value && !total.value)) return listingState.value instanceof Error ? "" : t("Loading…");
   return hasFilter.value ? tn(total.value, "{n} match", "{n} matches") : tn(total.value, "{n} result", "{n} results");
 }
 

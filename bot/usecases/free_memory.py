@@ -12,7 +12,7 @@ UNKNOWN_MB = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelRoom:
+class FreeMemory:
     """`max_loaded_models`, `loaded_models_mb`: what a device keeps loaded, as `[pool]` says."""
 
     models: ModelRegistry
