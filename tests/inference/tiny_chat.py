@@ -12,16 +12,21 @@ from transformers import (
     AutoModelForImageTextToText,
     Gemma3Config,
     Gemma4Config,
+    Glm4vConfig,
     Idefics3Config,
     InternVLConfig,
     Lfm2VlConfig,
     LlavaConfig,
+    LlavaNextConfig,
     LlavaOnevisionConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
+    Qwen2VLConfig,
     Qwen3_5Config,
+    Qwen3_5MoeConfig,
     Qwen3VLConfig,
+    Qwen3VLMoeConfig,
     SmolVLMConfig,
 )
 
@@ -47,7 +52,8 @@ TEMPLATE = (
     "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}{% endif %}"
 )
 _AROUND = "<vision><image></vision>"
-IMAGE_MARKERS = {"gemma3": "<vision>", "qwen2_5_vl": _AROUND, "qwen3_vl": _AROUND, "qwen3_5": _AROUND}
+_SURROUNDED = ("glm4v", "qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe", "qwen3_vl", "qwen3_vl_moe")
+IMAGE_MARKERS = {"gemma3": "<vision>", **dict.fromkeys(_SURROUNDED, _AROUND)}
 """What stands for an image in a template, where it is not the image token alone."""
 _VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 _QWEN_VISION: dict[str, Any] = {
@@ -95,6 +101,8 @@ def save_chat(folder: Path, family: str) -> Path:
 
 Made = tuple[PreTrainedConfig, dict[str, Any], dict[str, Any]]
 """The model's config, its image processor's settings and its processor's."""
+Maker = Callable[[Mapping[str, int], int], Made]
+"""Of the ids of the markers and the size of the vocabulary."""
 
 
 def _text(vocabulary: int, **more: Any) -> dict[str, Any]:
@@ -112,10 +120,35 @@ def _qwen_ids(ids: Mapping[str, int]) -> dict[str, int]:
 _QWEN_IMAGES = {"patch_size": 16, "min_pixels": 32 * 32, "max_pixels": 64 * 64}
 
 
-def _qwen3_vl(ids: Mapping[str, int], vocabulary: int) -> Made:
-    vision = {**_QWEN_VISION, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+
+
+def _qwen3_vl(kind: Callable[..., PreTrainedConfig], **experts: int) -> Maker:
+    def make(ids: Mapping[str, int], vocabulary: int) -> Made:
+        vision = {**_QWEN_VISION, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
+        text = _text(vocabulary, rope_parameters=MROPE, **experts)
+        return kind(text_config=text, vision_config=vision, **_qwen_ids(ids)), _QWEN_IMAGES, {}
+
+    return make
+
+
+def _qwen2_vl(ids: Mapping[str, int], vocabulary: int) -> Made:
+    vision = {"depth": 1, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "patch_size": 14, "mlp_ratio": 1}
     text = _text(vocabulary, rope_parameters=MROPE)
-    return Qwen3VLConfig(text_config=text, vision_config=vision, **_qwen_ids(ids)), _QWEN_IMAGES, {}
+    return (
+        Qwen2VLConfig(text_config=text, vision_config=vision, **_qwen_ids(ids)),
+        {**_QWEN_IMAGES, "patch_size": 14},
+        {},
+    )
+
+
+def _glm4v(ids: Mapping[str, int], vocabulary: int) -> Made:
+    vision = {**_QWEN_VISION, "patch_size": 14, "image_size": 56}
+    config = Glm4vConfig(
+        text_config=_text(vocabulary, rope_parameters=MROPE), vision_config=vision, image_token_id=ids["<image>"],
+        video_token_id=ids["<video>"], image_start_token_id=ids["<vision>"], image_end_token_id=ids["</vision>"],
+    )  # fmt: skip
+    return config, {"patch_size": 14, "size": {"shortest_edge": 28 * 28, "longest_edge": 128 * 128}}, {}
 
 
 def _qwen2_5_vl(ids: Mapping[str, int], vocabulary: int) -> Made:
@@ -125,15 +158,18 @@ def _qwen2_5_vl(ids: Mapping[str, int], vocabulary: int) -> Made:
     return config, {**_QWEN_IMAGES, "patch_size": 14}, {}
 
 
-def _qwen3_5(ids: Mapping[str, int], vocabulary: int) -> Made:
-    vision = {**_QWEN_VISION, "num_position_embeddings": 64}
-    linear = {
-        "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 2,
-        "layer_types": ["linear_attention", "linear_attention", "full_attention"],
-    }  # fmt: skip
-    rope = {**MROPE, "partial_rotary_factor": 1.0}
-    text = _text(vocabulary, rope_parameters=rope, **linear)
-    return Qwen3_5Config(text_config=text, vision_config=vision, **_qwen_ids(ids)), _QWEN_IMAGES, {}
+def _qwen3_5(kind: Callable[..., PreTrainedConfig], **experts: int) -> Maker:
+    def make(ids: Mapping[str, int], vocabulary: int) -> Made:
+        vision = {**_QWEN_VISION, "num_position_embeddings": 64}
+        linear = {
+            "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
+            "linear_num_value_heads": 2, "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+        }  # fmt: skip
+        rope = {**MROPE, "partial_rotary_factor": 1.0}
+        text = _text(vocabulary, rope_parameters=rope, **linear, **experts)
+        return kind(text_config=text, vision_config=vision, **_qwen_ids(ids)), _QWEN_IMAGES, {}
+
+    return make
 
 
 def _gemma4(ids: Mapping[str, int], vocabulary: int) -> Made:
@@ -159,7 +195,7 @@ def _gemma3(ids: Mapping[str, int], vocabulary: int) -> Made:
     return config, {"size": {"height": 32, "width": 32}}, {"image_seq_length": 4}
 
 
-def _idefics(kind: Callable[..., PreTrainedConfig]) -> Callable[[Mapping[str, int], int], Made]:
+def _idefics(kind: Callable[..., PreTrainedConfig]) -> Maker:
     def make(ids: Mapping[str, int], vocabulary: int) -> Made:
         config = kind(
             text_config=_text(vocabulary, model_type="llama"), scale_factor=2,
@@ -188,19 +224,26 @@ def _llava_onevision(ids: Mapping[str, int], vocabulary: int) -> Made:
     return config, image, {"num_image_tokens": 4, "vision_feature_select_strategy": "full"}
 
 
+_CLIP = {**_VISION, "model_type": "clip_vision_model", "image_size": 16, "patch_size": 8}
+_CLIP_IMAGES = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
+_LLAVA = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+
+
 def _llava(ids: Mapping[str, int], vocabulary: int) -> Made:
-    vision = {**_VISION, "model_type": "clip_vision_model", "image_size": 16, "patch_size": 8}
     config = LlavaConfig(
-        text_config=_text(vocabulary, model_type="llama"), vision_config=vision, image_token_index=ids["<image>"],
+        text_config=_text(vocabulary, model_type="llama"), vision_config=_CLIP, image_token_index=ids["<image>"],
         image_seq_length=4, vision_feature_layer=-1, vision_feature_select_strategy="default",
     )  # fmt: skip
-    size = {"height": 16, "width": 16}
-    image = {"size": {"shortest_edge": 16}, "crop_size": size}
-    return (
-        config,
-        image,
-        {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1},
-    )
+    return config, _CLIP_IMAGES, _LLAVA
+
+
+def _llava_next(ids: Mapping[str, int], vocabulary: int) -> Made:
+    grid = {"image_grid_pinpoints": [[16, 16], [16, 32], [32, 16], [32, 32]]}
+    config = LlavaNextConfig(
+        text_config=_text(vocabulary, model_type="llama"), vision_config=_CLIP, image_token_index=ids["<image>"],
+        vision_feature_layer=-1, vision_feature_select_strategy="default", **grid,
+    )  # fmt: skip
+    return config, {**_CLIP_IMAGES, **grid}, _LLAVA
 
 
 def _internvl(ids: Mapping[str, int], vocabulary: int) -> Made:
@@ -224,16 +267,21 @@ def _lfm2_vl(ids: Mapping[str, int], vocabulary: int) -> Made:
     return config, image, {}
 
 
-MAKERS: Mapping[str, Callable[[Mapping[str, int], int], Made]] = {
+MAKERS: Mapping[str, Maker] = {
     "gemma3": _gemma3,
     "gemma4": _gemma4,
+    "glm4v": _glm4v,
     "idefics3": _idefics(Idefics3Config),
     "internvl": _internvl,
     "lfm2_vl": _lfm2_vl,
     "llava": _llava,
+    "llava_next": _llava_next,
     "llava_onevision": _llava_onevision,
     "qwen2_5_vl": _qwen2_5_vl,
-    "qwen3_5": _qwen3_5,
-    "qwen3_vl": _qwen3_vl,
+    "qwen2_vl": _qwen2_vl,
+    "qwen3_5": _qwen3_5(Qwen3_5Config),
+    "qwen3_5_moe": _qwen3_5(Qwen3_5MoeConfig, **_EXPERTS, shared_expert_intermediate_size=16),
+    "qwen3_vl": _qwen3_vl(Qwen3VLConfig),
+    "qwen3_vl_moe": _qwen3_vl(Qwen3VLMoeConfig, **_EXPERTS),
     "smolvlm": _idefics(SmolVLMConfig),
 }
