@@ -8,6 +8,7 @@ import pytest
 
 from adapters.discord.rendering import match_pictures
 from bot.jobs import Job, Media, Result, StoredImage
+from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelSpec
 from bot.safety import Policy
 from storage.mapping import from_result
 from storage.schema import job as job_table
@@ -286,3 +287,21 @@ def test_pictures_that_are_alike_keep_their_own_numbers_and_descriptions() -> No
 
     assert [one.number for one in match_pictures(job, media)] == [1, 2, 3]
     assert [one.number for one in match_pictures(job, media[1:])] == [1, 3]
+
+
+async def test_of_pictures_that_were_compared_the_best_is_attached_and_the_others_have_their_buttons(
+    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
+) -> None:
+    models = app.application.usecases.models
+    models.add_model(ModelSpec(name="judge", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,), repo="judge"))
+    app.pool.set_models(models.installed())
+    best = await imagine_and_wait(ann, best=3, seed=7)
+    job = await job_of(app, best)
+    bob.press_unchecked(best, f"v1:show:{job.id}:2")
+    shown = await ann.finished(2)
+
+    assert job.result is not None
+    assert [one.seed for one in job.result.media] == [9, 8, 7]
+    assert [one.filename for one in best.attachments] == [f"easel-{job.id[:6]}-1.png"]
+    assert rows_under(best)[0] == ["U1", "U2", "U3"]
+    assert "Picture 2 of 3, 64x64, seed 8" in shown.content

@@ -230,3 +230,13 @@ async def test_after_retention_each_use_of_the_pictures_says_that_they_are_delet
 
     assert job.images
     assert ["has been deleted" in answer for answer in answers] == [True] * 6
+
+
+async def test_of_pictures_that_were_compared_the_best_is_shown_and_the_others_by_their_buttons(app, group, ann):
+    best = await app.imagine_and_wait(group, ann, "a fox --best 3 --seed 7")
+    job = await job_of(app, best)
+
+    assert len(job.result.media) == 3
+    assert shown_image(app, best).size == (64, 64)
+    assert await app.storage.media.read_sheet(job.id) is None
+    assert rows_under(best)[0] == ["U1", "U2", "U3"]

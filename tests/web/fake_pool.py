@@ -17,7 +17,18 @@ from bot.commands.match import split_texts
 from bot.errors import Blocked, EngineError, JobCancelled
 from bot.jobs import Media
 from bot.models import ModelSpec
-from bot.ports import DeviceStatus, ModelCapabilities, Offer, Progress, RenderedImage, Task, TaskOutput, UnloadResult
+from bot.ports import (
+    RANK,
+    DeviceStatus,
+    MatchScore,
+    ModelCapabilities,
+    Offer,
+    Progress,
+    RenderedImage,
+    Task,
+    TaskOutput,
+    UnloadResult,
+)
 from bot.safety.policy import check_input_score
 
 STEP_S = 0.02
@@ -118,6 +129,9 @@ class TestPool:
         if task.command == "describe":
             lines = [f"prompt {number}" for number in range(1, int(task.options["count"]) + 1)]
             return TaskOutput(text="\n".join(lines), revision="test", seconds=0.5)
+        if task.command == RANK:  # the later ones of its images match better
+            matches = tuple(MatchScore(float(number)) for number, _ in enumerate(task.images))
+            return TaskOutput(matches=matches, revision="test", seconds=0.5)
         if task.command == "match":
             lines = [f"50 % {text}" for text in split_texts(task.options["texts"])]
             return TaskOutput(text="\n".join(lines), revision="test", seconds=0.5)
@@ -127,8 +141,15 @@ class TestPool:
         files = [picture(seed + index, width, height) for index in range(int(task.options["count"]))]
         parameters = f"{task.options.get('prompt', '')}\nSeed: {seed}"
         pictures = tuple(
-            RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=parameters)
-            for data in files
+            RenderedImage(
+                media=Media(data, "image/png"),
+                width=width,
+                height=height,
+                parameters=parameters,
+                index=index,
+                seed=seed + index,
+            )
+            for index, data in enumerate(files)
         )
         return TaskOutput(images=pictures, revision="test", seconds=0.5)
 
