@@ -66,7 +66,8 @@ def preload_engines() -> None:
 def preload_server() -> None:
     """What `main.py` imports for its commands."""
     for name in _modules_of("adapters", "bot", "composition", "storage"):
-        importlib.import_module(name)
+        if name != "storage.mean_vectors":  # with numpy, in a thread, by the first search that needs it
+            importlib.import_module(name)
     _refuse("torch", "huggingface_hub", "numpy", "PIL")
 
 

@@ -1,9 +1,10 @@
 // The admin area: people, everyone's queue, devices, metrics, reports, blocked jobs, incidents, trainings, the server.
 
 import { onReturn } from "../core/connection.js";
+import { lazyPart } from "../core/parts.js";
 import { icon } from "../core/icons.js";
 import { html, nothing } from "../core/render.js";
-import { stateView } from "../core/states.js";
+import { loadingView, stateView } from "../core/states.js";
 import { isAdmin } from "../core/store.js";
 import { t } from "../core/text.js";
 import { devicesTab } from "./devices.js";
@@ -13,7 +14,21 @@ import { peopleTab } from "./people.js";
 import { queueTab } from "./everybody.js";
 import { reportsTab } from "./reports.js";
 import { serverTab } from "./server.js";
-import { trainingTab } from "./training.js";
+
+const training = lazyPart("training", () => import("../training/training.js"));
+const trainingTab = {
+  title: () => t("Training"),
+  load() {
+    let stop = null;
+    let isLeft = false;
+    void import("../training/training.js").then(({ load }) => (stop = isLeft ? null : load()));
+    return () => {
+      isLeft = true;
+      stop?.();
+    };
+  },
+  view: () => training()?.view() ?? loadingView(),
+};
 
 /** Each has a `title`, `load(query)`, which may return a cleanup function, and `view(query)`. */
 const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, metrics: metricsTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, training: trainingTab, server: serverTab };

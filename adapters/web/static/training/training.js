@@ -6,8 +6,9 @@ import { icon } from "../core/icons.js";
 import { html, nothing, repeat } from "../core/render.js";
 import { stateView } from "../core/states.js";
 import { t, tn } from "../core/text.js";
-import { timeView } from "./facts.js";
-import { attempt, poll, Resource, resourceView } from "./lists.js";
+import { timeView } from "../admin/facts.js";
+import { attempt, poll, Resource, resourceView } from "../admin/lists.js";
+import { openTraining } from "./new_training.js";
 import { lossView, reportView } from "./report_card.js";
 
 const REFRESH_MS = 2000;
@@ -24,23 +25,20 @@ const STAGES = {
 const STATES = { accepted: t("Passed"), rejected: t("Failed its test"), retired: t("Retired") };
 const KINDS = { vision: t("Answers"), image: t("Pictures") };
 
-export const trainingTab = {
-  title: () => t("Training"),
-  load() {
-    void trainings.load();
-    return poll(trainings, REFRESH_MS);
-  },
-  view: () => html`
-    <div class="row admin-tools">
-      <p class="hint">${t("Teach a model from a folder of pictures. It is tested afterwards and only used if it learned the new and kept the old.")}</p>
-      <span class="spacer"></span>
-      <button type="button" class="primary" @click=${start}>${icon("models")}${t("Train a model")}</button>
-    </div>
-    ${resourceView(trainings, listView)}`,
-};
+export function load() {
+  void trainings.load();
+  return poll(trainings, REFRESH_MS);
+}
+
+export const view = () => html`
+  <div class="row admin-tools">
+    <p class="hint">${t("Teach a model from a folder of pictures. It is tested afterwards and only used if it learned the new and kept the old.")}</p>
+    <span class="spacer"></span>
+    <button type="button" class="primary" @click=${start}>${icon("models")}${t("Train a model")}</button>
+  </div>
+  ${resourceView(trainings, listView)}`;
 
 async function start() {
-  const { openTraining } = await import("./new_training.js");
   if (await openTraining()) await trainings.reload();
 }
 
