@@ -24,7 +24,7 @@ from inference.checkpoints.prequantized import read_prequantized
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion.loader import denoiser_name, load_pipeline
 from inference.diffusion.pipeline_call import generate
-from inference.learning.adapter_folder import CONFIG, WEIGHTS, base_model_name
+from inference.learning.adapter_folder import WEIGHTS, base_model_name
 from inference.learning.denoiser_calls import DenoiserCalls
 from inference.learning.image_families import FAMILIES, list_attention_layers
 from inference.learning.noise_levels import make_noise
@@ -118,9 +118,9 @@ class TrainedImageModel:
             f"{self.component}_lora_adapter_metadata": _as_json(self.config),
         }
         self.pipeline.save_lora_weights(folder, weight_name=WEIGHTS, safe_serialization=True, **arguments)
-        config = replace_base(self.config, base_model_name(self.spec))
-        config.save_pretrained(str(folder))
-        assert (folder / CONFIG).is_file()
+        self.config.base_model_name_or_path = base_model_name(self.spec)
+        self.config.inference_mode = True
+        self.config.save_pretrained(str(folder))
 
     # ------------------------------------------------------------ pictures
 
@@ -156,12 +156,6 @@ class TrainedImageModel:
         generate(self.pipeline, replace(task, options=options), 0, lambda *_: None)
 
 
-def replace_base(config: LoraConfig, base: str) -> LoraConfig:
-    config.base_model_name_or_path = base
-    config.inference_mode = True
-    return config
-
-
 def _as_json(config: LoraConfig) -> dict[str, Any]:
     """Diffusers writes it into the file's header."""
     values = config.to_dict()
@@ -189,7 +183,6 @@ def _require_memory(spec: ModelSpec, folder: Path, device: str) -> None:
 
 
 def _require_resident(spec: ModelSpec, pipeline: Any) -> None:
-    moved = pipeline.offloader.plan.residencies - {Residency.RESIDENT, Residency.CPU}
-    if moved:
-        detail = "it does not fit the memory as a whole"
-        raise TrainingRefused("model", model=spec.display_name, detail=detail)
+    """Raises: TrainingRefused: its components take turns on the device."""
+    if pipeline.offloader.plan.residencies - {Residency.RESIDENT, Residency.CPU}:
+        raise TrainingRefused("model", model=spec.display_name, detail="it does not fit the memory as a whole")
