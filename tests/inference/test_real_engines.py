@@ -199,11 +199,10 @@ async def test_the_starter_model_learns_in_a_process_of_its_own(forks, tmp_path,
             stages.append(event.stage)
             if event.stage == "training":
                 break
-    events = [event async for event in TrainerClient(1).train(request, is_paused=lambda: False)]
+    *progress, report = [event async for event in TrainerClient(1).train(request, is_paused=lambda: False)]
 
     assert {"checking", "encoding", "replaying"} <= set(stages)
-    assert "encoding" not in {event.stage for event in events[:-1]}
-    report = events[-1]
+    assert "encoding" not in {event.stage for event in progress}
     assert isinstance(report, TrainingReport)
     assert (report.old_before.right, report.steps) == (report.old_before.total, 3)
     assert report.old_before.total >= 100

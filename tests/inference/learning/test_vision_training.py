@@ -265,7 +265,8 @@ def test_corrections_are_named_but_those_that_the_model_cannot_write_are_left_ou
     assert not {one.file for one in report.examples if one.is_new} & set(corrections)
 
 
-def test_a_training_waits_while_people_wait(place, models, known):
+def test_a_training_waits_while_people_wait(resumed, models, known):
+    (resumed / "work" / "state" / CHECKPOINT).unlink()
     is_free, sent = threading.Event(), []
 
     def send(progress):
@@ -275,7 +276,7 @@ def test_a_training_waits_while_people_wait(place, models, known):
         elif progress.stage == "training" and "waiting" not in sent[sent.index("training") :]:
             is_free.clear()
 
-    train_vision_adapter(session_for(place, models["opt"], known, send=send, is_free=is_free))
+    train_vision_adapter(session_for(resumed, models["opt"], known, send=send, is_free=is_free))
 
     assert sent[0] == "waiting"
     assert "waiting" in sent[sent.index("training") :]
