@@ -162,7 +162,7 @@ def _load_and_generate(tasks: list[Any]) -> None:
     from inference.engine.base import ImageReady, TaskDone, build_engine
     from inference.images.encode import encode_image
     from inference.images.metadata import generation_metadata
-    from inference.ipc.messages import EncodeRequest
+    from inference.ipc.image_messages import EncodeRequest
 
     engine = build_engine(tasks[0].model)
     engine.load_model("cpu")
