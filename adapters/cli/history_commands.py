@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SHORT_ID = 6
 MAX_TEXT = 60
+LATER = "The devices are busy, or the matching model is loading: try again to find pictures by what they show, too."
 PAGE, MAX_PAGE = 20, 100
 
 
@@ -41,10 +42,14 @@ def _add_history(app: typer.Typer, session: Session) -> None:
         start = parse_job_id(before) if before is not None else None
         q = " ".join(words or ())
 
+        from adapters.cli.output import print_note
+
         async def work(client: "JobClient") -> int:
             page = (await client.read_job(start))["id"] if start is not None else None
-            jobs, following = await client.list_jobs(q, before=page, limit=limit, by_meaning=meaning)
+            jobs, following, is_complete = await client.list_jobs(q, before=page, limit=limit, by_meaning=meaning)
             _print_history(jobs, following, q, as_json=as_json, by_meaning=meaning)
+            if not is_complete:
+                print_note(LATER)
             return 0
 
         return run_with_job_client(session, config, data_dir, work)

@@ -101,6 +101,8 @@ async def _list_found(ctx: ChatContext, q: str, page: int) -> ChatReply:
     )
     has_more = found.next is not None and page < MAX_PAGES
     text = texts.format_history(found.tickets, ctx.locale, page=page, has_more=has_more, q=q, style=ctx.style)
+    if not found.is_refined:
+        text += f"\n{texts.format_text(texts.STILL_LOOKING, ctx.locale)}"
     buttons = [Button("show", one.job.id, label=number) for number, one in texts.number_jobs(found.tickets, page)]
     return ChatReply(text=text, buttons=tuple(buttons))
 

@@ -243,6 +243,7 @@ HISTORY_HEADING = N_("Your latest jobs, newest first. To see one again, press it
 FOUND_HEADING = N_(
     "Your jobs that have these words or show them, best first. To see one again, press its number or send {show}."
 )
+STILL_LOOKING = N_("I could not look at all of your pictures yet. Ask again in a moment.")
 FAVOURITES_HEADING = N_("Your favourites, newest first. To see one again, press its number or send {show}.")
 
 

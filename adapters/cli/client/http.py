@@ -82,11 +82,11 @@ class HttpClient:
 
     async def list_jobs(
         self, q: str, *, before: str | None, limit: int, by_meaning: bool = False
-    ) -> tuple[list[JobBody], str | None]:
+    ) -> tuple[list[JobBody], str | None, bool]:
         params = {"q": q, "limit": str(limit)} | ({"before": before} if before is not None else {})
         params |= {"meaning": "true", "refine": "true"} if by_meaning else {}
         body = (await self.send_request("GET", "/api/v1/jobs", params=params, is_safe=True)).json()
-        return body["jobs"], body["next"]
+        return body["jobs"], body["next"], body.get("refined") is not False
 
     async def export_images(
         self, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]

@@ -78,14 +78,14 @@ class LocalJobClient:
 
     async def list_jobs(
         self, q: str, *, before: str | None, limit: int, by_meaning: bool = False
-    ) -> tuple[list[JobBody], str | None]:
+    ) -> tuple[list[JobBody], str | None, bool]:
         if by_meaning and q.strip():
             found = await self.usecases.search.search(
                 self.person, q, before=before, limit=limit, is_refined=True, wait_s=LOAD_S
             )
-            return [job_body(ticket) for ticket in found.tickets], found.next
+            return [job_body(ticket) for ticket in found.tickets], found.next, found.is_refined
         tickets, following = await self.usecases.jobs.list_tickets(self.person, q=q, before=before, limit=limit)
-        return [job_body(ticket) for ticket in tickets], following
+        return [job_body(ticket) for ticket in tickets], following, True
 
     async def export_images(
         self, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]

@@ -57,7 +57,8 @@ class JobClient(Protocol):
 
     async def list_jobs(
         self, q: str, *, before: str | None, limit: int, by_meaning: bool = False
-    ) -> "tuple[list[JobBody], str | None]":
+    ) -> "tuple[list[JobBody], str | None, bool]":
+        """A page of jobs, the `before` of the next, and whether `by_meaning` all pictures were looked for."""
         """The local person's jobs, newest first, and the `before` of the next page."""
 
     def export_images(self, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]) -> AsyncIterator[bytes]:

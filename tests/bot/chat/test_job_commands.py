@@ -33,7 +33,7 @@ class History:
 
 
 class Search:
-    """Every job is found, the oldest first."""
+    """Every job is found, the oldest first; `slow` is not looked for in pictures in time."""
 
     async def search(self, person, words, *, offset, limit, is_refined, wait_s):
         assert is_refined
@@ -41,7 +41,9 @@ class Search:
         found = [job for job in reversed(JOBS) if job.owner == person.id]
         page = found[offset : offset + limit]
         following = page[-1].id if offset + limit < len(found) else None
-        return FoundPage(tickets=[Ticket(job=job) for job in page], next=following, total=len(found), is_refined=True)
+        return FoundPage(
+            tickets=[Ticket(job=job) for job in page], next=following, total=len(found), is_refined=words != "slow"
+        )
 
 
 def context(person: Any = ANN) -> ChatContext:
@@ -130,3 +132,12 @@ async def test_nothing_that_others_have_is_found():
     reply = await run_chat_command(context(BEN), "history", {"search": "a hat"})
 
     assert (reply.text, reply.buttons) == ("None of your jobs has or shows these words.", ())
+
+
+async def test_who_gets_words_alone_is_told_that_pictures_take_longer():
+    slow = await run_chat_command(context(), "history", {"search": "slow"})
+    quick = await run_chat_command(context(), "history", {"search": "a hat"})
+
+    sentence = "I could not look at all of your pictures yet. Ask again in a moment."
+    assert sentence in slow.text
+    assert sentence not in quick.text
