@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,12 @@ from inference.vision.adapter_files import is_target
 
 PEOPLE, ADAPTERS, RANK, TOKENS = 8, 3, 8, 12
 QUESTION = "what is on the red background?"
-summarize = figures.summarize_rows
+
+
+def summarize(found: Mapping[str, Any]) -> str:
+    by_threads = found.get("by_threads") or {"": found}
+    costs = [f"  adapters cost {cost}: {what}" for one in by_threads.values() for what, cost in one["overhead"].items()]
+    return "\n".join([figures.summarize_rows(found), *costs])
 
 
 def run_benchmark(repeats: int = 3, quick: bool = False) -> dict[str, Any]:
