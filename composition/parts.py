@@ -2,13 +2,13 @@
 
 from bot.models import ModelRegistry
 from bot.ports import ImageProcessor
-from bot.queue.parts.best_of import BestOf
 from bot.queue.parts.canvases import OutpaintingPreparation
 from bot.queue.parts.details import DetailFinish
 from bot.queue.parts.enhancing import EnhanceFinish, EnhancePreparation
 from bot.queue.parts.kept_subject import KeptSubjectPreparation
 from bot.queue.parts.maps import MapCache, MapPreparation
 from bot.queue.parts.previews import PreviewFinish
+from bot.queue.parts.ranked_pictures import BestOf
 from bot.queue.parts.refining import RefinePreparation
 from bot.queue.parts.regions import RegionFinder, RegionFinish, RegionPreparation
 from bot.queue.task_runner import Finish, Preparation

@@ -11,8 +11,8 @@ from bot.ports import Builds, Downloads, ImageProcessor, ModelFiles, OwnerModelC
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.wildcards import FOLDER, WildcardFolder
 from bot.queue.dispatcher import Dispatcher
-from bot.queue.parts.best_of import BestOf
 from bot.queue.parts.maps import MapCache
+from bot.queue.parts.ranked_pictures import BestOf
 from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus

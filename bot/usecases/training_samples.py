@@ -12,7 +12,7 @@ from bot.errors import EaselError
 from bot.jobs import Media
 from bot.models import ModelRegistry, ModelSpec
 from bot.ports import RANK, MatchScore, Pool, Task, TaskImage, TaskOutput, TrainingReport
-from bot.queue.parts.best_of import to_probability
+from bot.queue.parts.ranked_pictures import to_probability
 
 log = structlog.get_logger()
 TIMEOUT_S = 300.0

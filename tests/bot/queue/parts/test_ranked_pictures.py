@@ -10,8 +10,8 @@ from bot.errors import EngineError, Interrupted, JobCancelled
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ZERO_SHOT_IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
 from bot.ports import RANK, Candidate, Candidates, DeviceStatus, MatchScore, RenderedImage, Task, TaskOutput
-from bot.queue.parts import best_of
-from bot.queue.parts.best_of import BestOf
+from bot.queue.parts import ranked_pictures
+from bot.queue.parts.ranked_pictures import BestOf
 
 PAINTER = ModelSpec(name="painter", tasks=(TEXT_TO_IMAGE,), repo="painter")
 JUDGE = ModelSpec(name="judge", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,), repo="judge")
@@ -119,7 +119,7 @@ async def test_if_the_judge_fails_at_the_end_all_are_shown_without_a_score(best)
 
 
 async def test_a_judge_that_does_not_answer_is_given_up(best, monkeypatch):
-    monkeypatch.setattr(best_of, "JUDGE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(ranked_pictures, "JUDGE_TIMEOUT_S", 0.01)
 
     async def wait_forever(task):
         await asyncio.Event().wait()
