@@ -2,19 +2,21 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from bot.error_texts import explain
 from bot.errors import TrainingRefused
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.lora import load_lora
-from inference.learning import image_model, image_prompts, image_training, training_loop
+from inference.learning import image_model, image_prompts, image_training, training_loop, training_session
 from inference.learning.image_comparison import judge_features
 from inference.learning.image_model import TrainedImageModel
 from inference.learning.image_prompts import new_prompts, prior_prompts
@@ -42,12 +44,20 @@ def folders(tmp_path_factory):
     """By family, saved when first asked for."""
     saved = {}
 
-    def folder_of(family):
-        if family not in saved:
-            saved[family] = SAVERS[family](tmp_path_factory.mktemp("image-models") / family)
-        return saved[family]
+    def folder_of(family, dtype=None):
+        if (family, dtype) not in saved:
+            folder = saved[family, dtype] = SAVERS[family](tmp_path_factory.mktemp("image-models") / family)
+            for file in folder.rglob("*.safetensors") if dtype else ():
+                _convert(file, dtype)
+        return saved[family, dtype]
 
     return folder_of
+
+
+def _convert(file, dtype):
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    save_file({name: value.to(dtype) for name, value in load_file(file).items()}, file, metadata)
 
 
 @pytest.fixture(autouse=True)
@@ -148,32 +158,11 @@ def test_rows_of_several_prompts_share_a_pass_and_equal_each_alone(folders):
     assert torch.allclose(together, torch.cat(alone), atol=1e-5)
 
 
-@pytest.mark.parametrize(("stored", "dtype"), [(torch.float16, "float16"), (torch.bfloat16, "auto")])
-def test_weights_in_half_precision_train_in_float32_on_a_processor(tmp_path, stored, dtype):
-    folder = save_diffusion(tmp_path / "model")
-    for file in folder.rglob("*.safetensors"):
-        _convert(file, stored)
-    write_pictures(tmp_path)
-
-    report, weights = train(tmp_path, make_spec(folder, dtype=dtype))
-
-    assert all(np.isfinite(loss) for _, loss in report.losses)
-    assert {value.dtype for value in load_file(weights).values()} == {torch.float32}
-
-
-def _convert(file, dtype):
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
-    with safe_open(file, "pt") as opened:
-        metadata = opened.metadata()
-    save_file({name: value.to(dtype) for name, value in load_file(file).items()}, file, metadata)
-
-
-def test_a_training_that_was_killed_resumes_to_the_same_weights(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_loop.LoopSettings, "save_every_s", 0.0, raising=False)
-    monkeypatch.setattr(training_loop.time, "monotonic", iter(range(10**6)).__next__)
-    spec = make_spec(folders("sd"))
+def test_a_training_in_half_precision_that_was_killed_resumes_to_the_same_weights(folders, tmp_path, monkeypatch):
+    always = partial(training_loop.LoopSettings, save_every_s=0.0)
+    monkeypatch.setattr(image_training, "LoopSettings", always)
+    monkeypatch.setattr(training_session, "MIN_INTERVAL_S", 0.0)
+    spec = make_spec(folders("sd", torch.float16), dtype="float16")
     for name in ("whole", "killed"):
         write_pictures(tmp_path / name)
     _, whole = train(tmp_path / "whole", spec, steps=3)
@@ -184,19 +173,22 @@ def test_a_training_that_was_killed_resumes_to_the_same_weights(folders, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "killed", spec, steps=3, send=kill_at_second_step)
+    checkpoint = training_loop.load_checkpoint(tmp_path / "killed" / "work" / "state" / training_loop.CHECKPOINT)
     report, resumed = train(tmp_path / "killed", spec, steps=3)
 
     expected, found = load_file(whole), load_file(resumed)
-    assert report.steps == 3
+    assert (checkpoint["state"]["step"], report.steps) == (1, 3)
+    assert {value.dtype for value in found.values()} == {torch.float32}
     assert max(float((expected[name] - found[name]).abs().max()) for name in expected) == 0.0
 
 
 def test_samples_are_marked_as_generated_and_say_how_to_repeat_them(folders, tmp_path):
     write_pictures(tmp_path)
 
-    report, weights = train(tmp_path, make_spec(folders("sd")))
+    report, weights = train(tmp_path, make_spec(folders("sd", torch.bfloat16), dtype="auto"))
 
     assert len(report.samples) == 2 * len(report.examples)
+    assert all(np.isfinite(loss) for _, loss in report.losses)
     for name in report.samples:
         with Image.open(weights.parent / name) as image:
             assert image.size == (SIZE, SIZE)
