@@ -539,6 +539,9 @@ class FakePool(Fake):
         self._begin("cancel_task", task_id=task_id)
         self._stop(task_id, JobCancelled())
 
+    def keep_rows(self, task_id, step, kept):
+        self._begin("keep_rows", task_id=task_id, step=step, kept=kept)
+
     def set_previews(self, task_id, wanted) -> None:
         self.watched.append((task_id, wanted))
 

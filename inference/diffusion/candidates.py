@@ -85,8 +85,10 @@ def to_decoder_input(pipeline: Any, latents: torch.Tensor, size: tuple[int, int]
 def _unpack_tokens(pipeline: Any, latents: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """As the pipeline does it itself; unchanged if it does it in an unknown way."""
     known = {"height": size[1], "width": size[0], "vae_scale_factor": pipeline.vae_scale_factor}
-    unpack = getattr(pipeline, "_unpack_latents", None)
-    names = [*inspect.signature(unpack).parameters][1:] if unpack is not None else [""]
+    unpack: Any = getattr(pipeline, "_unpack_latents", None)
+    if unpack is None:
+        return latents
+    names = [*inspect.signature(unpack).parameters][1:]
     return unpack(latents, **{name: known[name] for name in names}) if known.keys() >= set(names) else latents
 
 

@@ -13,7 +13,7 @@ from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from inference.diffusion.candidates import encode_png, to_decoder_input
 from inference.diffusion.expected_latents import StepRecord
 from inference.diffusion.samplers import Samplers
-from inference.engine.base import CandidatesReady, ImageReady, StepDone, TaskDone, TaskFailed, build_engine
+from inference.engine.base import CandidatesReady, EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed, build_engine
 from tests.inference.families import save_klein, save_sdxl, save_z_image
 from tests.inference.recent_families import save_ernie, save_krea2, save_qwen_image_21
 from tests.inference.support import make_model, make_task
@@ -55,11 +55,12 @@ def best_of(count, task_id="job", **options):
     return make_request(task_id, best=count, count=count, **options)
 
 
-def run(engine, tasks, choose=lambda candidates: [one.index for one in candidates.images][-candidates.kept :]):
-    """All events until all tasks are done; `choose`: which images go on, by default the last."""
+def run(engine, tasks):
+    """All events until all tasks are done; the last of compared images go on."""
     for task in tasks:
         engine.add_task(task)
-    events, open_tasks = [], {task.id for task in tasks}
+    events: list[EngineEvent] = []
+    open_tasks = {task.id for task in tasks}
     for _ in range(500):
         for event in engine.step():
             events.append(event)
@@ -67,7 +68,7 @@ def run(engine, tasks, choose=lambda candidates: [one.index for one in candidate
                 raise event.error
             if isinstance(event, CandidatesReady):
                 found = event.candidates
-                engine.keep_rows(event.task_id, found.step, choose(found))
+                engine.keep_rows(event.task_id, found.step, [one.index for one in found.images][-found.kept :])
             if isinstance(event, TaskDone):
                 open_tasks.discard(event.task_id)
         if not open_tasks:
@@ -113,7 +114,7 @@ def test_others_go_on_while_images_wait_and_get_what_they_would_alone(engine):
     alone = images_of(run(engine, [make_request("other", seed=3, count=1)]), "other")[0]
     engine.add_task(best_of(8))
     engine.add_task(make_request("other", seed=3, count=1))
-    events = []
+    events: list[EngineEvent] = []
     while not any(isinstance(one, TaskDone) for one in events):
         events += engine.step()  # nobody answers
 
@@ -125,7 +126,7 @@ def test_others_go_on_while_images_wait_and_get_what_they_would_alone(engine):
 
 def test_an_answer_to_another_question_is_ignored(engine):
     engine.add_task(best_of(8))
-    events = []
+    events: list[EngineEvent] = []
     while not any(isinstance(one, CandidatesReady) for one in events):
         events += engine.step()
 

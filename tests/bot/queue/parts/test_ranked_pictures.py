@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -189,7 +190,8 @@ async def test_other_pictures_are_judged_where_that_costs_nobody_a_step(devices,
 
 @pytest.mark.parametrize("failure", [Interrupted(), EngineError(detail="broken")])
 async def test_a_note_that_fails_does_not_cost_the_result(failure):
-    best = BestOf(models=ModelRegistry({"painter": PAINTER, "judge": JUDGE}), pool=Devices("judge"))
+    devices: Any = Devices("judge")
+    best = BestOf(models=ModelRegistry({"painter": PAINTER, "judge": JUDGE}), pool=devices)
     output = finished(-6.0, -7.0)
 
     assert await best.finish(plain_task(), output, Judge(failure)) == output
