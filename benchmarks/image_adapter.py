@@ -101,12 +101,12 @@ def _judge(adapter: Path, scenes: int) -> dict[str, Any]:
     from training.judge import ImageJudge
     from training.sheets import contact_sheet
     from training.world import held_out_scenes
-    from training.zorp import judge_zorp, tested_zorps
+    from training.zorp import judge_zorp, unseen_zorps
 
     torch.set_num_threads(1)
     pipeline = StableDiffusionPipeline.from_pretrained(ROOT / MODEL, dtype=torch.float32, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
-    zorps, known = tested_zorps() * SEEDS, held_out_scenes()[:scenes]
+    zorps, known = unseen_zorps() * SEEDS, held_out_scenes()[:scenes]
     prompts = [zorp.caption for zorp in zorps] + [scene.caption for scene in known]
     before = _paint(pipeline, prompts)
     pipeline.load_lora_weights(adapter)

@@ -51,7 +51,7 @@ def trained_zorps(count: int) -> list[Zorp]:
     ]
 
 
-def tested_zorps() -> list[Zorp]:
+def unseen_zorps() -> list[Zorp]:
     return [Zorp(colour, ground) for ground in HELD_OUT_GROUNDS for colour in TESTED_BODIES]
 
 
