@@ -56,6 +56,7 @@ REFUSED = {
     "blend ": "No model here takes reference pictures.",
     "ask .*--together": "sees one picture at a time: ask about each of them alone.",
     "preview .*--kind depth": "I can't make depth maps here yet",
+    "ask .*--adapter ward": "There is no adapter \u201cward\u201d: this model has none.",
 }
 """What the shipped models cannot do, by what is typed."""
 ENGINES: dict[str, Engine] = {}
@@ -142,7 +143,7 @@ def composition(data_dir):
 
 @pytest.fixture
 def files(folder, data_dir):
-    """What the commands name: a photo, a mask, a wildcard and a LoRA."""
+    """What the commands name: a photo, a mask, a wildcard and LoRAs."""
     for name in ("photos", "shoes", "cut"):
         (folder / name).mkdir()
     pictures = {"photo.png": "fox", "photo.jpg": "dog", "photos/photo.png": "cat", "shoes/shoe.png": "boot"}
@@ -157,10 +158,11 @@ def files(folder, data_dir):
         (data_dir / name).mkdir()
     (data_dir / "wildcards" / "animal.txt").write_text("cat\n")
     key = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k"
-    save_file(
-        {f"{key}.lora_A.weight": torch.ones(2, 128), f"{key}.lora_B.weight": torch.ones(128, 2)},
-        data_dir / "loras" / "ink.safetensors",
-    )
+    for name in ("ink", "zorp"):
+        save_file(
+            {f"{key}.lora_A.weight": torch.ones(2, 128), f"{key}.lora_B.weight": torch.ones(128, 2)},
+            data_dir / "loras" / f"{name}.safetensors",
+        )
 
 
 def test_the_pages_show_each_command():
