@@ -31,7 +31,7 @@ class TrainingSamples:
         `read`: a sample by its name in the adapter's folder; blocking.
         """
         judge = find_judge(self.models, maker)
-        if judge is None or not report.examples:
+        if report.kind != "image" or judge is None or not report.examples:
             return report
         pairs = []
         try:

@@ -1,5 +1,7 @@
 """Samples of an image adapter are judged by the matching model, if it knows what the trained model draws."""
 
+from dataclasses import replace
+
 import pytest
 
 from bot import ports
@@ -72,3 +74,12 @@ async def test_a_judge_that_fails_leaves_the_report_as_it_is():
     pool = JudgingPool(ModelUnavailable("judge", "it is gone"))
 
     assert await score(make_samples(pool), demo=True) == REPORT
+
+
+async def test_answers_of_a_vision_adapter_are_no_samples():
+    pool = JudgingPool()
+    report = replace(REPORT, kind="vision")
+    maker = make_model(name="sees", tasks=(TEXT_TO_IMAGE,), demo=True)
+
+    assert await make_samples(pool).score(maker, report, str.encode) == report
+    assert not pool.tasks
