@@ -42,5 +42,5 @@ OWNER_PROBLEMS: Mapping[str, str] = {
 }
 """In lists for owners: why an adapter cannot be used."""
 FAILED_TEST = N_("It did not pass its test.")
-NEW_FELL_SHORT = N_("New answers rose by {gain} points; {needed} are needed.")
+NEW_FELL_SHORT = N_("New answers changed by {gain} points; a rise of {needed} is needed.")
 OLD_LOST = N_("Old answers fell by {loss} points; less than {allowed} are allowed.")

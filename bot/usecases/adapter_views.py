@@ -7,9 +7,9 @@ from typing import Any
 from bot.i18n import Translate
 from bot.models import ModelRegistry, ModelSpec
 from bot.ports import AdapterRecord
-from bot.problem_texts.adapter_problems import FAILED_TEST, NEW_FELL_SHORT, OLD_LOST, OWNER_PROBLEMS
+from bot.problem_texts.adapter_problems import FAILED_TEST, OWNER_PROBLEMS
 from bot.usecases.adapters import find_problem
-from bot.usecases.training_views import adapter_body
+from bot.usecases.training_views import adapter_body, explain_rejection
 
 
 def adapter_rows(
@@ -28,20 +28,8 @@ def _row(record: AdapterRecord, model: ModelSpec | None, data_dir: Path, transla
 def explain_problem(record: AdapterRecord, problem: str, translate: Translate = str) -> str:
     """`problem`: a key of `OWNER_PROBLEMS`. Empty: there is none."""
     if problem == "adapter_rejected":
-        return " ".join([translate(FAILED_TEST), *_failed_bounds(record.report, translate)])
+        return f"{translate(FAILED_TEST)} {explain_rejection(record.report, translate)}".strip()
     return translate(OWNER_PROBLEMS[problem]).format(model=record.model) if problem else ""
-
-
-def _failed_bounds(report: Mapping[str, Any], translate: Translate) -> list[str]:
-    """What an adapter failed by, as far as its report card says."""
-    gain, needed = report.get("gain"), report.get("needed_gain")
-    loss, allowed = report.get("loss"), report.get("allowed_loss")
-    found = []
-    if isinstance(gain, int | float) and isinstance(needed, int | float) and gain < needed:
-        found.append(translate(NEW_FELL_SHORT).format(gain=f"{gain:.0f}", needed=f"{needed:.0f}"))
-    if isinstance(loss, int | float) and isinstance(allowed, int | float) and loss >= allowed:
-        found.append(translate(OLD_LOST).format(loss=f"{loss:.1f}", allowed=f"{allowed:.0f}"))
-    return found
 
 
 def describe_scores(row: Mapping[str, Any], translate: Translate = str) -> str:

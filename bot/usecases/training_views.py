@@ -1,9 +1,12 @@
 """JSON views of trainings and of their report cards, shared by the page, REST and the command line."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from bot.i18n import Translate
 from bot.ports import AdapterRecord
+from bot.problem_texts.adapter_problems import NEW_FELL_SHORT, OLD_LOST
 from bot.usecases.training_orders import Training, report_body
 
 
@@ -33,6 +36,7 @@ def adapter_body(adapter: AdapterRecord) -> dict[str, Any]:
         "sha256": adapter.sha256,
         "state": adapter.state,
         "report": dict(adapter.report),
+        "rejection": explain_rejection(adapter.report),
         "created_at": adapter.created_at.isoformat(),
     }
 
@@ -50,3 +54,15 @@ def _state_of(training: Training) -> str:
     if not training.is_finished:
         return "running"
     return "failed" if training.error else "done"
+
+
+def explain_rejection(report: Mapping[str, Any], translate: Translate = str) -> str:
+    """Which bounds of its test an adapter failed, by its report card; empty: none, or they are not known."""
+    gain, needed = report.get("gain"), report.get("needed_gain")
+    loss, allowed = report.get("loss"), report.get("allowed_loss")
+    found = []
+    if isinstance(gain, int | float) and isinstance(needed, int | float) and gain < needed:
+        found.append(translate(NEW_FELL_SHORT).format(gain=f"{gain:+.0f}", needed=f"{needed:.0f}"))
+    if isinstance(loss, int | float) and isinstance(allowed, int | float) and loss >= allowed:
+        found.append(translate(OLD_LOST).format(loss=f"{loss:.1f}", allowed=f"{allowed:.0f}"))
+    return " ".join(found)

@@ -43,8 +43,8 @@ def test_a_training_ends_with_its_report_card_and_switched_on(open_mode, call, d
 @pytest.mark.parametrize(
     ("report", "reason"),
     [
-        (FORGETFUL, "Old answers fell by 3.0 points, and less than 2 are allowed."),
-        (DULL, "New answers rose by 15 points, and 20 are needed."),
+        (FORGETFUL, "Old answers fell by 3.0 points; less than 2 are allowed."),
+        (DULL, "New answers changed by +15 points; a rise of 20 is needed."),
     ],
 )
 def test_one_that_failed_its_test_stays_off_and_says_why(call, trainer, glyphs, report, reason):

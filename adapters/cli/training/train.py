@@ -9,6 +9,7 @@ from adapters.cli.output import print_json, print_line, print_note, print_table,
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from adapters.cli.progress import ProgressLine
 from adapters.cli.training.training_client import Body, TrainingClient, open_training_client
+from bot.usecases.training_views import explain_rejection
 
 STAGES = {
     "waiting": "Waiting for people's jobs",
@@ -68,17 +69,6 @@ def _describe_end(status: Body) -> str:
         off = f"`{program_name()} models use {status['model']} --adapter none` switches it off."
         return f"{name} is switched on for {status['model']}. {off}"
     return f"{name} is ready: use it in prompts as <lora:{name}:1>."
-
-
-def explain_rejection(report: Mapping[str, Any]) -> str:
-    reasons = []
-    if report["gain"] < report["needed_gain"]:
-        reasons.append(f"new answers rose by {report['gain']:.0f} points, and {report['needed_gain']:.0f} are needed")
-    if report["loss"] >= report["allowed_loss"]:
-        reasons.append(
-            f"old answers fell by {report['loss']:.1f} points, and less than {report['allowed_loss']:.0f} are allowed"
-        )
-    return f"{'; '.join(reasons)}.".capitalize() if reasons else ""
 
 
 def print_report(name: str, report: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ def test_an_adapter_is_listed_switched_and_removed(open_mode, call, data_dir):
 
     assert "birds   look   off" in listed.out
     assert "new 2 \u2192 95 / 100, old 99 \u2192 98 / 100" in listed.out
-    assert "It did not pass its test. New answers rose by 8 points; 20 are needed." in listed.out
+    assert "It did not pass its test. New answers changed by +8 points; a rise of 20 is needed." in listed.out
     assert [(one["name"], one["state"], bool(one["problem"])) for one in body] == [
         ("birds", "accepted", False),
         ("failed", "rejected", True),

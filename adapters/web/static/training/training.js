@@ -87,16 +87,8 @@ function adapterView(adapter) {
         <span class="tag">${KINDS[kind]}</span><span class="hint">${model} · ${timeView(at)}</span>
       </div>
       ${state === "retired" ? html`<p>${t("A correction that it learned from was withdrawn, so it is off. Train it anew to use it again.")}</p>` : nothing}
-      ${state === "rejected" ? html`<p>${rejectionOf(report)}</p>` : nothing}
+      ${state === "rejected" ? html`<p>${adapter.rejection}</p>` : nothing}
       ${reportView(adapter)}
       <p class="hint">${tn(report.steps, "{n} step, {minutes} minutes, {size} MiB of memory.", "{n} steps, {minutes} minutes, {size} MiB of memory.", { minutes: (report.seconds / 60).toFixed(1), size: report.peak_mb })}</p>
     </li>`;
-}
-
-function rejectionOf(report) {
-  const isDull = report.gain < report.needed_gain;
-  const isForgetful = report.loss >= report.allowed_loss;
-  const dull = t("New answers rose by {gain} points; {needed} are needed.", { gain: Math.round(report.gain), needed: report.needed_gain });
-  const forgetful = t("Old answers fell by {loss} points; less than {allowed} are allowed.", { loss: report.loss.toFixed(1), allowed: report.allowed_loss });
-  return [isDull ? dull : "", isForgetful ? forgetful : ""].filter(Boolean).join(" ");
 }
