@@ -23,7 +23,16 @@ from adapters.web.parameters import (
     parse_flag,
     parse_time,
 )
-from adapters.web.schemas import AcceptedInfo, ImageBody, JobBody, JobInfo, JobPage, ProblemInfo, QuoteInfo
+from adapters.web.schemas import (
+    AcceptedInfo,
+    FoundJobPage,
+    ImageBody,
+    JobBody,
+    JobInfo,
+    JobPage,
+    ProblemInfo,
+    QuoteInfo,
+)
 from adapters.web.views import IMAGE_FIELDS, JOBS_URL, accepted_json, event_json, job_json, quote_json
 from bot import usecases
 from bot.commands import find_command
@@ -133,7 +142,7 @@ def _read_filter(
     )
 
 
-@router.get("/jobs", response_model=JobPage)
+@router.get("/jobs", response_model=FoundJobPage | JobPage)
 async def list_jobs(
     context: ContextDep,
     caller: CallerDep,

@@ -273,9 +273,12 @@ class JobPage(BaseModel):
     jobs: list[JobInfo]
     next: str | None
     total: int = Field(description="The number of such jobs on all pages")
-    refined: bool | None = Field(
-        None, description="With `meaning`: whether the order is final; false: ask again with `refine`"
-    )
+
+
+class FoundJobPage(JobPage):
+    """Of a search by meaning."""
+
+    refined: bool = Field(description="Whether the order is final; false: ask again with `refine`")
 
 
 class CollectionInfo(BaseModel):
