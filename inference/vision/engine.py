@@ -253,6 +253,7 @@ class VisionEngine:
 
     def _search_for(self, request: VisionRequest, index: int, spec: TextSpec, embeds: torch.Tensor) -> BeamSearch:
         several = {"num_return_sequences": spec.return_count} if spec.return_count > 1 else {}
+        safe = {"remove_invalid_values": True} if request.adapter else {}  # an overflow ends no other request
         repeated = self._repeated_ids(request)
         mask = torch.ones((1, len(embeds)), dtype=torch.long, device=embeds.device)
         ids = {"input_ids": torch.tensor([repeated], device=embeds.device)} if repeated else {}
@@ -261,7 +262,7 @@ class VisionEngine:
             index=index,
             inputs={"inputs_embeds": embeds[None], "attention_mask": mask, **ids},
             repeated=len(repeated),
-            arguments=generation_arguments(spec.options, request.max_tokens) | several,
+            arguments=generation_arguments(spec.options, request.max_tokens) | several | safe,
             seed=spec.seed,
         )
 

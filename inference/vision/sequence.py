@@ -73,8 +73,8 @@ class TextSequence:
 
 
 def next_tokens(sequences: Sequence[TextSequence], logits: torch.Tensor) -> list[int]:
-    """The next token of each sequence; `logits`: (rows, vocabulary)."""
-    logits = logits.to(torch.float32, copy=True)
+    """The next token of each sequence; `logits`: (rows, vocabulary). What overflowed in one row harms no other."""
+    logits = torch.nan_to_num(logits.float(), nan=0.0)
     for row, sequence in enumerate(sequences):
         if sequence.repetition_penalty != 1:
             logits[row : row + 1] = sequence.penalize_repetition(logits[row : row + 1])

@@ -353,3 +353,16 @@ def test_less_memory_unloads_the_adapters_that_no_request_uses(engine, monkeypat
 
 def test_the_key_of_an_adapter_is_its_content():
     assert TaskAdapter("a", "0" * 64) != TaskAdapter("a", "1" * 64)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0}, {"num_beams": 2, "temperature": 1.0}], ids=str)
+def test_an_adapter_that_overflows_harms_no_other_request(models, data_dir, options):
+    folder, one, _ = models["opt"]
+    wild = save_adapter(data_dir, folder, "wild", std=3e3)
+    engine = load_engine(folder, "float16")
+    tasks = [ask(adapter, id=f"job-{n}", colour="red") for n, adapter in enumerate((one, None))]
+    alone = {task.id: answer(engine, task) for task in tasks}
+    together = run_together(engine, [ask(wild, id="wild", **options), *tasks])
+    engine.unload_model()
+
+    assert {task.id: together[task.id].text for task in tasks} == alone
