@@ -62,12 +62,14 @@ def _models_group(session: Session) -> typer.Typer:
     @models.command("list", help="List installed models and presets")
     def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
         from adapters.cli.doctor.compiled import describe_notes, find_executions
-        from adapters.cli.doctor.data import read_adapters
+        from adapters.cli.doctor.data import read_adapters, read_capabilities
         from adapters.cli.models.inspect import print_models
         from bot.usecases.adapter_views import adapter_rows
 
         loaded = session.load_config(config, data_dir)
         executions = find_executions(session.composition, loaded)
+        for name, capabilities in read_capabilities(loaded).items():
+            loaded.models.set_capabilities(name, capabilities)
         adapters = adapter_rows(read_adapters(loaded), loaded.models, loaded.data_dir)
         return print_models(loaded, executions, describe_notes(executions), adapters, as_json=as_json)
 
