@@ -39,7 +39,19 @@ async def test_a_finished_job_has_every_field_of_the_contract(shared_client):
     assert set(result) == {"media", "text", "seed", "model", "revision", "seconds", "parameters", "notes"}
     assert (result["seed"], result["model"], result["revision"]) == (7, "paint", "test")
     assert len(result["media"]) == 2
-    details = {"id", "url", "media_type", "width", "height", "alt", "spoiler", "seed", "favourite", "collections"}
+    details = {
+        "id",
+        "url",
+        "media_type",
+        "width",
+        "height",
+        "alt",
+        "spoiler",
+        "seed",
+        "score",
+        "favourite",
+        "collections",
+    }
     assert set(result["media"][0]) == details
     assert result["media"][0]["spoiler"] is False
     assert result["media"][0]["url"] == f"/api/v1/media/{result['media'][0]['id']}"
