@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from playwright.async_api import Page, expect
 
 from bot.errors import EngineError
-from bot.models import IMAGE_TEXT_TO_TEXT
+from bot.models import IMAGE_TEXT_TO_TEXT, ZERO_SHOT_IMAGE_CLASSIFICATION, ModelSpec
 from bot.safety import SafetySettings
 from tests.web.api_client import imagine, make
 from tests.web.fake_pool import picture
@@ -665,4 +665,23 @@ async def test_photos_dropped_on_other_views_are_added_in_create(server, tab, pa
             await tab.page.wait_for_timeout(100)
 
     await expect(tab.page.locator(".attach-photo img")).to_have_count(1)
+    assert tab.errors == []
+
+
+async def test_of_pictures_that_were_compared_the_best_is_shown_with_the_way_to_the_others(server, client, tab):
+    models = server.usecases.models
+    models.add_model(ModelSpec(name="judge", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,), repo="judge"))
+    server.pool.set_models(models.installed())
+    await tab.open(server.url)
+    await open_more(tab.page)
+    await tab.page.get_by_label("Best of").fill("3")
+    await close_dialog(tab.page)
+    await send(tab.page, "a boat")
+    others = tab.page.get_by_role("link", name="2 more pictures, which match the prompt less")
+    await expect(others).to_have_text("+2")
+    assert await tile(tab.page).count() == 1
+    assert await find_violations(tab.page) == []
+    await others.click()
+    await expect(tab.page).to_have_url(re.compile(r"/p/[a-z2-7]{16}/2$"))
+    await expect(tab.page.locator(".viewer-facts")).to_contain_text("Match with the prompt")
     assert tab.errors == []
