@@ -1,14 +1,13 @@
 """Images that are compared while they are made: what they are expected to become, and what is left of them."""
 
 import io
-from dataclasses import replace
 
 import numpy
 import pytest
 import torch
 from PIL import Image
 
-from bot.commands.best_of import plan_rounds
+from bot.commands.best_of import Round
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from inference.diffusion.candidates import encode_png, to_decoder_input
 from inference.diffusion.expected_latents import StepRecord
@@ -156,9 +155,9 @@ def test_what_an_image_is_expected_to_become_at_its_last_step_is_the_image(famil
     """And it can be decoded in each family's layout."""
     engine = build_engine(make_model("tiny", repo=str(SAVERS[family](tmp_path / family)), size_multiple=16))
     engine.load_model("cpu")
-    last = [replace(plan_rounds(8, 10)[0], step=10, kept=2)]
-    monkeypatch.setattr("inference.diffusion.candidates.plan_rounds", lambda _best, steps: last if steps == 10 else [])
-    events = run(engine, [best_of(5, width=64, height=64)])
+    last = [Round(step=3, kept=2)]
+    monkeypatch.setattr("inference.diffusion.candidates.plan_rounds", lambda _best, steps: last if steps == 3 else [])
+    events = run(engine, [best_of(5, steps=3, width=64, height=64)])
     (asked,) = [one.candidates for one in events if isinstance(one, CandidatesReady)]
     engine.unload_model()
 
