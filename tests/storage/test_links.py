@@ -16,8 +16,8 @@ from bot.ports import Limits
 from bot.problem_texts.link_problems import LinkRefused
 from storage import merge
 from storage.carried_usage import CountedUsage, carry_usage
-from storage.link_tables import link_code, link_event
 from storage.learning_tables import consent, correction
+from storage.link_tables import link_code, link_event
 from storage.moderation_tables import refusal
 from storage.picture_tables import collection, collection_item, favourite, report, session
 from storage.schema import account, api_key, job, media_owner, metadata, person, person_setting, utcnow
