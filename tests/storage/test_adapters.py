@@ -1,6 +1,7 @@
 """Adapters in the database: saved, replaced, deleted, and retired when consent is withdrawn."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import insert, update
 
@@ -10,7 +11,7 @@ from storage.learning_tables import consent
 
 
 def make_adapter(name="birds", **changes):
-    facts = {
+    facts: dict[str, Any] = {
         "kind": "vision",
         "model": "starter-vision",
         "revision": "r" * 40,

@@ -58,8 +58,8 @@ class JobClient(Protocol):
     async def list_jobs(
         self, q: str, *, before: str | None, limit: int, by_meaning: bool = False
     ) -> "tuple[list[JobBody], str | None, bool]":
-        """A page of jobs, the `before` of the next, and whether `by_meaning` all pictures were looked for."""
-        """The local person's jobs, newest first, and the `before` of the next page."""
+        """The local person's jobs, newest first, or best first `by_meaning`; the `before` of the next page; and
+        whether, by meaning, all pictures were looked for."""
 
     def export_images(self, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]) -> AsyncIterator[bytes]:
         """The body of `POST /export`, in chunks."""

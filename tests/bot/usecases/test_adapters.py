@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -58,11 +59,11 @@ async def adapters(tmp_path):
         models=ModelRegistry(
             {one.name: one for one in (VISION, PAINTER, make_model(name="other", tasks=VISION.tasks))}
         ),
-        pool=SilentPool(),
+        pool=SilentPool(),  # type: ignore[arg-type]
         owner_config=ModelConfigFile(tmp_path, dict),
         data_dir=tmp_path,
     )
-    kinds = {
+    kinds: dict[str, dict[str, Any]] = {
         "birds": {},
         "mushrooms": {},
         "bad": {"state": "rejected"},

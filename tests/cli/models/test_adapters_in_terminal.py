@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from storage import open_storage
 from tests.cli.app_fixture import STORAGE, serving
 from tests.storage.test_adapters import make_adapter
 
-FAILED = {"gain": 8, "needed_gain": 20, "loss": 0.5, "allowed_loss": 2}
+FAILED: dict[str, Any] = {"gain": 8, "needed_gain": 20, "loss": 0.5, "allowed_loss": 2}
 
 
 @pytest.fixture

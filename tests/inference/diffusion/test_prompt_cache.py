@@ -1,6 +1,7 @@
 """Prompt encoding and its cache, with the text encoders of SD and SDXL, on tiny models with random weights."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -367,7 +368,7 @@ def test_the_cache_has_a_limit_and_evicts_the_least_recently_used_first(sd):
 
 def test_words_that_a_lora_teaches_are_no_unknown_words(sd):
     conditioner = PromptConditioner(sd, LoraManager(sd))
-    options = {"prompt": "a red zorp, a knight <lora:zorp:0.8>"}
+    options: dict[str, Any] = {"prompt": "a red zorp, a knight <lora:zorp:0.8>"}
 
     with_lora = make_task(**{**options, "addons": (TaskAddon("zorp", "lora", "zorp.safetensors", ("a zorp",)),)})
 

@@ -177,6 +177,7 @@ def test_a_training_in_half_precision_that_was_killed_resumes_to_the_same_weight
     report, resumed = train(tmp_path / "killed", spec, steps=3)
 
     expected, found = load_file(whole), load_file(resumed)
+    assert checkpoint is not None
     assert (checkpoint["state"]["step"], report.steps) == (1, 3)
     assert {value.dtype for value in found.values()} == {torch.float32}
     assert max(float((expected[name] - found[name]).abs().max()) for name in expected) == 0.0

@@ -15,7 +15,7 @@ PROJECTIONS = {"opt": r"[qkv]_proj|out_proj", "t5": r"\.[qv]"}
 
 
 def save_adapter(
-    data_dir: Path, folder: Path, name: str, *, rank=4, alpha=8, std=0.2, seed=0, **settings
+    data_dir: Path, folder: str | Path, name: str, *, rank=4, alpha=8, std=0.2, seed=0, **settings
 ) -> TaskAdapter:
     """A random adapter for the model in `folder`, of the model's attention projections, in the data directory."""
     torch.manual_seed(seed)
@@ -28,7 +28,7 @@ def save_adapter(
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=std)
     output = data_dir / "adapters" / name
-    peft.save_pretrained(output)
+    peft.save_pretrained(str(output))
     return find_adapter(data_dir, name)
 
 
@@ -37,7 +37,7 @@ def find_adapter(data_dir: Path, name: str) -> TaskAdapter:
     return TaskAdapter(name, hashlib.sha256(weights).hexdigest())
 
 
-def load_with_peft(data_dir: Path, folder: Path, name: str) -> torch.nn.Module:
+def load_with_peft(data_dir: Path, folder: str | Path, name: str) -> torch.nn.Module:
     """The model with the adapter, as PEFT itself applies it."""
     blip = Blip2ForConditionalGeneration.from_pretrained(folder)
     with warnings.catch_warnings():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def run_together(engine, tasks):
     """The results of tasks that run at the same time, by their ids."""
     for task in tasks:
         engine.add_task(task)
-    results = {}
+    results: dict[str, Any] = {}
     while len(results) < len(tasks):
         results |= {one.task_id: one.result for one in engine.step() if isinstance(one, TaskDone)}
     return results
@@ -96,7 +97,7 @@ def run_together(engine, tasks):
 
 def record_logits(engine, monkeypatch):
     """Which logits each pass of the batch gives, by task."""
-    recorded = {}
+    recorded: dict[str, Any] = {}
     append = type(engine._batch)._append_tokens
 
     def recording(batch, sequences, logits):
@@ -211,9 +212,12 @@ def test_an_image_is_encoded_once_for_all_adapters(models, monkeypatch):
     engine = load_engine(folder)
     sizes = []
     encode = QueryEncoder._encode
-    monkeypatch.setattr(
-        QueryEncoder, "_encode", lambda own, pixels: (sizes.append(len(pixels)), encode(own, pixels))[1]
-    )
+
+    def encode_and_count(own, pixels):
+        sizes.append(len(pixels))
+        return encode(own, pixels)
+
+    monkeypatch.setattr(QueryEncoder, "_encode", encode_and_count)
     first = {one: answer(engine, ask(one)) for one in (*adapters, None)}
     again = run_together(engine, [ask(one, id=str(n)) for n, one in enumerate((*adapters, None))])
     engine.unload_model()
@@ -241,7 +245,7 @@ def refuse(engine, adapter):
     engine.step()
     with pytest.raises(InvalidOption) as refused:
         engine.add_task(ask(adapter))
-    done = []
+    done: list[Any] = []
     while not (done and isinstance(done[-1], TaskDone)):
         done += engine.step()
     assert done[-1].task_id == "other"

@@ -1,5 +1,7 @@
 """The models as cards: filters, installing with terms, cancelling, removing, adding, scanning; what others see."""
 
+from typing import Any
+
 import pytest
 from playwright.async_api import expect
 
@@ -250,7 +252,7 @@ async def test_others_see_models_without_what_is_for_admins(server, phone):
 
 async def test_adapters_are_switched_and_removed_under_their_model(server, tab):
     adapters = server.usecases.adapters
-    failed = {"gain": 8, "needed_gain": 20, "loss": 30.0, "allowed_loss": 2}
+    failed: dict[str, Any] = {"gain": 8, "needed_gain": 20, "loss": 30.0, "allowed_loss": 2}
     for name, state, report in (("birds", "accepted", {}), ("bad", "rejected", failed)):
         (adapters.data_dir / "adapters" / name).mkdir(parents=True)
         scores = {"new_before": (2, 100), "new_after": (95, 100), "old_before": (99, 100), "old_after": (98, 100)}
