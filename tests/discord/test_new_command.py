@@ -11,4 +11,4 @@ async def test_a_new_command_is_registered_with_its_options_and_answers(app, ser
 
     assert message.content.startswith(ANSWER)
     assert listed["description"] == "Name the colours of a picture"
-    assert [one["name"] for one in listed["options"]] == ["image", "shades", "seed", "model"]
+    assert [one["name"] for one in listed["options"]] == ["image", "shades", "preset", "seed", "adapter", "model"]

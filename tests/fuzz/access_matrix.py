@@ -27,6 +27,8 @@ PUBLIC = {
     "/static/{version}", "/static/{version}/{path:path}", "/texts/{language}", "/p/{job}/{number}", "/edit/{media}",
 }  # fmt: skip
 """Also the page's own addresses, whatever they name: the page asks for that itself."""
+BODIES = {"collection": {"name": "x"}, "correction": {"text": "a lynx", "consent": True}}
+"""By a word of the path, bodies that are valid; others may be empty."""
 OWN = {"/api/v1/link/{platform}"}
 """Their parameters identify something of the caller's."""
 
@@ -105,7 +107,7 @@ async def _check_route(
     named = [name for name in parameters if name in OWNED]
     for value in owned[named[0]] if named else ["x"]:
         address = re.sub(r"{\w+(:\w+)?}", value, path.replace(f"{{{PICTURE}}}", "1"))
-        body = {"name": "x"} if "collection" in path else {}
+        body = next((one for word, one in BODIES.items() if word in path), {})
         answer = await ben.request(method, address, json=body if method in ("POST", "PUT", "PATCH") else None)
         findings.count(answer.status_code, address)
         shown = f"{method} {path}: {answer.status_code}"

@@ -161,11 +161,11 @@ async def test_a_misspelt_command_is_recognised(client):
         ([UNKNOWN_ID], 404, "not_found"),
         (["../../etc/passwd"], 404, "not_found"),
         (["\ud800"], 404, "not_found"),
-        ([UNKNOWN_ID, UNKNOWN_ID], 422, "invalid_option"),
+        ([UNKNOWN_ID, UNKNOWN_ID], 404, "not_found"),
         ([{"id": UNKNOWN_ID, "role": "mask"}], 422, "invalid_option"),
     ],
 )
-async def test_a_question_needs_one_picture_of_the_callers_own(client, images, status, code):
+async def test_a_question_needs_pictures_of_the_callers_own(client, images, status, code):
     body = {"command": "ask", "options": {"question": "What is it?"}, "images": images}
 
     answer = await client.post("/api/v1/jobs", content=json.dumps(body), headers=JSON)
