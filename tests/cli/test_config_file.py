@@ -18,7 +18,7 @@ TEXT = (ROOT / "config.toml").read_text(encoding="utf-8")
 SECTIONS = settings_sections()
 UNITS = (
     "true or false", "number of", "second", "MiB", "GiB", "megapixels", "pixels", "hours", "days", "port", "address",
-    "0 to ", "0.5 to ", "URL", '"', "folder", "name", "SPDX", "list", "text around", "by the Hub's names",
+    "0 to ", "0.5 to ", "-5 to ", "URL", '"', "folder", "name", "SPDX", "list", "text around", "by the Hub's names",
 )  # fmt: skip
 
 
