@@ -54,11 +54,12 @@ class ThreadReader:
             if not one.parent:
                 return
             try:
-                one = await self.store.get_job(one.parent, None)
+                earlier = await self.store.get_job(one.parent, None)
             except JobNotFound:
                 return
-            if one.command != Ask.name or not _is_readable(one, job):
+            if earlier.command != Ask.name or not _is_readable(earlier, one, job):
                 return
+            one = earlier
             yield one
 
     async def _is_blocked(self, job: Job, turn: Turn) -> bool:
@@ -70,9 +71,15 @@ class ThreadReader:
         return False
 
 
-def _is_readable(earlier: Job, job: Job) -> bool:
-    """The person's own question, or one that was asked where this one is; about the same images, or some of them."""
-    is_visible = earlier.owner == job.owner or (bool(job.origin.chat_id) and earlier.origin.is_same_chat(job.origin))
+def _is_readable(earlier: Job, following: Job, job: Job) -> bool:
+    """The person's own question, or one that was asked where this one is; about the same images, or some of them.
+
+    Where others read along, one from elsewhere only if it is followed up there: it was shown; what it follows was not.
+    """
+    is_here = bool(job.origin.chat_id) and earlier.origin.is_same_chat(job.origin)
+    is_shown = not job.origin.is_shared or following.origin.is_same_chat(job.origin)
+    is_own = earlier.owner == job.owner and is_shown
+    is_visible = is_here or is_own
     return is_visible and {image.id for image in earlier.images} <= {image.id for image in job.images}
 
 

@@ -96,6 +96,17 @@ async def test_what_is_not_of_the_conversation_or_not_the_persons_is_left_out(ea
     assert await numbers_of(*earlier, job=job) == numbers
 
 
+PRIVATE = make_origin(platform="discord", space_id="dm:ann", chat_id="9")
+
+
+@pytest.mark.parametrize(("origin", "numbers"), [(CHAT, [2]), (PRIVATE, [1, 2]), (make_origin(), [1, 2])])
+async def test_what_was_asked_in_private_is_not_told_where_others_read_along(origin, numbers):
+    """Ann shows her second question in a chat, and asks on there: the first was not shown."""
+    asked = [question(1, origin=PRIVATE), question(2, origin=PRIVATE)]
+
+    assert await numbers_of(*asked, job=question(3, origin=origin)) == numbers
+
+
 async def test_only_the_newest_turns_and_characters_are_kept(monkeypatch):
     asked = [question(number) for number in range(1, 12)]
 
