@@ -19,6 +19,9 @@ GENERATION_OPTIONS = (
 """Options of requests that say how a text is generated."""
 DEFAULT_TOP_K = 50
 """Transformers' default, for models without a setting of their own."""
+MIN_TEMPERATURE = 0.01
+"""Nearly greedy; divided by far less, logits are infinite, and nothing can be sampled."""
+_MAX_LOGIT = torch.finfo(torch.float32).max
 
 
 @dataclass(kw_only=True, eq=False)
@@ -67,7 +70,7 @@ class TextSequence:
     def sample(self, logits: torch.Tensor) -> int:
         """From logits (1, vocabulary), like `generate` with the same generator on a CPU."""
         for warp in self.logits_warpers:
-            logits = warp(None, logits)
+            logits = warp(None, logits).clamp(max=_MAX_LOGIT)  # several infinite ones have no softmax
         probabilities = logits.softmax(dim=-1).cpu()
         return int(torch.multinomial(probabilities, num_samples=1, generator=self.generator))
 
@@ -104,7 +107,8 @@ def generation_arguments(options: Mapping[str, Any], max_tokens: int) -> dict[st
     if arguments["num_beams"] > 1:
         arguments["length_penalty"] = float(_given(options, "length_penalty", 1.0))
     if is_sampling(options):
-        arguments["temperature"] = float(options.get("temperature", 0.0)) or 1.0
+        temperature = float(options.get("temperature") or 0.0)
+        arguments["temperature"] = max(temperature, MIN_TEMPERATURE) if temperature else 1.0
         arguments["top_p"] = float(options.get("top_p", 1.0))
         if (top_k := _given(options, "top_k", None)) is not None:
             arguments["top_k"] = int(top_k)

@@ -45,6 +45,8 @@ MAX_NEW_PER_STEP = 2
 MAX_IMAGES = 10
 """Of a question."""
 _OPTIONS = ["question", "thread", "text", *GENERATION_OPTIONS]
+_SAFE = {"remove_invalid_values": True}
+"""Of `generate`: what overflows in one text ends no other."""
 
 
 class ChatEngine:
@@ -255,7 +257,7 @@ class ChatEngine:
             index=index,
             inputs=prompt.inputs,
             repeated=len(prompt.token_ids),
-            arguments=generation_arguments(spec.options, request.max_tokens) | several,
+            arguments=generation_arguments(spec.options, request.max_tokens) | several | _SAFE,
             seed=spec.seed,
         )
 

@@ -6,7 +6,13 @@ from transformers import DynamicCache
 
 from inference.vision.feature_cache import FeatureCache
 from inference.vision.kv_cache import KVCache, concat, keep_rows, left_padding_mask
-from inference.vision.sequence import TextSequence, logits_warpers_for, next_tokens
+from inference.vision.sequence import (
+    MIN_TEMPERATURE,
+    TextSequence,
+    generation_arguments,
+    logits_warpers_for,
+    next_tokens,
+)
 
 KIB = 1024
 
@@ -93,6 +99,31 @@ def test_a_text_does_not_end_before_its_minimum_length():
 
     assert next_tokens(sequences, logits) == [1, 2]
     assert logits[0, 2] == 2.0
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 1e-6])
+def test_the_smallest_temperature_is_greedy_and_ends_no_other_text(temperature):
+    options = {"temperature": temperature, "top_k": 0}
+    cold = TextSequence(
+        task_id="a",
+        max_tokens=9,
+        generator=torch.Generator().manual_seed(1),
+        logits_warpers=logits_warpers_for(options, 50),
+    )
+
+    tokens = next_tokens(
+        [cold, TextSequence(task_id="b", max_tokens=9)], torch.tensor([[1.0, 30.0, 2.0], [5.0, 1.0, 2.0]])
+    )
+
+    assert tokens == [1, 0]
+    assert generation_arguments(options, 9)["temperature"] == MIN_TEMPERATURE
+
+
+def test_logits_that_overflowed_can_be_sampled_too():
+    warpers = logits_warpers_for({"temperature": 0.5, "top_p": 0.9}, 50)
+    row = TextSequence(task_id="a", max_tokens=9, generator=torch.Generator().manual_seed(1), logits_warpers=warpers)
+
+    assert next_tokens([row], torch.tensor([[1.0, torch.inf, torch.nan, torch.inf]]))[0] in (1, 3)
 
 
 def test_each_sequence_samples_with_its_own_generator():
