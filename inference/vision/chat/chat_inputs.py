@@ -13,11 +13,14 @@ from bot.errors import InvalidOption
 from bot.jobs import Media
 from inference.images.flatten import open_on_white
 from inference.vision.chat.conversation import Message, spell_markers, without_oldest_turn
+from inference.vision.chat.thinking import MARKERS
 
 MAX_PROMPT_TOKENS = 16_384
 """Of all images and messages of a question; longer threads lose their oldest turns."""
 MAX_IMAGE_PIXELS = 1024 * 1024
 """Larger images are scaled down: some families would spend 16,000 tokens on one."""
+MAX_ASPECT = 16
+"""Families that scale the shorter side up to a size of theirs need gigabytes for a line of pixels; others refuse it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class ChatInputs:
         self._dtype = dtype
         self._limit = min(MAX_PROMPT_TOKENS, context or MAX_PROMPT_TOKENS)
         vocabulary = processor.tokenizer.get_added_vocab()
+        self._template = close_thought(processor)
         self._markers = sorted({*vocabulary, *processor.tokenizer.all_special_tokens}, key=len, reverse=True)
 
     def build(self, messages: Sequence[Message], images: Sequence[Image.Image], new_tokens: int) -> ChatPrompt:
@@ -80,8 +84,21 @@ class ChatInputs:
             return_dict=True,
             return_tensors="pt",
             enable_thinking=False,
+            chat_template=self._template,
         )
         return ChatPrompt(dict(encoded.to(self._device, self._dtype)))
+
+
+def close_thought(processor: Any) -> str | None:
+    """The chat template, with an end of the thought that it begins for the model; None: it begins none."""
+    message = {"role": "user", "content": [{"type": "text", "text": "?"}]}
+    prompt = processor.apply_chat_template(
+        [message], add_generation_prompt=True, tokenize=False, enable_thinking=False
+    ).rstrip()
+    end = next((end for start, end in MARKERS if prompt.endswith(start)), "")
+    if not end or not isinstance(processor.chat_template, str):
+        return None
+    return processor.chat_template + '{% if add_generation_prompt %}{{ "\\n' + end + '\\n\\n" }}{% endif %}'
 
 
 def _with_image(part: Mapping[str, Any], images: Any) -> dict[str, Any]:
@@ -89,11 +106,24 @@ def _with_image(part: Mapping[str, Any], images: Any) -> dict[str, Any]:
 
 
 def open_image(media: Media) -> Image.Image:
-    """The image on white, scaled down to `MAX_IMAGE_PIXELS`. Raises what Pillow raises."""
+    """The image on white, scaled down to `MAX_IMAGE_PIXELS`, with white beside it beyond `MAX_ASPECT`.
+
+    Raises what Pillow raises.
+    """
     image = open_on_white(media.data)
-    scale = math.sqrt(MAX_IMAGE_PIXELS / (image.width * image.height))
-    if scale >= 1:
+    longest = math.sqrt(MAX_IMAGE_PIXELS * MAX_ASPECT)
+    scale = min(math.sqrt(MAX_IMAGE_PIXELS / (image.width * image.height)), longest / max(image.size))
+    if scale < 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return _limit_aspect(image)
+
+
+def _limit_aspect(image: Image.Image) -> Image.Image:
+    shortest = math.ceil(max(image.size) / MAX_ASPECT)
+    if min(image.size) >= shortest:
         return image
-    return image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
-    )
+    size = (max(image.width, shortest), max(image.height, shortest))
+    padded = Image.new("RGB", size, "white")
+    padded.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return padded

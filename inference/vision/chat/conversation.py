@@ -64,7 +64,7 @@ def without_oldest_turn(messages: Sequence[Message]) -> list[Message]:
 def spell_markers(messages: Sequence[Message], markers: Iterable[str]) -> list[Message]:
     """The messages with each marker of the model that a person has typed as words: it would stand for an image, or end
     the message."""
-    known = [marker for marker in markers if len(marker) > 1 and not marker.isspace()]
+    known = [bare for bare in (marker.strip() for marker in markers) if len(bare) > 1]  # spaces apart, it never ends
     return [
         {
             **message,

@@ -1,15 +1,21 @@
 """What a model that chats is told, and what of its words is shown."""
 
+import dataclasses
+
 import pytest
 from PIL import Image
 
 from bot.errors import InvalidOption
 from bot.jobs import Media
+from bot.ports import TaskImage
+from inference.checkpoints.chat_families import FAMILIES
+from inference.engine.base import build_engine
 from inference.vision.chat.chat_inputs import open_image
 from inference.vision.chat.conversation import IMAGE, conversation_of, instruction_of, spell_markers
-from inference.vision.chat.thinking import strip_thoughts
-from tests.inference.chat_requests import THREAD, ask, make_loader
-from tests.inference.support import png
+from inference.vision.chat.thinking import AnswerDecoder, clean_lines, strip_thoughts
+from tests.inference.chat_requests import TASKS, THREAD, ask, make_loader
+from tests.inference.support import make_model, png
+from tests.inference.tiny_chat import MAKERS, save_chat
 from tests.inference.vision_reference import make_request, plain_image, run_task
 
 
@@ -124,3 +130,69 @@ def test_large_images_are_scaled_down_before_the_model_sees_them():
 
     assert image.width * image.height <= 1024 * 1024 + 2000
     assert image.width / image.height == pytest.approx(2, abs=0.01)
+
+
+def test_a_marker_that_begins_with_a_space_is_spelled_once():
+    messages = [{"role": "user", "content": [{"type": "text", "text": "a <image> of <b>"}]}]
+
+    [spelled] = spell_markers(messages, [" <image>", "<b>", "  "])
+
+    assert spelled["content"][0]["text"] == "a < image> of < b>"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("- a fox\n  - red\n\n", "- a fox\n  - red"),
+        ("a \u202efox\u2066\x1b[31m\x00", "a fox[31m"),
+        ("one\r\ntwo\u2028three", "one\ntwo\nthree"),
+        (" \u200b\n\u2060 ", ""),
+    ],
+)
+def test_what_cannot_be_seen_in_an_answer_reaches_nobody(text, shown):
+    assert clean_lines(text) == shown
+
+
+class SaysGlm:
+    """A tokenizer of words, to which the markers of GLM are words like others."""
+
+    words = ("<think>", "</think>", "<answer>", "</answer>", "<|begin_of_box|>", "<|end_of_box|>", "hm", "a fox")
+
+    def get_vocab(self):
+        return {word: number for number, word in enumerate(self.words)}
+
+    def decode(self, token_ids, **_):
+        return "".join(self.words[token] for token in token_ids)
+
+
+def test_what_a_model_writes_around_its_answer_is_not_shown():
+    decoder = AnswerDecoder(SaysGlm())
+
+    assert decoder.decode([0, 6, 1, 2, 4, 7, 5, 3]) == "a fox"
+    assert decoder.decode([0, 6, 1, 2, 4]) == decoder.decode([0, 6, 6]) == ""
+
+
+@pytest.mark.parametrize("family", sorted(name for name in MAKERS if FAMILIES[name].image_processor))
+@pytest.mark.parametrize("size", [(1, 1), (3000, 1), (2, 5000)])
+def test_the_thinnest_image_is_seen_by_every_family(load, family, size):
+    engine = load(family)
+    thin = TaskImage("init", Media(png(Image.new("RGB", size)), "image/png"))
+
+    image = open_image(thin.media)
+    events = run_task(engine, dataclasses.replace(ask(), images=(thin,)))
+
+    assert max(image.size) <= 16 * min(image.size) <= 16 * 1024
+    assert events[-1].result is not None
+
+
+def test_a_thought_that_the_template_begins_is_ended_before_the_answer(tmp_path):
+    template = save_chat(tmp_path, "qwen3_vl") / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<think></think>", "<think>\n"))
+    engine = build_engine(make_model(tasks=TASKS, repo=str(tmp_path)))
+    engine.load_model("cpu")
+
+    prompt = engine._inputs.build(conversation_of(ask(), 1), [open_image(plain_image("red").media)], 4)
+
+    assert engine._processor.tokenizer.decode(prompt.token_ids).endswith("assistant <think>\n\n</think>\n\n")
+    assert not engine._answers.begins_in_thought(prompt.token_ids)
+    assert run_task(engine, ask(min_new_tokens=4))[-1].result.text
