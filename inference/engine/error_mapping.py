@@ -1,6 +1,6 @@
 """Maps every exception that an engine raises to one of Easel's errors. Imports no torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from bot.errors import EaselError, EngineError, ModelUnavailable, OutOfMemory
 from bot.ports import Task
@@ -47,6 +47,17 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _prompt_texts(task: Task) -> list[str]:
-    names = ("prompt", "negative_prompt", "question", "text", "texts", "region", "detail")
-    texts = (task.options.get(name) for name in names)
-    return sorted((text for text in texts if isinstance(text, str) and len(text) > 3), key=len, reverse=True)
+    names = (
+        *("prompt", "prompts", "unenhanced", "negative_prompt", "question", "thread", "text", "texts"),
+        *("region", "detail"),
+    )
+    texts = _texts_in([task.options.get(name) for name in names])
+    return sorted((text for text in texts if len(text) > 3), key=len, reverse=True)
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts_in(part)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bot import errors
 from bot.jobs import Media
 from bot.ports import Progress, TaskImage
-from inference.engine.error_mapping import is_out_of_memory, redact
+from inference.engine.error_mapping import is_out_of_memory, redact, to_task_error
 from inference.ipc import messages
 from tests.inference.support import make_task
 
@@ -119,3 +119,15 @@ def test_every_out_of_memory_error_is_recognised(error, expected):
 
 def test_prompts_are_removed_from_a_traceback():
     assert "secret" not in redact("ValueError: a secret\\nfox; a secret\nfox", ["a secret\nfox"])
+
+
+def test_no_words_of_a_conversation_are_in_the_error_that_ends_a_question():
+    thread = [{"question": "who is Ann?", "answer": "a lynx"}]
+    own = {"prompt": "a blue cat"}
+    options = {"question": "and Bob?", "thread": thread, "prompts": ["a red fox"], "unenhanced": own}
+    words = "who is Ann? a lynx; and Bob? a red fox; a blue cat"
+
+    error = to_task_error(ValueError(words), dataclasses.replace(make_task("x"), options=options))
+
+    assert isinstance(error, errors.EngineError)
+    assert not any(one in error.detail for one in ("Ann", "lynx", "Bob", "fox", "cat"))
