@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from bot.commands import Command
+from bot.commands.best_of import find_judge
+from bot.commands.prompt_enhancing import enhancing_model
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef
-from bot.models import ModelRegistry
+from bot.models import ModelRegistry, ModelSpec
 
 SIZES = ("size", "aspect", "width", "height")
 MODEL_LACKS = frozenset({"model_lacks", "one_at_a_time", "one_at_a_time_but"})
@@ -31,7 +33,8 @@ def apply_defaults(
     while True:
         candidate = replace(command, values={**applicable, **command.values})
         try:
-            candidate.fill_options(candidate.choose_model(models), 0, aspect)
+            model = candidate.choose_model(models)
+            candidate.fill_options(model, 0, aspect)
         except InvalidOption as error:
             refused = next((spec.name for spec in command.specs if error.option in (spec.name, *spec.aliases)), "")
             if refused not in applicable and error.problem in MODEL_LACKS and "model" in applicable:
@@ -41,7 +44,22 @@ def apply_defaults(
             gone = SIZES if refused in SIZES else (refused,)  # a width without its height is useless
             applicable = {name: value for name, value in applicable.items() if name not in gone}
         else:
-            return candidate
+            unaided = _need_a_missing_model(applicable, candidate, model, models)
+            if not unaided:
+                return candidate
+            applicable = {name: value for name, value in applicable.items() if name not in unaided}
+
+
+def _need_a_missing_model(
+    defaults: Mapping[str, Any], command: Command, model: ModelSpec, models: ModelRegistry
+) -> set[str]:
+    """Defaults that another model than the job's is needed for, which is not installed any more."""
+    unaided: set[str] = set()
+    if defaults.get("enhance") and enhancing_model(models) is None:
+        unaided.add("enhance")
+    if defaults.get("best") and find_judge(models, model, command.images) is None:
+        unaided |= {"best", "count"}  # that many were only made to be compared
+    return unaided
 
 
 def repeat_options(

@@ -5,13 +5,13 @@ gives.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bot.commands.prompt_enhancing import MAX_ENHANCED_TOKENS, UNENHANCED
 from bot.models import ModelSpec
 from bot.options import MAX_PROMPT, clean_text
-from bot.prompts.grammar import find_tags, plain_text, prompt_at
+from bot.prompts.grammar import find_tags, parse_chunks, prompt_at, read_edits
 
 INSTRUCTION = (
     "Rewrite this prompt for an image generator. Keep everything that it asks for, and add fitting details: the "
@@ -19,13 +19,15 @@ INSTRUCTION = (
     "with the new prompt alone, in the language of the prompt, without an introduction.\nPrompt: {prompt}"
 )
 _SYNTAX = re.compile(r"[()\[\]{}<>|\\*_`#]+")
+_BRACKETS = re.compile(r"[()\[\]\\:|]")
+_COMMAS = re.compile(r"(?:\s*,\s*){2,}")
 _WRAPPING = " \"'\u201c\u201d\u2018\u2019\u00ab\u00bb"
 _LABEL = re.compile(r"^\W*(?:(?:the|an?|new|enhanced|enriched|rewritten|improved|final|image)\s+)*prompt\s*:\s*", re.I)
 
 
 def enhancing_options(prompt: str, model: ModelSpec) -> Mapping[str, Any]:
     """Of the task that answers with the richer prompt."""
-    words = plain_text(prompt)
+    words = wanted_words(prompt)
     return {
         "prompt": words,
         "question": INSTRUCTION.format(prompt=words),
@@ -39,20 +41,39 @@ def enhancing_options(prompt: str, model: ModelSpec) -> Mapping[str, Any]:
     }
 
 
-def read_enhanced(answer: str, prompt: str) -> str:
-    """The answer of a model as a prompt: words without syntax, then the tags of the prompt that it is made from.
+def wanted_words(prompt: str) -> str:
+    """Without syntax, and without what a weight of 0 or less moves away from."""
+    chunks = parse_chunks(read_edits(prompt).text_of_all_choices())
+    texts = ("".join(piece.text for piece in pieces if piece.weight > 0).strip() for pieces in chunks)
+    return clean_text(_COMMAS.sub(", ", " ".join(filter(None, texts)))).strip(", ")
+
+
+def read_enhanced(answer: str, prompt: str, names: Sequence[str] = ()) -> str:
+    """The answer of a model as a prompt: words without syntax, then the tags of the prompt that it is made from and
+    its words with negative weights. `names`: of textual inversions in the prompt, which stay too.
 
     "": it has no words, or says no more than the prompt.
     """
-    tags = " ".join(dict.fromkeys(find_tags(prompt)))
     words = clean_text(_SYNTAX.sub(" ", _LABEL.sub("", clean_text(answer).strip(_WRAPPING)))).strip(_WRAPPING)
     words = words.replace("BREAK", "break")
-    room = MAX_PROMPT - len(tags) - 1
+    lost = (name for name in names if name.casefold() not in words.casefold())
+    kept = " ".join(dict.fromkeys([*lost, *_unwanted(prompt), *find_tags(prompt)]))
+    room = max(0, MAX_PROMPT - len(kept) - 1)
     if len(words) > room:
         words = words[:room].rpartition(" ")[0] or words[:room]
-    if not any(char.isalnum() for char in words) or words.casefold() == plain_text(prompt).casefold():
+    if not any(char.isalnum() for char in words) or words.casefold() == wanted_words(prompt).casefold():
         return ""
-    return f"{words} {tags}".strip()
+    return f"{words} {kept}".strip()
+
+
+def _unwanted(prompt: str) -> list[str]:
+    chunks = parse_chunks(read_edits(prompt).text_of_all_choices())
+    pieces = (piece for pieces in chunks for piece in pieces if piece.weight < 0 and piece.text.strip())
+    return [f"({_escape_syntax(piece.text.strip())}:{piece.weight:g})" for piece in pieces]
+
+
+def _escape_syntax(words: str) -> str:
+    return _BRACKETS.sub(r"\\\g<0>", words)
 
 
 def own_prompt_at(options: Mapping[str, Any], index: int) -> str:

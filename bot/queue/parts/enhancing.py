@@ -10,8 +10,8 @@ from bot.error_texts import ENHANCED, NOT_ENHANCED
 from bot.errors import Blocked, EaselError, Interrupted, JobCancelled
 from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
 from bot.ports import ENHANCE, Task, TaskOutput
-from bot.prompts.grammar import plain_text, prompt_at, task_prompts
-from bot.prompts.richer_prompts import enhancing_options, read_enhanced
+from bot.prompts.grammar import prompt_at, task_prompts
+from bot.prompts.richer_prompts import enhancing_options, read_enhanced, wanted_words
 from bot.queue.task_runner import RunPart
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ class EnhancePreparation:
     async def _enhance(self, task: Task, prompt: str, number: int, run_part: RunPart) -> str:
         """Empty: no model has written anything."""
         model = enhancing_model(self.models)
-        if model is None or not plain_text(prompt):  # it was removed since, or there are only tags
+        if model is None or not wanted_words(prompt):  # it was removed since, or there are only tags
             return ""
         try:
             output = await run_part(_enhancing_task(task, model, prompt, number))
@@ -46,7 +46,10 @@ class EnhancePreparation:
         except EaselError as error:
             log.warning("a prompt was not made richer", action="enhance_failed", error=str(error))
             return ""
-        return read_enhanced(output.text or "", prompt)
+        names = [
+            one.name for one in task.addons if one.kind == "inversion" and one.name.casefold() in prompt.casefold()
+        ]
+        return read_enhanced(output.text or "", prompt, names)
 
 
 class EnhanceFinish:

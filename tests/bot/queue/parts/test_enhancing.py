@@ -5,13 +5,21 @@ from dataclasses import replace
 import pytest
 
 from bot.commands import Imagine
+from bot.commands.defaults import repeat_options
 from bot.commands.parts import parts_of
 from bot.commands.prompt_enhancing import MAX_ENHANCED_TOKENS, UNENHANCED
 from bot.error_texts import explain, format_note
 from bot.errors import Blocked, EngineError, InvalidOption, JobCancelled
-from bot.models import IMAGE_TEXT_TO_TEXT, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
+from bot.models import (
+    IMAGE_TEXT_TO_TEXT,
+    IMAGE_TO_TEXT,
+    TEXT_TO_IMAGE,
+    VISUAL_QUESTION_ANSWERING,
+    ZERO_SHOT_IMAGE_CLASSIFICATION,
+    ModelRegistry,
+)
 from bot.options import MAX_PROMPT
-from bot.ports import ENHANCE, Task, TaskOutput
+from bot.ports import ENHANCE, Task, TaskAddon, TaskOutput
 from bot.prompts.richer_prompts import own_prompt_at, read_enhanced
 from bot.queue.parts.enhancing import EnhanceFinish, EnhancePreparation
 from inference.images.metadata import generation_metadata
@@ -155,6 +163,32 @@ def test_without_a_model_that_can_the_request_is_refused_before_it_costs(models,
         parts_of(command, options, registry(*models))
 
     assert explain(refused.value) == sentence
+
+
+async def test_what_a_prompt_moves_away_from_is_not_asked_for_and_stays_with_its_embeddings():
+    prompt = "a fox, (people:-1.2) BREAK (a \\(red\\) car:-1), (snow:0) <cat-toy> <lora:ink:0.8>"
+    addons = (TaskAddon("<cat-toy>", "inversion", "/toy"), TaskAddon("badhands", "inversion", "/bad"))
+
+    prepared, (part,) = await prepare(replace(make_task(prompt=prompt), addons=addons), answer="A fox on a hill")
+
+    assert part.options["prompt"] == "a fox, <cat-toy>"
+    assert prepared.options["prompt"] == ("A fox on a hill <cat-toy> (people:-1.2) (a \\(red\\) car:-1) <lora:ink:0.8>")
+
+
+def test_repeating_a_job_leaves_out_what_no_installed_model_can_do_any_more():
+    earlier = {"enhance": True, "best": 4, "count": 4, "steps": 9}
+    matching = make_model(name="match", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,))
+
+    repeated = [
+        repeat_options(Imagine, {"prompt": "a fox"}, earlier, (), registry(PAINTER, *others))
+        for others in ((BLIP,), (GEMMA, matching))
+    ]
+
+    assert repeated == [{"prompt": "a fox", "steps": 9}, {"prompt": "a fox", **earlier}]
+
+
+def test_tags_that_leave_no_room_for_words_keep_the_prompt_as_it_was():
+    assert read_enhanced("a fox in the snow", " ".join(f"<lora:{'x' * 90}{number:04}:1>" for number in range(20))) == ""
 
 
 def test_each_different_prompt_is_paid_for():
