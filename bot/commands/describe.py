@@ -22,7 +22,7 @@ class Describe(VisionCommand):
     album_allowed = 1
     specs = (
         OptionSpec(name="count", kind=int, help=N_("How many prompts"), minimum=1, maximum=4, default=4),
-        *GENERATION,
+        *(spec for spec in GENERATION if spec.name != "num_return_sequences"),  # `count` says how many
     )
 
     @property

@@ -116,9 +116,8 @@ def fill_generation(values: Mapping[str, Any], model: ModelSpec, *, is_answer: b
     Raises: InvalidOption.
     """
     given = {name: value for name, value in values.items() if value is not None}
-    presets = _CHAT_PRESETS if IMAGE_TEXT_TO_TEXT in model.tasks else PRESETS
-    preset = presets.get(str(given.get("preset", "")), {})
-    defaults = {**_model_values(model, is_answer=is_answer), **preset}
+    own = _model_values(model, is_answer=is_answer)
+    defaults = {**own, **_preset_values(str(given.get("preset", "")), model, own)}
     filled = {spec.name: given.get(spec.name, defaults.get(spec.name, spec.default)) for spec in GENERATION}
     if filled["max_new_tokens"] < filled["min_new_tokens"] and "max_new_tokens" not in given:
         filled["max_new_tokens"] = filled["min_new_tokens"]
@@ -128,9 +127,19 @@ def fill_generation(values: Mapping[str, Any], model: ModelSpec, *, is_answer: b
             raise InvalidOption("min_new_tokens", "range", value=filled["min_new_tokens"], allowed=allowed)
         filled["min_new_tokens"] = filled["max_new_tokens"]
     is_sampling = filled["temperature"] > 0 or filled["top_p"] < 1
-    if not is_sampling:  # several texts are the best of a beam search
+    if not is_sampling or filled["num_beams"] > 1:  # several texts are the best of a beam search
         filled["num_beams"] = max(filled["num_beams"], filled["num_return_sequences"])
     return filled
+
+
+def _preset_values(name: str, model: ModelSpec, own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A short text is no longer than the model's usual ones, a detailed one no shorter. `own`: the model's values."""
+    presets = _CHAT_PRESETS if IMAGE_TEXT_TO_TEXT in model.tasks else PRESETS
+    if name not in presets:
+        return {}
+    choose = min if name == SHORT else max
+    longest = choose(presets[name]["max_new_tokens"], own["max_new_tokens"])
+    return {**presets[name], "max_new_tokens": longest}
 
 
 def _model_values(model: ModelSpec, *, is_answer: bool) -> dict[str, Any]:

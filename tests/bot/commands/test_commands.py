@@ -374,6 +374,8 @@ BLIP = {
         (Caption, {"num_return_sequences": 3}, {"num_beams": 5}),
         (Caption, {"num_return_sequences": 3, "num_beams": 2}, {"num_beams": 3}),
         (Caption, {"num_return_sequences": 3, "num_beams": 1, "temperature": 0.5}, {"num_beams": 1}),
+        (Caption, {"num_return_sequences": 4, "num_beams": 2, "temperature": 0.5}, {"num_beams": 4}),
+        (Ask, {"preset": "short"}, {"max_new_tokens": 10}),
     ],
 )
 def test_generation_options_are_as_given_else_of_the_preset_else_of_the_model(command, given, expected):
@@ -398,6 +400,19 @@ def test_beams_and_several_texts_are_paid(given, tokens):
     command = Caption.from_options(given, PHOTO)
 
     assert command.work_units(command.fill_options(make_model(**BLIP), 5))[0] == tokens
+
+
+def test_a_detailed_text_is_no_shorter_than_the_models_usual_ones():
+    filled = Caption.from_options({"preset": "detailed"}, PHOTO).fill_options(make_model(max_new_tokens=120), 5)
+
+    assert filled["max_new_tokens"] == 120
+
+
+def test_how_many_prompts_describe_writes_is_said_once():
+    with pytest.raises(InvalidOption) as refused:
+        Describe.from_options({"num_return_sequences": 4}, PHOTO)
+
+    assert refused.value.problem == "unknown"
 
 
 def test_a_minimum_of_tokens_lifts_the_default_maximum():
