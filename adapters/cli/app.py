@@ -53,9 +53,10 @@ def _fill_switches(arguments: Sequence[str]) -> list[str]:
     kind = COMMANDS.get(arguments[0]) if arguments else None
     specs = [spec for spec in kind.specs if spec.kind is bool] if kind is not None else []
     switches = {_normalize_flag(f"--{name}") for spec in specs for name in (spec.name, *spec.aliases)}
+    end = arguments.index("--") if "--" in arguments else len(arguments)
     filled: list[str] = []
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        is_bare = _normalize_flag(word) in switches and not (following and is_yes_or_no(following))
+    for place, (word, following) in enumerate(zip(arguments, [*arguments[1:], ""], strict=False)):
+        is_bare = place < end and _normalize_flag(word) in switches and not (following and is_yes_or_no(following))
         filled += [word, "yes"] if is_bare else [word]
     return filled
 
@@ -169,9 +170,9 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
 
             files = file_arguments.expand_folders(image_files)
             if given.get("write_sidecars"):
-                from adapters.cli.sidecars import skip_described
+                from adapters.cli.sidecars import plan_sidecars
 
-                files = skip_described(files)
+                files = plan_sidecars(files)
             files = file_arguments.read_streams(files, loaded.settings["images"])
             sidecars = given.get("write_sidecars", False)
             return run_until_done(run_file_jobs(session.composition, loaded, parsed, files, sidecars=sidecars))

@@ -107,7 +107,7 @@ def list_files(images: Sequence[str]) -> list[str]:
 
 def read_streams(files: Sequence[InputFile], limits: "ImagesSettings") -> list[InputFile]:
     """Read standard input and pipes; called outside the event loop, where Ctrl-C interrupts it."""
-    return [_read_file(file, limits) if _is_stream(file.name) else file for file in files]
+    return [_read_file(file, limits) if file.error is None and _is_stream(file.name) else file for file in files]
 
 
 def _is_stream(name: str) -> bool:

@@ -4,6 +4,7 @@ The results are printed in the order of the files, as soon as they are there. A 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,8 @@ Result = TypeVar("Result")
 
 MAX_UNFINISHED = 24
 """Jobs at a time: more than a device runs together, and fewer than `queue.max_outstanding`."""
+MAX_STARTED = 4 * MAX_UNFINISHED
+"""Files at a time, with those whose results wait for an earlier one: of any number of files, few are in memory."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,23 @@ class FileJobs:
         printer = FilePrinter(self.client, self.parsed, self.sidecars)
         try:
             async with asyncio.TaskGroup() as group:
-                for outcome in [group.create_task(self._run_file(file)) for file in files]:
-                    finished = await outcome
-                    self.progress.clear()
-                    await printer.print_outcome(finished)
+                started: deque[asyncio.Task[FileOutcome]] = deque()
+                for file in files:
+                    started.append(group.create_task(self._run_file(file)))
+                    if len(started) == MAX_STARTED:
+                        await self._print_next(printer, started)
+                while started:
+                    await self._print_next(printer, started)
             printer.print_untried()
         except BaseException:  # an interruption, or the reader closed the pipe
             await cancel_jobs(self.client, list(self._open))
             raise
         return printer.exit_code
+
+    async def _print_next(self, printer: "FilePrinter", started: "deque[asyncio.Task[FileOutcome]]") -> None:
+        finished = await started.popleft()
+        self.progress.clear()
+        await printer.print_outcome(finished)
 
     async def _run_file(self, file: InputFile) -> FileOutcome:
         from adapters.cli.views import FINAL

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import unicodedata
 from typing import Self, TextIO
 
 from adapters.cli.output import printable
@@ -71,7 +72,17 @@ class JobProgressLine(ProgressLine):
 def format_partial_answer(text: str, columns: int) -> str:
     """The end of what there is of an answer, in one line of at most `columns` characters."""
     line = printable(" ".join(text.split())) + " ..."
-    return line if len(line) <= columns else f"... {line[-(columns - 4) :]}"
+    if _width(line) <= columns:
+        return line
+    start, left = len(line), columns - 4
+    while (left := left - _width(line[start - 1])) >= 0:
+        start -= 1
+    return f"... {line[start:]}"
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: a letter of Chinese, Japanese or Korean, and an emoji, takes two."""
+    return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
 def format_job_progress(job: JobBody) -> str:

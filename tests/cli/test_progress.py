@@ -48,3 +48,9 @@ def test_of_a_long_answer_the_end_is_shown_in_one_line_without_control_character
     line = format_partial_answer("word " * 40 + "\x1b[31mred", 30)
 
     assert (len(line), line) == (30, "...  word word \\x1b[31mred ...")
+
+
+def test_wide_letters_of_an_answer_take_two_columns():
+    line = format_partial_answer("\u72d0" * 40, 30)
+
+    assert line == f"... {chr(0x72D0) * 11} ..."

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.cli.error_output import BadInput, Failure
 from adapters.cli.file_arguments import InputFile, expand_folders, read_streams, split_arguments
-from adapters.cli.file_jobs import FileJobs
+from adapters.cli.file_jobs import FileJobs, FilePrinter
 from adapters.cli.image_arguments import image_arguments
 from adapters.cli.job_commands import parse_request
 from adapters.cli.output import print_json
@@ -325,3 +325,28 @@ def test_one_question_about_all_files_is_one_job_of_a_model_that_sees_them_toget
 
     body = json.loads(result.out)
     assert (body["result"]["text"], len(body["images"])) == ("It is what differs?", 2)
+
+
+def test_of_many_files_only_a_few_are_in_memory(call, photos, monkeypatch):
+    begun: list[str] = []
+    printed: list[str] = []
+    most: list[int] = []
+    run_file, print_outcome = FileJobs._run_file, FilePrinter.print_outcome
+
+    async def run(self, file):
+        begun.append(file.name)
+        most.append(len(begun) - len(printed))
+        return await run_file(self, file)
+
+    async def show(self, outcome):
+        printed.append(outcome.name)
+        await print_outcome(self, outcome)
+
+    monkeypatch.setattr("adapters.cli.file_jobs.MAX_STARTED", 2)
+    monkeypatch.setattr(FileJobs, "_run_file", run)
+    monkeypatch.setattr(FilePrinter, "print_outcome", show)
+
+    call("caption", "photos")
+
+    assert printed == begun == [f"photos/{name}" for name in ("a.png", "b.PNG", "bad.png", "c.jpg")]
+    assert max(most) == 2

@@ -1,14 +1,20 @@
 """`caption FOLDER --write-sidecars`: a text file beside each image, and going on where it stopped."""
 
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from adapters.cli import sidecars
 from adapters.cli.error_output import Failure
+from adapters.cli.file_arguments import InputFile
 from tests.cli.app_fixture import serving
 from tests.web.fake_pool import picture
+
+UMASK = os.umask(0o022)
+os.umask(UMASK)
 
 
 @pytest.fixture
@@ -54,18 +60,57 @@ def test_a_single_image_gets_one_too(call, photos):
     assert (result.code, texts_in(photos)) == (0, {"a.txt": "It is a picture\n"})
 
 
-def test_a_folder_that_cannot_be_written_is_a_sentence_and_the_captions_are_shown(call, photos, monkeypatch):
+def test_a_disk_that_cannot_be_written_is_a_sentence_and_the_captions_are_shown(call, photos, monkeypatch):
     def refuse(*_args, **_more):
-        raise PermissionError(13, "Permission denied")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sidecars.tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr(sidecars, "_move_new", refuse)
 
     result = call("caption", "photos", "--write-sidecars")
 
     assert result.code == 1
-    assert "photos/a.txt could not be written: permission denied." in result.err
+    assert "photos/a.txt could not be written: no space left on device." in result.err
     assert "photos/a.png: It is a picture" in result.out
-    assert texts_in(photos) == {}
+    assert (texts_in(photos), list(photos.glob(".*"))) == ({}, [])
+
+
+def test_images_that_can_have_no_text_file_are_refused_before_they_are_described(call, photos, monkeypatch):
+    (photos / "b.png").write_bytes((photos / "a.png").read_bytes())
+
+    twins = call("caption", "photos", "--write-sidecars")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((photos / "a.png").read_bytes())))
+    stream = call("caption", "-", "--write-sidecars")
+    monkeypatch.setattr(sidecars, "_is_writable", lambda _folder: False)
+    (photos / "c.txt").unlink()
+    sealed = call("caption", "photos", "--write-sidecars")
+
+    assert "photos/b.png would have the same text file as photos/b.jpg: rename one of them." in twins.err
+    assert (twins.code, len(twins.out.splitlines())) == (1, 3)
+    assert (stream.code, stream.out) == (2, "")
+    assert "standard input" in stream.err
+    assert (sealed.code, sealed.out) == (2, "")
+    assert "photos/c.png cannot have a text file: its folder is not writable." in sealed.err
+
+
+def test_the_same_image_twice_is_described_once(photos):
+    files = [InputFile(str(photos / "a.png")), InputFile(f"{photos}/./a.png")]
+
+    assert [file.error for file in sidecars.plan_sidecars(files)] == [None]
+
+
+def test_a_file_system_without_links_and_a_name_that_is_no_utf8_have_text_files_too(photos, monkeypatch):
+    def refuse(*_args, **_more):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(sidecars.os, "link", refuse)
+    odd = os.path.join(photos, os.fsdecode(b"\xff.png"))
+
+    path = sidecars.write_sidecar(odd, "a fox")
+
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("a fox\n", 0o666 & ~UMASK)
+    with pytest.raises(Failure, match="already exists"):
+        sidecars.write_sidecar(odd, "another")
+    assert path.read_text() == "a fox\n"
 
 
 def test_a_text_file_that_appeared_meanwhile_is_kept(photos):
@@ -75,8 +120,3 @@ def test_a_text_file_that_appeared_meanwhile_is_kept(photos):
         sidecars.write_sidecar(str(photos / "a.png"), "a caption")
 
     assert (texts_in(photos), list(photos.glob("*.part"))) == ({"a.txt": "mine"}, [])
-
-
-def test_standard_input_has_no_place_for_a_text_file():
-    with pytest.raises(Failure, match="standard input"):
-        sidecars.write_sidecar("-", "a caption")

@@ -142,6 +142,7 @@ def test_a_choice_that_does_not_exist_is_refused_in_words_of_its_own(call, comma
         (["imagine", "--Tiling", "--seed", "7", "x"], ["imagine", "--Tiling", "yes", "--seed", "7", "x"]),
         (["imagine", "x", "--enhance", "no"], ["imagine", "x", "--enhance", "no"]),
         (["imagine", "--enhance", "a fox"], ["imagine", "--enhance", "yes", "a fox"]),
+        (["imagine", "--enhance", "--", "--tiling"], ["imagine", "--enhance", "yes", "--", "--tiling"]),
         (["ask", "a.png", "why?", "--together"], ["ask", "a.png", "why?", "--together"]),
         (["models", "list"], ["models", "list"]),
         ([], []),
