@@ -47,7 +47,8 @@ class MatchTasks:
     on_event: OnEvent
     free_memory: FreeMemory
 
-    _texts: OrderedDict[tuple[EmbeddingSpace, str], Embedding | None] = field(default_factory=OrderedDict)
+    _texts: OrderedDict[tuple[str, EmbeddingSpace, str], Embedding | None] = field(default_factory=OrderedDict)
+    """By person: how long an answer takes tells nobody what others have searched for."""
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """By person, while somebody waits for one."""
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(16))
@@ -70,21 +71,22 @@ class MatchTasks:
 
         `may_unload`: load the model even if others have to be unloaded for it.
         """
-        key = (self.space_of(model), text)
+        key = (owner, self.space_of(model), text)
         if key in self._texts:
             self._texts.move_to_end(key)
             return self._texts[key]
         async with self._turn(owner, may_unload=may_unload):
             output = await self.run(self.build_task(model, EMBED, {"text": text}, owner=owner))
         found = output.embeddings[0] if output.embeddings else None
-        self._texts[self.space_of(model, output.revision), text] = found
+        self._texts[owner, self.space_of(model, output.revision), text] = found
         while len(self._texts) > MAX_TEXTS:
             self._texts.popitem(last=False)
         return found
 
-    async def embed_image(self, model: ModelSpec, image: Media, owner: str) -> Embedding:
+    async def embed_image(self, model: ModelSpec, read_image: Callable[[], Awaitable[Media]], owner: str) -> Embedding:
+        """The image is read when it is its turn: many requests that wait hold no images."""
         async with self._turn(owner, may_unload=True):
-            output = await self.run(self.build_task(model, EMBED, {}, [image], owner=owner))
+            output = await self.run(self.build_task(model, EMBED, {}, [await read_image()], owner=owner))
         return output.embeddings[0]
 
     async def rank(self, model: ModelSpec, text: str, images: Sequence[Media], owner: str) -> tuple[MatchScore, ...]:

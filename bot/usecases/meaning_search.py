@@ -37,6 +37,10 @@ LIMIT_S = 120.0
 KEPT_S = 600.0
 """How long a ranked list stays, for its next pages."""
 MAX_LISTS = 64
+MAX_PAGES = 256
+"""Pages that are remembered, so that what follows is found after the last job of one was deleted."""
+MAX_MATCHED_BYTES = 32 * 2**20
+"""Of the pictures that are compared with the words together; larger ones keep their places."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +66,28 @@ class Search:
 
 @dataclass(eq=False)
 class _Ranking:
+    """`is_told`: somebody has waited for all stages; `is_broken`: they ended early."""
+
     found: FoundJobs
+    begun_at: float
     used_at: float
+    is_told: bool = False
+    is_broken: bool = False
     has_meaning: asyncio.Event = field(default_factory=asyncio.Event)
     is_done: asyncio.Event = field(default_factory=asyncio.Event)
     work: "asyncio.Task[None] | None" = None
+
+    def is_awaited(self, now: float) -> bool:
+        """Whether a first answer did not wait for the stages, so that a second one does."""
+        return not self.is_told and not self.is_broken and now - self.begun_at < LIMIT_S
+
+
+@dataclass(frozen=True)
+class _Page:
+    """`start`: the place of its first job in its list."""
+
+    start: int
+    ids: tuple[str, ...]
 
 
 @dataclass(kw_only=True)
@@ -82,6 +103,8 @@ class MeaningSearch:
     clock: Callable[[], float] = time.monotonic
 
     _rankings: OrderedDict[Search, _Ranking] = field(default_factory=OrderedDict)
+    _pages: OrderedDict[tuple[str, str], _Page] = field(default_factory=OrderedDict)
+    """By person and the last job."""
 
     async def search(
         self,
@@ -102,15 +125,18 @@ class MeaningSearch:
         """
         search = Search(owner=person.id, words=words.strip(), state=state, only=only, page=limit)
         is_first = before is None and not offset
-        ranking = self._recall(search, any_page=not is_first) if is_refined or not is_first else None
-        ranking = ranking or await self._begin(search)
+        ranking = self._recall(search, is_first=is_first) if is_refined or not is_first else None
+        ranking = ranking or await self._begin(search, uses_models=not person.is_blocked)
         await _wait(ranking.is_done, wait_s) if is_refined else await _wait(ranking.has_meaning, PATIENCE_S)
-        ids = ranking.found.ids
-        start = offset if before is None else _place_after(ids, before)
+        ids, is_done = ranking.found.ids, ranking.is_done.is_set()
+        ranking.is_told = ranking.is_told or (is_first and is_done)
+        start = offset if before is None else self._find_start(ids, person.id, before)
         page = ids[start : start + limit]
         tickets = await self.jobs.list_found(person, page, state=state, only=only)
         following = page[-1] if start + limit < len(ids) else None
-        return FoundPage(tickets=tickets, next=following, total=len(ids), is_refined=ranking.is_done.is_set())
+        if following is not None:
+            self._remember_page(person.id, _Page(start, page))
+        return FoundPage(tickets=tickets, next=following, total=len(ids), is_refined=is_done)
 
     def forget(self, owners: Collection[str]) -> None:
         """Drop what is in memory of the owners' searches and pictures: something of theirs was erased."""
@@ -129,29 +155,54 @@ class MeaningSearch:
 
     # ------------------------------------------------------------ lists
 
-    def _recall(self, search: Search, *, any_page: bool) -> _Ranking | None:
-        """The list of an earlier answer; `any_page`: its first page may have had another length."""
+    def _recall(self, search: Search, *, is_first: bool) -> _Ranking | None:
+        """The list of an earlier answer, whose first page may have had another length; a further first page only joins
+        the stages that an answer did not wait for: whoever searches again sees what is new."""
         now = self.clock()
         for known, ranking in reversed(self._rankings.items()):
-            is_same = known == search or (any_page and replace(known, page=search.page) == search)
-            if is_same and now - ranking.used_at < KEPT_S:
+            is_same = known == search or (not is_first and replace(known, page=search.page) == search)
+            if is_same and (ranking.is_awaited(now) if is_first else now - ranking.used_at < KEPT_S):
                 ranking.used_at = now
                 return ranking
         return None
 
-    async def _begin(self, search: Search) -> _Ranking:
-        """Find the words, and start to find the meaning; the person's previous search stops."""
+    def _find_start(self, ids: tuple[str, ...], owner: str, before: str) -> int:
+        """Behind the job; if it was deleted, behind what is left of its page; at the end, if it never was the last of a
+        page."""
+        if before in ids:
+            return ids.index(before) + 1
+        page = self._pages.get((owner, before))
+        if page is None:
+            return len(ids)
+        left = [ids.index(one) for one in page.ids if one in ids]
+        return left[-1] + 1 if left else page.start
+
+    def _remember_page(self, owner: str, page: _Page) -> None:
+        self._pages[owner, page.ids[-1]] = page
+        while len(self._pages) > MAX_PAGES:
+            self._pages.popitem(last=False)
+
+    async def _begin(self, search: Search, *, uses_models: bool) -> _Ranking:
+        """Find the words, and start to find the meaning; the person's previous search stops.
+
+        `uses_models`: otherwise only words are found, as for blocked persons, who keep their history.
+        """
         for known, ranking in self._rankings.items():
             if known.owner == search.owner and ranking.work is not None:
                 ranking.work.cancel()
         words = await self.history.list_ids(
             search.owner, state=search.state, q=search.words, only=search.only, limit=MAX_FOUND
         )
-        ranking = _Ranking(FoundJobs(tuple(words)), self.clock())
+        now = self.clock()
+        ranking = _Ranking(FoundJobs(tuple(words)), begun_at=now, used_at=now)
         self._rankings.pop(search, None)
         self._rankings[search] = ranking
         while len(self._rankings) > MAX_LISTS:
             self._rankings.popitem(last=False)
+        if not uses_models:
+            ranking.has_meaning.set()
+            ranking.is_done.set()
+            return ranking
         ranking.work = asyncio.create_task(self._complete(search, ranking), name="search by meaning")
         return ranking
 
@@ -159,16 +210,19 @@ class MeaningSearch:
 
     async def _complete(self, search: Search, ranking: _Ranking) -> None:
         """The outermost frame of a background task. Whatever fails, what was found before stays."""
+        is_complete = False
         try:
             async with asyncio.timeout(LIMIT_S):
                 await self._find_pictures(search, ranking)
                 ranking.has_meaning.set()
                 await self._match_pictures(search, ranking)
+            is_complete = True
         except (TimeoutError, EaselError) as error:
             log.debug("a search ended early", action="search_ended", error=str(error))
         except Exception as error:  # words still find
             log.warning("a search by meaning failed", action="search_failed", exc_info=error)
         finally:
+            ranking.is_broken = not is_complete
             ranking.has_meaning.set()
             ranking.is_done.set()
 
@@ -204,7 +258,15 @@ class MeaningSearch:
         model, wanted = self.tasks.model, ranking.found.to_match(search.page)
         if model is None or len(wanted) < 2:
             return
-        images = [(job, image) for job, picture in wanted if (image := await self._read(picture, search.owner))]
+        images: list[tuple[str, Media]] = []
+        left = MAX_MATCHED_BYTES
+        for job, picture in wanted:
+            image = await self._read(picture, search.owner)
+            if image is not None and len(image.data) <= left:
+                left -= len(image.data)
+                images.append((job, image))
+        if len(images) < 2:
+            return
         matches = await self.tasks.rank(model, clean_text(search.words), [image for _, image in images], search.owner)
         ranking.found = ranking.found.reorder(dict(zip((job for job, _ in images), matches, strict=True)))
 
@@ -214,11 +276,6 @@ class MeaningSearch:
             return await self.media.read_media(media_id, owner)
         except MediaNotFound:
             return None
-
-
-def _place_after(ids: tuple[str, ...], job_id: str) -> int:
-    """Behind the job; at the end, if the list is another one by now."""
-    return ids.index(job_id) + 1 if job_id in ids else len(ids)
 
 
 async def _wait(event: asyncio.Event, limit_s: float) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from bot.commands import Match
@@ -11,6 +12,7 @@ from bot.models import ModelSpec
 from bot.options import clean_text
 from bot.ports import Embedding, EmbeddingStore, MediaStore, Person
 from bot.usecases.match_tasks import MatchTasks
+from bot.usecases.refused_requests import refuse_blocked
 
 T = TypeVar("T")
 
@@ -27,7 +29,8 @@ class VectorUseCases:
     tasks: MatchTasks
 
     async def embed_text(self, person: Person, text: str) -> Embedding:
-        """Raises: InvalidOption: the model knows no word of it; NoModel; WorkerLost: the devices are busy."""
+        """Raises: Blocked; InvalidOption: the model knows no word of it; NoModel; WorkerLost: the devices are busy."""
+        refuse_blocked(person)
         model, words = self._require_model(), clean_text(text)
         if not words:
             raise InvalidOption("text", "missing")
@@ -37,11 +40,15 @@ class VectorUseCases:
         return found
 
     async def embed_image(self, person: Person, media_id: str) -> Embedding:
-        """Raises: MediaNotFound: it is not the person's; NoModel; EngineError."""
+        """Raises: Blocked; MediaNotFound: it is not the person's; NoModel; EngineError."""
+        refuse_blocked(person)
         model = self._require_model()
-        image = await self.media.read_media(media_id, person.id)
+        await self.media.get_image(media_id, person.id)
         stored = await self.embeddings.get_embedding(self.tasks.space_of(model), media_id)
-        return stored if stored else await _within_limit(self.tasks.embed_image(model, image, person.id))
+        if stored is not None:
+            return stored
+        read_image = partial(self.media.read_media, media_id, person.id)
+        return await _within_limit(self.tasks.embed_image(model, read_image, person.id))
 
     def _require_model(self) -> ModelSpec:
         model = self.tasks.model
