@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import count
 
 import structlog
 
 from bot.errors import (
     EaselError,
     EngineError,
+    Interrupted,
     MediaNotFound,
     ModelUnavailable,
     UserError,
@@ -34,10 +36,15 @@ IDLE_LOAD_S = 60.0
 """How long nobody has used the devices before the model is loaded for this."""
 MIN_REST_S = 0.05
 RETRY_S = 60.0
-"""The wait after a failure that is not the picture's."""
+"""The wait after a failure that is not the picture's; after each further one it is twice as long."""
+MAX_DOUBLINGS = 4
 LOOK_S = 300.0
 """How often to look for a new model where there is none, or after all is done."""
 MAX_TRIES = 2
+RECENT = 10
+"""Chunks that are looked at for new pictures once all were looked through."""
+LOOK_THROUGH_S = 3600.0
+"""How often all are looked through again: for pictures of jobs that ended late."""
 
 
 @dataclass(kw_only=True)
@@ -58,6 +65,10 @@ class PictureEmbedder:
     _revisions: dict[str, str] = field(default_factory=dict)
     """By model, as its last embedding says."""
     _tries: Counter[str] = field(default_factory=Counter)
+    _failures: int = 0
+    """Since the last embedding."""
+    _looked_through: EmbeddingSpace | None = None
+    _looked_at: float = 0.0
 
     def observe(self, job: Job) -> None:
         """A job has ended: it may have new pictures, and somebody uses the devices."""
@@ -77,10 +88,15 @@ class PictureEmbedder:
                 await self._wait_for_news()
             except EaselError as error:
                 log.info("embedding pictures waits", action="embed_waits", error=str(error) or error.code)
-                await self.sleep(RETRY_S)
+                await self._rest_after(error)
             except Exception as error:  # the loop must go on
                 log.warning("embedding pictures failed", action="embed_failed", exc_info=error)
-                await self.sleep(RETRY_S)
+                await self._rest_after(error)
+
+    async def _rest_after(self, error: Exception) -> None:
+        await self.sleep(RETRY_S * 2 ** min(self._failures, MAX_DOUBLINGS))
+        if not isinstance(error, Interrupted):  # people came first
+            self._failures += 1
 
     async def _keep_models(self) -> None:
         """Delete what models that are gone have computed."""
@@ -98,14 +114,15 @@ class PictureEmbedder:
     # ------------------------------------------------------------ which pictures
 
     async def _embed_all(self) -> bool:
-        """Every picture without an embedding, newest first; new ones in between, before the others. False: the model or
-        its revision has changed meanwhile, so that there are more."""
+        """Every picture without an embedding, newest first; new ones in between, before the others. Once all were
+        looked through, only recent ones. False: the model or its revision has changed, so that there are more."""
         space = self._current_space()
         if space is None:
             return True
         self._has_news.clear()
+        is_known = space == self._looked_through and self.clock() - self._looked_at < LOOK_THROUGH_S
         before: int | None = None
-        while True:
+        for chunk in count(1):
             ids, before = await self.embeddings.list_unembedded(space, before=before, limit=CHUNK)
             while ids:
                 if self._has_news.is_set():
@@ -115,9 +132,12 @@ class PictureEmbedder:
                 await self._embed(ids.pop(0))
                 if self._current_space() != space:
                     return False
-            if before is None:
-                return True
+            if before is None or (is_known and chunk == RECENT):
+                break
             await self.sleep(MIN_REST_S)
+        if not is_known:
+            self._looked_through, self._looked_at = space, self.clock()
+        return True
 
     def _current_space(self) -> EmbeddingSpace | None:
         model = self.tasks.model
@@ -141,7 +161,7 @@ class PictureEmbedder:
             await self._remember_failure(model, media_id, error)
             return
         [embedding] = output.embeddings
-        self._revisions[model.name] = embedding.revision
+        self._revisions[model.name], self._failures = embedding.revision, 0
         await self.embeddings.save_embedding(media_id, embedding)
         await self.sleep(max(MIN_REST_S, output.seconds))
 

@@ -13,7 +13,7 @@ from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
 from bot.ports import DeviceStatus, Embedding, Offer, TaskOutput
 from bot.usecases.free_memory import FreeMemory
 from bot.usecases.match_tasks import MatchTasks
-from bot.usecases.picture_embedding import IDLE_LOAD_S, MAX_TRIES, RETRY_S, PictureEmbedder
+from bot.usecases.picture_embedding import IDLE_LOAD_S, LOOK_THROUGH_S, MAX_TRIES, RETRY_S, PictureEmbedder
 from tests.fakes import make_job
 
 TASKS = (ZERO_SHOT_IMAGE_CLASSIFICATION,)
@@ -28,8 +28,10 @@ class Store:
         self.pictures = list(pictures)
         self.rows = {}
         self.kept = []
+        self.looked_before = []
 
     async def list_unembedded(self, space, *, before, limit):
+        self.looked_before.append(before)
         start = before or 0
         chunk = self.pictures[start : start + limit]
         following = start + limit if start + limit < len(self.pictures) else None
@@ -193,6 +195,25 @@ async def test_after_all_is_done_it_waits_for_news():
     assert easel.device.made == ["a", "b"]
 
 
+async def test_once_a_history_is_looked_through_only_its_newest_jobs_are_looked_at(monkeypatch):
+    for name in ("CHUNK", "RECENT"):
+        monkeypatch.setattr(f"bot.usecases.picture_embedding.{name}", 2)
+    easel = Easel(*"hgfedcba")
+    running = asyncio.create_task(easel.embedder.run_forever())
+    looked = []
+    for wait_s in (0.0, 1.0, LOOK_THROUGH_S):
+        easel.now += wait_s
+        easel.store.looked_before.clear()
+        easel.embedder.observe(make_job())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        looked.append(list(easel.store.looked_before))
+    running.cancel()
+
+    assert looked[0][-1] == 6
+    assert looked[1:] == [[None, 2], [None, 2, 4, 6]]
+
+
 @pytest.mark.parametrize(
     ("loaded", "free_ram_mb", "limits", "loads"),
     [
@@ -280,7 +301,8 @@ async def test_failures_that_are_not_the_pictures_are_not_remembered(error):
     await easel.run()
 
     assert easel.store.rows == {"a": ("r1", 1)}
-    assert easel.sleeps.count(RETRY_S) == 4
+    doublings = [0] * 4 if isinstance(error, Interrupted) else range(4)
+    assert easel.sleeps[:4] == [RETRY_S * 2**times for times in doublings]
 
 
 async def test_a_picture_that_was_deleted_meanwhile_is_left_out():
