@@ -116,7 +116,9 @@ def build_use_cases(
         privacy=storage.privacy,
         models=loaded.models,
     )
-    people = PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased)
+    people = PeopleUseCases(
+        storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased, search.forget
+    )
     own_pictures = PictureUseCases(jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy)
     key_links = KeyLinks(storage.key_links)
     return UseCases(

@@ -5,7 +5,7 @@ import hmac
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,13 +51,15 @@ DEFAULT_OPTIONS = (
 
 @dataclass(frozen=True)
 class PeopleUseCases:
-    """`on_forgotten` receives the jobs that were running when their owner was forgotten."""
+    """`on_forgotten` receives the jobs that were running when their owner was forgotten; `forget_searches` drops what
+    is in memory of what owners searched for."""
 
     people: People
     ledger: Ledger
     privacy: Privacy
     models: ModelRegistry
     on_forgotten: Callable[[Iterable[Job]], None] = lambda _jobs: None
+    forget_searches: Callable[[Collection[str]], None] = lambda _owners: None
     access: AccessWatch = field(default_factory=AccessWatch)
     _known: "OrderedDict[str, str]" = field(default_factory=OrderedDict)
     """The prefixes of keys that were used lately, by the hash of the whole key."""
@@ -112,6 +114,7 @@ class PeopleUseCases:
         Raises: LinkRefused: there are several accounts, and `with_linked` is false.
         """
         self.on_forgotten(await self.privacy.forget_person(person.id, with_linked=with_linked))
+        self.forget_searches({person.id})
         self.access.end(person.id)
         log.info("a person was forgotten", action="person_forgotten", person=person.id)
 

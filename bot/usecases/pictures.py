@@ -48,6 +48,7 @@ class PictureUseCases:
         before = await self.privacy.erase_picture(job_id, person.id, number, retracts=retracts, besides=besides)
         self.jobs.on_changed(before)
         self.jobs.forget_maps()
+        self.jobs.forget_searches({person.id})
         return before
 
     async def erase_all(self, person: Person, job_ids: Iterable[str], pictures: Iterable[tuple[str, int]]) -> None:

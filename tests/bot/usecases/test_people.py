@@ -79,14 +79,21 @@ def ledger():
 
 
 @pytest.fixture
-def usecases(people, ledger, privacy, stopped):
-    return PeopleUseCases(people, ledger, privacy, ModelRegistry({"fox": make_model(max_steps=50)}), stopped.extend)
+def usecases(people, ledger, privacy, stopped, searchers):
+    models = ModelRegistry({"fox": make_model(max_steps=50)})
+    return PeopleUseCases(people, ledger, privacy, models, stopped.extend, searchers.update)
 
 
 @pytest.fixture
 def stopped():
     """The jobs that were running when their owner was forgotten."""
     return []
+
+
+@pytest.fixture
+def searchers():
+    """Whose searches are not in memory any more."""
+    return set()
 
 
 @pytest.fixture
@@ -272,12 +279,13 @@ async def test_a_size_and_an_aspect_take_each_others_place(usecases):
     assert (first, second) == ({"aspect": "3:2"}, {"size": "256x256"})
 
 
-async def test_forgetting_somebody_stops_what_runs_for_them(usecases, store, stopped):
+async def test_forgetting_somebody_stops_what_runs_for_them(usecases, store, stopped, searchers):
     running, waiting = make_job(state=JobState.RUNNING), make_job()
     store.add(running, waiting, make_job(owner="ben"))
     await usecases.forget_person(make_person())
 
     assert stopped == [running]
+    assert searchers == {"ann"}
     assert [job.owner for job in store.jobs.values()] == ["ben"]
 
 
