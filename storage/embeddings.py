@@ -94,7 +94,7 @@ class SqlEmbeddings:
     ) -> list[NearPicture]:
         async with self._searching:
             means = await self._read_means(owner, space, text.width)
-            return await self._database.run_read(lambda tx: _find(tx, means, space, text, limit, among))
+            return await self._database.run_read(lambda tx: _find(tx, owner, means, space, text, limit, among))
 
     async def _read_means(self, owner: str, space: EmbeddingSpace, width: int) -> "MeanVectors":
         """The owner's mean vectors as they are now."""
@@ -211,6 +211,7 @@ def _read_rows(tx: Connection, space: EmbeddingSpace, uses: ColumnElement[bool])
 
 def _find(
     tx: Connection,
+    owner: str,
     means: "MeanVectors",
     space: EmbeddingSpace,
     text: Embedding,
@@ -225,9 +226,17 @@ def _find(
     wanted = select(embedding.c.media, embedding.c.vectors).where(embedding.c.media.in_(set(pictures)), _is_in(space))
     vectors = {row.media: row.vectors for row in tx.execute(wanted)}
     similarities = dict(zip(vectors, largest_similarities(list(vectors.values()), query), strict=True))
+    held = _held(tx, owner, jobs)
     found = [
         NearPicture(job=of_job, media=picture, similarity=similarities[picture])
         for of_job, picture in zip(jobs, pictures, strict=True)
-        if picture in similarities
+        if picture in similarities and (of_job, picture) in held
     ]
     return sorted(found, key=lambda one: -one.similarity)
+
+
+def _held(tx: Connection, owner: str, jobs: Collection[str]) -> set[tuple[str, str]]:
+    """The owner's jobs and their images, as they are now: an image that a job has lost may still be somebody else's."""
+    use = job_media.c
+    held = select(use.job, use.media).where(use.job.in_(set(jobs)), use.owner == owner)
+    return {(row.job, row.media) for row in tx.execute(held)}

@@ -2,14 +2,17 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from bot.jobs import ImageRef
 from bot.ports import Embedding, EmbeddingSpace
 from storage.embeddings import SqlEmbeddings
 from storage.merge import merge_persons
+from storage.schema import media_owner, utcnow
 from tests.storage.factories import accept, claim, make_media, make_picture, render
 
 SPACE = EmbeddingSpace(model="match", revision="r1")
@@ -142,6 +145,20 @@ async def test_a_picture_that_is_embedded_already_is_found_by_who_gets_it_later(
     await accept(storage, ben, images=(ImageRef(picture(fox)),))
 
     assert len(await find(storage, ben, 1)) == 1
+
+
+async def test_a_picture_that_a_job_has_lost_is_not_found_though_somebody_else_has_it(storage, ann, ben, fox):
+    await storage.media.share(picture(fox), ben.id)
+    await accept(storage, ben, images=(ImageRef(picture(fox)),))
+    job = await render(storage, await claim(storage))
+    assert await find(storage, ben, 1) == [(job.id, 1)]
+
+    old = update(media_owner).where(media_owner.c.owner == ben.id).values(kept_since=utcnow() - timedelta(days=9))
+    await storage.embeddings._database.run_write(lambda tx: tx.execute(old).rowcount)
+    await storage.media.sweep(unused_s=1e9, keep_days=5, max_gb=0)
+
+    assert await find(storage, ben, 1) == []
+    assert await find(storage, ann, 1) == [(fox.id, 1)]
 
 
 async def test_vectors_of_another_revision_are_not_compared_and_are_replaced(storage, ann, fox, data_dir):
