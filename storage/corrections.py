@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict, replace
 
-from sqlalchemy import Connection, delete, exists, insert, or_, select
+from sqlalchemy import Connection, delete, exists, insert, select
 
 from bot.errors import ImageGone, InvalidOption
 from bot.ports import Correction
@@ -15,8 +15,8 @@ from storage.learning_tables import consent, correction, withdrawn_example
 from storage.mapping import JobRow
 from storage.people import refuse_forgotten
 from storage.pictures import mark_changed
-from storage.schema import job, media_owner, person
-from storage.sources import OWN_SOURCES, find_source, repeats_chat_words
+from storage.schema import job, job_media, media_owner, person
+from storage.sources import OWN_SOURCES, find_source, has_image_of_others, repeats_chat_words
 
 
 class SqlCorrections:
@@ -57,7 +57,7 @@ def _save(tx: Connection, new: Correction) -> Correction:
         consents.withdraw_consents(tx, consent.c.correction == known.id)
         return consents.find_corrections(tx, new.person, [row.id])[row.id]
     refuse_forgotten(tx, new.person)
-    _require_image(tx, new)
+    _require_image(tx, row, new)
     if known is not None:
         consents.delete_corrections(tx, correction.c.id == known.id)
     saved = replace(new, job=row.id)
@@ -75,10 +75,10 @@ def _require_own(tx: Connection, new: Correction) -> None:
         raise InvalidOption("consent", "consent_source")
 
 
-def _require_image(tx: Connection, new: Correction) -> None:
-    """Raises: ImageGone."""
-    owned = exists().where(media_owner.c.media == new.media, media_owner.c.owner == new.person)
-    if not tx.scalar(select(owned)):
+def _require_image(tx: Connection, row: JobRow, new: Correction) -> None:
+    """Raises: ImageGone: also if it was deleted from the job, and uploaded again since."""
+    use = job_media.c
+    if not tx.scalar(select(exists().where(use.job == row.id, use.media == new.media, use.owner == new.person))):
         raise ImageGone
 
 
@@ -92,26 +92,25 @@ def _delete(tx: Connection, job_id: str, person_id: str) -> Correction | None:
 
 
 def _list_consented(tx: Connection) -> list[Correction]:
-    """An image that anybody else got through a chat or another program does not count as its owner's alone."""
     is_owner = (media_owner.c.media == correction.c.media) & (media_owner.c.owner == correction.c.person)
-    elsewhere = media_owner.alias("elsewhere")
-    is_foreign = or_(elsewhere.c.source.is_(None), elsewhere.c.source.not_in(OWN_SOURCES))
     chosen = (
         WITH_CONSENT.join(person, person.c.id == correction.c.person)
         .join(media_owner, is_owner)
         .where(consent.c.given_at.is_not(None), IS_ACTIVE)
         .where(person.c.forgotten.is_(False), person.c.blocked_at.is_(None))
-        .where(~exists().where(elsewhere.c.media == correction.c.media, is_foreign))
         .order_by(consent.c.given_at, correction.c.id)
     )
     corrections = [to_correction(row) for row in tx.execute(chosen)]
-    return [one for one in corrections if _is_own(tx, one)]
+    chat_prompts: dict[str, frozenset[str]] = {}
+    return [one for one in corrections if _is_own(tx, one, chat_prompts)]
 
 
-def _is_own(tx: Connection, one: Correction) -> bool:
+def _is_own(tx: Connection, one: Correction, chat_prompts: dict[str, frozenset[str]]) -> bool:
+    """An image that anybody else got through a chat or another program does not count as its owner's alone, nor does
+    what was made from it."""
     row = tx.execute(select(job).where(job.c.id == one.job, job.c.erased.is_(False))).one_or_none()
-    return row is not None and _is_from_owner(tx, row)
+    return row is not None and _is_from_owner(tx, row, chat_prompts) and not has_image_of_others(tx, row)
 
 
-def _is_from_owner(tx: Connection, row: JobRow) -> bool:
-    return find_source(tx, row) in OWN_SOURCES and not repeats_chat_words(tx, row)
+def _is_from_owner(tx: Connection, row: JobRow, chat_prompts: dict[str, frozenset[str]] | None = None) -> bool:
+    return find_source(tx, row) in OWN_SOURCES and not repeats_chat_words(tx, row, chat_prompts)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, exists, or_, select
 
 from bot.prompts.resolver import original_prompt
 from storage.mapping import JobRow
@@ -32,21 +32,43 @@ def find_source(tx: Connection, row: JobRow) -> str | None:
     return found
 
 
-def repeats_chat_words(tx: Connection, row: JobRow) -> bool:
+def repeats_chat_words(tx: Connection, row: JobRow, known: dict[str, frozenset[str]] | None = None) -> bool:
     """Whether an image that the job is about was drawn, here or earlier, from a prompt that its owner also used in a
-    chat or another program: a recipe of such a job that was repeated on the page."""
-    prompts = {_prompt_of(one) for one in _trace_jobs(tx, row)} - {""}
+    chat or another program: a recipe of such a job that was repeated on the page.
+
+    `known`: the prompts of such jobs by owner, which calls for several jobs share.
+    """
+    prompts = {prompt for one in _trace_jobs(tx, row) for prompt in _prompts_of(one)}
     if not prompts:
         return False
+    of_owner, owner = {} if known is None else known, row._mapping[job.c.owner]
+    if owner not in of_owner:
+        of_owner[owner] = _chat_prompts(tx, owner)
+    return not prompts.isdisjoint(of_owner[owner])
+
+
+def _chat_prompts(tx: Connection, owner: str) -> frozenset[str]:
     is_own = or_(*(job.c.space.startswith(f"{source}:") for source in sorted(OWN_SOURCES)))
     is_program = job.c.origin["extra"]["client"].as_string().is_not(None)
-    of_owner = select(job.c.options).where(job.c.owner == row._mapping[job.c.owner], job.c.erased.is_(False))
-    return any(_prompt_of(one) in prompts for one in tx.execute(of_owner.where(~is_own | is_program)))
+    of_owner = select(job.c.options).where(job.c.owner == owner, job.c.erased.is_(False))
+    rows = tx.execute(of_owner.where(~is_own | is_program))
+    return frozenset(prompt for one in rows for prompt in _prompts_of(one))
 
 
-def _prompt_of(row: JobRow) -> str:
-    """As it was typed."""
-    return " ".join(str(original_prompt(row._mapping[job.c.options]).get("prompt") or "").casefold().split())
+def has_image_of_others(tx: Connection, row: JobRow) -> bool:
+    """Whether somebody, whoever it is, got an image that the job is about, or that this was made from, elsewhere."""
+    jobs = [one._mapping[job.c.id] for one in _trace_jobs(tx, row)]
+    is_given = job_media.c.role.not_in(["output", "sheet"])
+    is_foreign = or_(media_owner.c.source.is_(None), media_owner.c.source.not_in(OWN_SOURCES))
+    foreign = exists().where(job_media.c.job.in_(jobs), is_given, media_owner.c.media == job_media.c.media, is_foreign)
+    return bool(tx.scalar(select(foreign)))
+
+
+def _prompts_of(row: JobRow) -> set[str]:
+    """As they were typed, and as they were drawn."""
+    options = row._mapping[job.c.options]
+    said = [original_prompt(options).get("prompt"), options.get("prompt"), *(options.get("prompts") or ())]
+    return {" ".join(str(one or "").casefold().split()) for one in said} - {""}
 
 
 def _trace_jobs(tx: Connection, row: JobRow) -> Iterator[JobRow]:

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 from bot.errors import ImageGone, InvalidOption, JobNotFound, NotFound
 from bot.jobs import ImageRef, new_job_id
 from bot.ports import AdapterRecord, Correction, TrainedExample
-from storage import open_storage, restore
+from storage import open_storage, restore, sources
 from storage.learning_tables import consent, correction, withdrawn_example
 from storage.schema import utcnow
 from tests.erased_bytes import files_with
@@ -154,6 +154,18 @@ async def test_an_image_that_is_gone_cannot_be_corrected(storage, ann):
 
     with pytest.raises(ImageGone):
         await correct(storage, ann, job)
+
+
+async def test_an_image_that_was_deleted_and_uploaded_again_is_not_the_jobs(storage, ann):
+    old = await answer(storage, ann, await upload(storage, ann))
+    await _age(storage, ann)
+    await storage.media.sweep(unused_s=1e9, keep_days=5, max_gb=0)
+    again = await answer(storage, ann, await upload(storage, ann))
+
+    with pytest.raises(ImageGone):
+        await correct(storage, ann, old)
+    await storage.privacy.erase_job(again.id, ann.id)
+    assert await storage.maintenance.check() == []
 
 
 async def test_what_a_blocked_person_consented_to_is_used_again_when_they_are_not(storage, ann):
@@ -310,13 +322,15 @@ def from_source(source, platform="web", extra=None):
     return enter
 
 
-async def draw(storage, owner, *images, data=b"made", platform="web", parent=None, prompt="a fox", extra=None):
+async def draw(
+    storage, owner, *images, data=b"made", platform="web", parent=None, prompt="a fox", extra=None, asked=None
+):
     """A job that draws, and its picture."""
     [one] = await accept(
         storage,
         owner,
         images=tuple(images),
-        options={"prompt": prompt},
+        options={"prompt": prompt, **({"asked": {"prompt": asked}} if asked else {})},
         origin=make_origin(platform=platform, extra=extra or {}),
         parent=None if parent is None else parent.id,
     )
@@ -369,6 +383,19 @@ async def equal_to_a_later_one_of_a_chat(storage, ann, ben):
     return ann, job
 
 
+async def made_from_one_that_another_person_has_from_a_chat(storage, ann, ben):
+    image = await upload(storage, ann)
+    await upload(storage, ben, source="discord")
+    _, made = await draw(storage, ann, ImageRef(image))
+    return ann, await answer(storage, ann, made)
+
+
+async def made_from_one_of_another_person_of_the_page(storage, ann, ben):
+    _, made = await draw(storage, ann, ImageRef(await upload(storage, ann)))
+    await upload(storage, ben)
+    return ann, await answer(storage, ann, made)
+
+
 async def equal_to_another_persons_of_the_page(storage, ann, ben):
     await upload(storage, ben)
     return ann, await answer(storage, ann, await upload(storage, ann))
@@ -392,6 +419,12 @@ async def a_chats_prompt_that_was_repeated_on_the_page(storage, ann, ben):
     _, made = await draw(storage, ann, data=b"first", prompt="a fox in the snow")
     _, edited = await draw(storage, ann, ImageRef(made), data=b"second", prompt="at night")
     return ann, await answer(storage, ann, edited)
+
+
+async def a_prompt_that_a_chats_wildcards_made(storage, ann, ben):
+    await draw(storage, ann, platform="discord", data=b"chat", prompt="a fox in snow", asked="a __animal__ in snow")
+    _, made = await draw(storage, ann, data=b"first", prompt="a fox in snow")
+    return ann, await answer(storage, ann, made)
 
 
 async def a_programs_prompt_that_was_repeated_on_the_page(storage, ann, ben):
@@ -484,10 +517,13 @@ ENTRIES = {
     owned_before_it_was_shared_in_a_chat: True,
     equal_to_an_earlier_one_of_a_chat: False,
     equal_to_a_later_one_of_a_chat: False,
+    made_from_one_that_another_person_has_from_a_chat: False,
+    made_from_one_of_another_person_of_the_page: True,
     equal_to_another_persons_of_the_page: True,
     a_repeated_chat_job: False,
     a_job_that_repeats_one_that_repeats_a_chat_job: False,
     a_chats_prompt_that_was_repeated_on_the_page: False,
+    a_prompt_that_a_chats_wildcards_made: False,
     a_programs_prompt_that_was_repeated_on_the_page: False,
     a_prompt_that_was_used_on_the_page_before: True,
     a_prompt_that_somebody_else_used_in_a_chat: True,
@@ -498,7 +534,11 @@ ENTRIES = {
     linked_after_a_photo_of_the_page: True,
     linked_persons_who_both_had_the_image: False,
 }  # fmt: skip
-HAS_ANOTHER_OWNER = {equal_to_an_earlier_one_of_a_chat, equal_to_a_later_one_of_a_chat}
+HAS_ANOTHER_OWNER = {
+    equal_to_an_earlier_one_of_a_chat,
+    equal_to_a_later_one_of_a_chat,
+    made_from_one_that_another_person_has_from_a_chat,
+}
 """Consent is taken, because its refusal would tell of somebody else's image, and the image is not used."""
 
 
@@ -516,6 +556,18 @@ async def test_only_what_first_came_from_its_owner_enters_training(storage, ann,
         await consent_by_force(storage, person, job)
 
     assert len(await listed(storage)) == is_used
+
+
+async def test_a_persons_prompts_in_chats_are_read_once_for_all_of_their_corrections(storage, ann, monkeypatch):
+    read, calls = sources._chat_prompts, []
+    monkeypatch.setattr(sources, "_chat_prompts", lambda tx, owner: calls.append(owner) or read(tx, owner))
+    for number in range(2):
+        _, made = await draw(storage, ann, data=f"{number}".encode())
+        await correct(storage, ann, await answer(storage, ann, made))
+    calls.clear()
+
+    assert len(await listed(storage)) == 2
+    assert calls == [ann.id]
 
 
 async def consent_by_force(storage, person, job):
