@@ -19,6 +19,7 @@ from torch.nn.functional import linear, pad
 from bot.errors import InvalidOption
 from bot.model_install.addon_files import PEFT_CONFIG
 from bot.ports import TaskAdapter
+from inference.memory.int8_layers import Int8Linear
 from inference.vision.adapter_files import LoraFactors, read_adapter, weights_path
 
 MAX_LOADED, MAX_LOADED_BYTES = 8, 256 * 2**20
@@ -52,7 +53,8 @@ class RowAdapters:
     """The adapters of one BLIP-2, by name and the SHA-256 of their weights."""
 
     def __init__(self, blip: torch.nn.Module, revision: str) -> None:
-        self._layers = {name: one for name, one in blip.named_modules() if isinstance(one, torch.nn.Linear)}
+        linear = torch.nn.Linear | Int8Linear
+        self._layers = {name: one for name, one in blip.named_modules() if isinstance(one, linear)}
         self._revision = revision
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self._stacks: dict[str, _Stack] = {}
