@@ -6,7 +6,8 @@
   the same prompt resembles it most.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from inference.learning.image_features import PictureFeatures, compare
 from inference.learning.image_model import TrainedImageModel
 from inference.learning.training_session import TrainingSession
 
-SAMPLES = "samples"
+SAMPLES, RENDERS = "samples", "renders"
 SHOWN_NEW, SHOWN_KNOWN = 8, 4
 """How many of each are kept as samples."""
 
@@ -69,14 +70,40 @@ class TestedPictures:
 
 
 def render_samples(
-    session: TrainingSession, model: TrainedImageModel, prompts: Sequence[str], stage: str, done: int, total: int
+    session: TrainingSession,
+    model: TrainedImageModel,
+    prompts: Sequence[str],
+    stage: str,
+    done: int,
+    total: int,
+    *,
+    kept: bool,
 ) -> list[Sample]:
-    """One picture of each prompt, seeded by its number. `done`, `total`: parts of the stage before it, and all."""
+    """One picture of each prompt, seeded by its number. `done`, `total`: parts of the stage before it, and all.
+
+    `kept`: without an adapter, so that a picture stays what it is: a training that was interrupted does not make it
+    again.
+    """
     samples = []
     for seed, prompt in enumerate(prompts):
-        image = model.render(prompt, seed, partial(session.proceed, stage, done + seed, total))
+        render = partial(model.render, prompt, seed, partial(session.proceed, stage, done + seed, total))
+        image = _keep_picture(session.work / RENDERS, f"{seed}/{prompt}", render) if kept else render()
         samples.append(Sample(prompt, seed, image))
     return samples
+
+
+def _keep_picture(folder: Path, key: str, render: Callable[[], Image.Image]) -> Image.Image:
+    """The picture as it was saved, or made and saved. Raises: OSError; what `render` raises."""
+    file = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.png"
+    if file.is_file():
+        with Image.open(file) as saved:
+            return saved.convert("RGB")
+    image = render()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    part = file.with_suffix(".part")
+    image.save(part, "PNG")
+    part.replace(file)
+    return image
 
 
 def compare_pictures(

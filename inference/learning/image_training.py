@@ -169,7 +169,7 @@ class ImageTraining:
         for number, example in enumerate(self._examples):
             session.proceed("encoding", number, len(self._examples))
             pictures.append(model.encode(open_image(example.path)))
-        renders = render_samples(session, model, prior_texts, "replaying", 0, len(prior_texts))
+        renders = render_samples(session, model, prior_texts, "replaying", 0, len(prior_texts), kept=True)
         prior = [model.encode(sample.image) for sample in renders]
         save_atomically({"pictures": pictures, "prior": prior}, session.work / LATENTS)
         return {"pictures": pictures, "prior": prior}
@@ -188,7 +188,8 @@ class ImageTraining:
         known = known_prompts(KNOWN_PICTURES, is_demo=self._is_demo)
         total = 2 * (len(new) + len(known))
         done = round_number * total // 2
-        rendered = render_samples(self._session, self._model, [*new, *known], "testing", done, total)
+        kept = round_number == 0
+        rendered = render_samples(self._session, self._model, [*new, *known], "testing", done, total, kept=kept)
         return rendered[: len(new)], rendered[len(new) :]
 
     def _write(self, tested: TestedPictures, state: LoopState) -> TrainingReport:

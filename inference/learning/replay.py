@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bot.models import TEXT_TO_IMAGE, ModelSpec
 from bot.ports import NO_REPLAY, OWN_REPLAY
 from inference.checkpoints.resolve import model_path
 from inference.learning.replay_prompts import make_prompts
-from inference.learning.training_folder import Example, list_images, open_image
+from inference.learning.training_folder import Example, is_too_large, list_images, open_image
 from inference.learning.training_session import TrainingSession
 
 TRAINED_IMAGES, TESTED_IMAGES = 320, 60
@@ -43,8 +44,10 @@ TESTED_QUESTIONS = ("", *QUESTIONS[:2])
 """Of the images that test, besides what the folder asks most; more of `QUESTIONS` if there are few images."""
 MIN_TESTS = 100
 _FOLDER_QUESTIONS = 4
-Answer = Callable[[Sequence[tuple[int, str]]], list[str]]
-"""Answers questions about images, given by their indices."""
+Answer = Callable[[Sequence[tuple[int, str]], int, int], list[str]]
+"""Answers questions about images, given by their indices, after so many of so many others."""
+KEPT_TOGETHER = 256
+"""Answers after which they are saved."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +76,28 @@ def find_images(session: TrainingSession) -> tuple[list[Path], list[Path]]:
 def _split_folder(session: TrainingSession, folder: Path) -> tuple[list[Path], list[Path]]:
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
         raise TrainingRefused("no_folder", folder=str(folder))
-    own = {path.stat().st_ino for path in Path(session.request.folder).iterdir() if path.is_file()}
-    paths = [folder / name for name in list_images(folder)]
-    paths = [path for path in paths if path.stat().st_ino not in own and _can_open(session, path)]
+    own = {_identity(path) for path in Path(session.request.folder).iterdir() if path.is_file()}
+    found = [folder / name for name in list_images(folder)]
+    found.sort(key=lambda path: hashlib.sha256(f"{session.request.seed}/{path.name}".encode()).digest())
+    able = (path for path in found if _identity(path) not in own and _can_open(session, path))
+    paths = list(islice(able, MAX_IMAGES))
     if len(paths) < MIN_IMAGES:
         raise TrainingRefused("no_replay", folder=str(folder), count=len(paths), limit=MIN_IMAGES)
-    paths.sort(key=lambda path: hashlib.sha256(f"{session.request.seed}/{path.name}".encode()).digest())
     tested = min(TESTED_IMAGES, len(paths) // 2)
-    return paths[tested:MAX_IMAGES], paths[:tested]
+    return paths[tested:], paths[:tested]
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for all names of a file."""
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
 
 
 def _can_open(session: TrainingSession, path: Path) -> bool:
     session.proceed("checking")
     try:
+        if is_too_large(path):
+            return False
         open_image(path)
     except MemoryError:
         raise
@@ -132,17 +144,28 @@ def most_asked(examples: Sequence[Example]) -> list[str]:
 
 
 def answer_replay(session: TrainingSession, asked: Sequence[tuple[int, str]], answer: Answer) -> list[ReplayText]:
-    """The model's answers to questions about images; kept in the work folder."""
-    file = session.work / ANSWERS
-    if file.is_file():
-        answers = json.loads(file.read_text(encoding="utf-8"))
-    else:
-        answers = answer(asked)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(answers), encoding="utf-8")
-        part.replace(file)
-    rows = zip(asked, answers, strict=True)
+    """The model's answers to questions about images."""
+    rows = zip(asked, keep_answers(session, ANSWERS, asked, answer), strict=True)
     return [ReplayText(image, question, text) for (image, question), text in rows]
+
+
+def keep_answers(session: TrainingSession, name: str, asked: Sequence[tuple[int, str]], answer: Answer) -> list[str]:
+    """The answers of the model without an adapter, which are kept in a file of the work folder as they are given.
+
+    Questions of one length go together, as padding costs time; always the same ones, also after an interruption, so
+    that the answers are the same.
+    """
+    file = session.work / name
+    order = sorted(range(len(asked)), key=lambda number: (len(asked[number][1]), asked[number][1]))
+    known: list[str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    while len(known) < len(order):
+        part = order[len(known) : len(known) + KEPT_TOGETHER]
+        known += answer([asked[number] for number in part], len(known), len(order))
+        unfinished = file.with_suffix(".part")
+        unfinished.write_text(json.dumps(known), encoding="utf-8")
+        unfinished.replace(file)
+    answers = dict(zip(order, known, strict=True))
+    return [answers[number] for number in range(len(asked))]
 
 
 def old_questions(images: int, asked_most: Sequence[str]) -> list[str]:

@@ -66,6 +66,12 @@ def open_image(path: Path) -> Image.Image:
         return flatten(ImageOps.exif_transpose(image))
 
 
+def is_too_large(path: Path) -> bool:
+    """Whether it has more pixels than are decoded. Raises what Pillow raises."""
+    with Image.open(path) as image:
+        return image.width * image.height > MAX_MEGAPIXELS * 10**6
+
+
 def read_examples(session: TrainingSession, *, require_texts: bool = True) -> list[Example]:
     """All examples of the request's folder, checked, in the order of its lines.
 
@@ -84,7 +90,11 @@ def read_examples(session: TrainingSession, *, require_texts: bool = True) -> li
     examples = []
     for number, line in enumerate(lines):
         session.proceed("checking", number, len(lines))
-        examples.append(reader.check_line(line))
+        try:
+            examples.append(reader.check_line(line))
+        except TrainingRefused:
+            if str(line.values.get("file_name")) not in session.request.corrections:
+                raise  # what other people sent stops nothing
     minimum = MIN_EXAMPLES if require_texts else MIN_PICTURES
     return require_enough(_choose_distinct(examples, session.request.corrections), str(folder), minimum)
 
@@ -155,9 +165,8 @@ class _FolderReader:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                with Image.open(path) as image:
-                    if image.width * image.height > MAX_MEGAPIXELS * 10**6:
-                        raise _refusal("large_image", line, image=name, limit=f"{MAX_MEGAPIXELS} MP")
+                if is_too_large(path):
+                    raise _refusal("large_image", line, image=name, limit=f"{MAX_MEGAPIXELS} MP")
                 open_image(path)
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except TrainingRefused:
@@ -175,7 +184,10 @@ def list_images(folder: Path) -> list[str]:
     return sorted(
         path.name
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not path.is_symlink()
+        and not path.name.startswith(".")
     )
 
 
@@ -203,7 +215,15 @@ def _text_of(line: _Line, field: str) -> str:
 
 
 def _refusal(problem: str, line: _Line, **data: str | int) -> TrainingRefused:
+    if not line.number:  # there is no metadata
+        return _refuse_file(problem, **data)
     return TrainingRefused(problem, line=line.number, file=METADATA, **data)
+
+
+def _refuse_file(problem: str, image: str | int = "", limit: str | int = "") -> TrainingRefused:
+    if problem == "large_image":
+        return TrainingRefused("large_file", file=image, limit=limit)
+    return TrainingRefused("broken", file=image)
 
 
 def _choose_distinct(examples: list[Example], corrections: Mapping[str, str]) -> list[Example]:
@@ -219,6 +239,8 @@ def _choose_distinct(examples: list[Example], corrections: Mapping[str, str]) ->
         if first is None or first.file in corrections:
             known[key] = example
         elif example.file not in corrections:
+            if not example.line:  # there is no metadata
+                raise TrainingRefused("repeated_file", file=example.file, first=first.file)
             is_same = first.answer.casefold() == example.answer.casefold()
             problem = "repeated" if is_same else "contradiction"
             raise TrainingRefused(problem, line=example.line, file=METADATA, first=first.line)

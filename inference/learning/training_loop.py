@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from bot.errors import TrainingRefused
 from inference.learning.training_session import TrainingSession
 
 CHECKPOINT = "checkpoint.pt"
@@ -30,7 +31,8 @@ LossFunction = Callable[[int, np.random.Generator, torch.Generator], Tensor]
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
     """`warmup`: steps in which the learning rate rises; it then falls to 0 along a cosine. `smoothing`: of the reported
-    loss, as the share of the old value. `points`: at most so many of the loss plot."""
+    loss, as the share of the old value. `points`: at most so many of the loss plot. `save_before_waiting_s`: a
+    checkpoint is older than this when one is made because the process has to wait."""
 
     steps: int
     learning_rate: float
@@ -38,6 +40,7 @@ class LoopSettings:
     weight_decay: float = 0.0
     max_gradient: float = 1.0
     save_every_s: float = 20.0
+    save_before_waiting_s: float = 2.0
     smoothing: float = 0.95
     points: int = 200
 
@@ -85,10 +88,13 @@ class TrainingLoop:
         """Seconds of earlier processes, if it resumed."""
 
     def run(self) -> LoopState:
-        """Raises: OSError: a checkpoint cannot be written; what `loss` raises."""
+        """Raises: OSError: a checkpoint cannot be written; TrainingRefused: it diverged; what `loss` raises."""
         self._restore()
         steps, saved_at = self._settings.steps, time.monotonic()
         while self.state.step < steps:
+            if self._session.must_wait and time.monotonic() - saved_at >= self._settings.save_before_waiting_s:
+                self._save()
+                saved_at = time.monotonic()
             self._session.proceed("training", self.state.step, steps, self.state.loss)
             self._take_step(self.state.step)
             if time.monotonic() - saved_at >= self._settings.save_every_s or self.state.step == steps:
@@ -118,6 +124,9 @@ class TrainingLoop:
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
     def _record(self, loss: float) -> None:
+        """Raises: TrainingRefused: it is no number."""
+        if not math.isfinite(loss):
+            raise TrainingRefused("diverged")
         state, kept = self.state, self._settings.smoothing
         state.step += 1
         share = min(kept, 1 - 1 / state.step)  # the mean at first

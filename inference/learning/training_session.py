@@ -39,6 +39,11 @@ class TrainingSession:
             self._stage, self._sent_at = stage, now
             self._send(TrainingProgress(stage=stage, done=done, total=total, loss=loss))
 
+    @property
+    def must_wait(self) -> bool:
+        """Whether the next `proceed` will wait, and on a GPU perhaps end this process: what is there should be kept."""
+        return not self._is_free.is_set()
+
     def _wait(self, done: int, total: int, loss: float | None) -> None:
         if self._is_free.is_set():
             return

@@ -62,8 +62,10 @@ FORMS, REPLAY_FORMS = 8, 4
 """Variants of images, where the vision encoder is small or on a GPU."""
 SMALL_ENCODER = 50_000_000
 """Weights."""
+TESTED = "tested.json"
+"""Answers to the questions of the test, before the training."""
 _ANSWERED_TOGETHER = 32
-_FORMAT = "1"
+_FORMAT = "2"
 """Of features and checkpoints: a change starts trainings anew."""
 
 
@@ -91,7 +93,7 @@ class _VisionTraining:
         self._collect_images(trained, tested)
         old_texts, old_tests = self._ask_before(trained)
         new_tests = [ReplayText(self._index[one.path], one.question, one.answer) for one in tested]
-        before = self._answer_tests([*new_tests, *old_tests])
+        before = self._answer_tests([*new_tests, *old_tests], kept=True)
         adapted = self._add_adapter()
         loop = self._make_loop(adapted, trained, old_texts)
         state = loop.run()
@@ -168,25 +170,29 @@ class _VisionTraining:
             *((image, question) for image in own for question in dict.fromkeys([*questions, *learned.get(image, ())])),
             *((self._index[path], question) for path in self._old_tested for question in tested),
         ]
-        texts = replay.answer_replay(self._session, asked, lambda rows: self._answer("replaying", rows))
+        texts = replay.answer_replay(self._session, asked, partial(self._answer, "replaying"))
         tests = {self._index[path] for path in self._old_tested}
         kept = replay.choose_replayed([text for text in texts if text.image not in tests], learned)
         return kept, [text for text in texts if text.image in tests]
 
-    def _answer(self, stage: str, asked: Sequence[tuple[int, str]]) -> list[str]:
-        """Questions of one length go together, as padding costs time."""
+    def _answer(self, stage: str, asked: Sequence[tuple[int, str]], done: int = 0, total: int = 0) -> list[str]:
+        """After `done` of `total` others. Questions of one length go together, as padding costs time."""
         order = sorted(range(len(asked)), key=lambda number: (len(asked[number][1]), asked[number][1]))
         answers = [""] * len(asked)
         for start in range(0, len(order), _ANSWERED_TOGETHER):
-            self._session.proceed(stage, start, len(order))
+            self._session.proceed(stage, done + start, total or len(order))
             part = order[start : start + _ANSWERED_TOGETHER]
             states = self._load_states([(asked[number][0], 0) for number in part])
             for number, text in zip(part, self._texts.answer(states, [asked[n][1] for n in part]), strict=True):
                 answers[number] = text
         return answers
 
-    def _answer_tests(self, tests: Sequence[ReplayText]) -> list[str]:
-        return self._answer("testing", [(test.image, test.question) for test in tests])
+    def _answer_tests(self, tests: Sequence[ReplayText], *, kept: bool = False) -> list[str]:
+        """`kept`: without an adapter, so that the answers stay what they are."""
+        asked = [(test.image, test.question) for test in tests]
+        if kept:
+            return replay.keep_answers(self._session, TESTED, asked, partial(self._answer, "testing"))
+        return self._answer("testing", asked)
 
     # ------------------------------------------------------------ training
 

@@ -243,7 +243,7 @@ def test_new_prompts_are_captions_and_the_words_in_other_places(monkeypatch):
 @pytest.mark.parametrize(
     ("saver", "fields", "sentence"),
     [
-        (save_qwen_edit, {"tasks": ("image-text-to-image",)}, "choose one that answers questions, or draws"),
+        (save_qwen_edit, {"tasks": ("image-text-to-image",)}, "name a model that answers questions"),
         (save_diffusion, {"activation_mb": 10**9}, "Training needs about"),
     ],
 )

@@ -152,3 +152,40 @@ def test_an_image_is_upright_and_on_white(tmp_path):
 
     assert open_image(tmp_path / "one.png").getpixel((0, 0)) == (255, 255, 255)
     assert open_image(tmp_path / "two.jpg").size == (2, 4)
+
+
+def test_a_fault_of_a_folder_without_metadata_names_the_file_and_no_line(folder, tmp_path, monkeypatch):
+    (folder / "metadata.jsonl").unlink()
+    (tmp_path / "outside.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    assert len(read(folder, require_texts=False)) == 10
+    (folder / "0 (copy).png").write_bytes((folder / "0.png").read_bytes())
+    with pytest.raises(TrainingRefused) as repeated:
+        read(folder, require_texts=False)
+    (folder / "0 (copy).png").unlink()
+    (folder / "broken.png").write_bytes(b"none")
+    with pytest.raises(TrainingRefused) as broken:
+        read(folder, require_texts=False)
+    monkeypatch.setattr(training_folder, "MAX_IMAGE_BYTES", 16)
+    with pytest.raises(TrainingRefused) as large:
+        read(folder, require_texts=False)
+
+    assert explain(repeated.value).startswith("0.png is the same picture as 0 (copy).png")
+    assert explain(broken.value).startswith("broken.png cannot be read as a picture")
+    assert explain(large.value).startswith("0.png is larger than 1 MiB")
+
+
+@pytest.mark.parametrize("fault", ["broken", "large", "gone"])
+def test_corrections_whose_image_cannot_be_learned_from_are_left_out(folder, monkeypatch, fault):
+    match fault:
+        case "broken":
+            (folder / "2.png").write_bytes(b"no image")
+        case "large":
+            (folder / "2.png").write_bytes(b"\0" * 5000)
+            monkeypatch.setattr(training_folder, "MAX_IMAGE_BYTES", 4000)
+        case "gone":
+            (folder / "2.png").unlink()
+
+    assert len(read(folder, corrections={"2.png": "one"})) == 9
+    with pytest.raises(TrainingRefused):
+        read(folder)

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -209,11 +210,13 @@ def kill_at(stage, done):
     ],
 )
 def test_a_killed_training_resumes_to_the_same_weights(name, stage, done, place, models, known, monkeypatch, trainings):
-    monkeypatch.setattr(training_loop.LoopSettings, "save_every_s", 0.0)
+    always = partial(training_loop.LoopSettings, save_every_s=0.0)
+    monkeypatch.setattr(vision_training, "LoopSettings", always)
     monkeypatch.setattr("inference.learning.training_session.MIN_INTERVAL_S", 0.0)
     with pytest.raises(Killed):
         train_vision_adapter(session_for(place, models[name], known, send=kill_at(stage, done)))
     assert not (place / "adapters" / "foxes").exists()
+    assert (place / "work" / "state" / CHECKPOINT).exists() == (stage == "training")
 
     report = train_vision_adapter(session_for(place, models[name], known))
 
@@ -330,7 +333,7 @@ def test_every_error_is_a_sentence(error, sentence, tmp_path):
         ),
         (
             {"caption": "a fox " * 40},
-            "Line 3 of metadata.jsonl is too long for tiny: it takes 8 tokens, this needs 81.",
+            "Line 3 of metadata.jsonl is too long for tiny: it has 81 tokens, and 8 are allowed.",
         ),
         ({"question": "a fox " * 80, "answer": "a cat"}, "is too long for tiny"),
     ],
