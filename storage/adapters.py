@@ -53,14 +53,15 @@ def _delete(tx: Connection, name: str) -> bool:
 
 
 def retire_adapters(tx: Connection, corrections: Collection[str]) -> list[AdapterRecord]:
-    """Retire those that learned from these corrections or were tested with them; their report cards keep no words."""
+    """Retire those that learned from these corrections or were tested with them; their report cards keep no words, and
+    name no pictures, which go with the files."""
     names: set[str] = set()
     for correction in corrections:
         used = select(adapter_example.c.adapter).where(adapter_example.c.correction == correction)
         names.update(tx.scalars(used))
     retired = []
     for row in tx.execute(select(adapter).where(adapter.c.name.in_(sorted(names))).order_by(adapter.c.name)).all():
-        report = {name: value for name, value in row.report.items() if name != "examples"}
+        report = {name: value for name, value in row.report.items() if name not in ("examples", "samples")}
         changed = {"state": "retired", "report": report}
         tx.execute(update(adapter).where(adapter.c.name == row.name).values(changed))
         retired.append(_to_record(row, **changed))
