@@ -7,6 +7,7 @@ from adapters.cli.ports import LoadedConfig
 from bot.ports import Correction, ImageProcessor, Pool
 from bot.usecases import AdapterUseCases, CorrectionUseCases, Moderation
 from bot.usecases.training_captions import TrainingCaptions
+from bot.usecases.training_examples import TrainingExamples
 from bot.usecases.training_samples import TrainingSamples
 from bot.usecases.training_work import TrainingWork
 from bot.usecases.trainings import Trainings
@@ -42,11 +43,14 @@ def build_learning(
     async def switch_on(model: str, name: str) -> None:
         await adapters.use(model, name)
 
-    async def collect_corrections() -> list[tuple[Correction, bytes]]:
-        return await corrections.collect_examples()
+    async def read_image(correction: Correction) -> bytes | None:
+        return await corrections.read_image(correction)
 
     async def list_allowed() -> set[str]:
         return {one.id for one in await storage.corrections.list_consented()}
+
+    async def is_taken(name: str) -> bool:
+        return loaded.models.find(name) is not None or await sources.files.has_addon(name)
 
     trainings = Trainings(
         models=loaded.models,
@@ -55,10 +59,11 @@ def build_learning(
         pool=pool,
         work=TrainingWork(loaded.data_dir),
         machine_spec=sources.machine_spec,
-        collect_corrections=collect_corrections,
+        copy_examples=TrainingExamples(list_corrections=storage.corrections.list_consented, read_image=read_image).copy,
         list_allowed=list_allowed,
         caption_images=captions.caption_images,
         switch_on=switch_on,
+        is_taken=is_taken,
         score_samples=TrainingSamples(models=loaded.models, pool=pool).score,
         threads=threads,
     )

@@ -1,7 +1,6 @@
 """The arguments of `easel train vision`, `image`, `list`, `show` and `cancel`."""
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,11 +15,16 @@ REPLAY = Annotated[
     typer.Option(
         "--replay",
         metavar="own|none|DIR",
-        help="Pictures that keep old knowledge: the folder's own and the model's, none, or those of a folder",
+        help="Images that keep old knowledge: the folder's and the model's own, none, or those of a folder",
     ),
 ]
-STEPS = Annotated[int, typer.Option("--steps", metavar="NUMBER", help="Training steps (default: what it needs)")]
-SEED = Annotated[int, typer.Option("--seed", metavar="NUMBER", help="Random seed")]
+STEPS = Annotated[
+    int,
+    typer.Option(
+        "--steps", min=0, max=100_000, metavar="NUMBER", help="Training steps (default: as many as the examples need)"
+    ),
+]
+SEED = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, metavar="NUMBER", help="Random seed")]
 REPLACE = Annotated[bool, typer.Option("--replace", help="Replace an adapter of the same name")]
 ADAPTER = Annotated[str, typer.Argument(metavar="NAME", help="Adapter, as shown by `train list`")]
 
@@ -37,11 +41,11 @@ def train_group(session: Session) -> typer.Typer:
 
 def _add_vision(train: typer.Typer, session: Session) -> None:
     @train.command(
-        help="Teach the vision model: a folder of pictures with metadata.jsonl (file_name, question, answer)",
+        help="Teach the vision model new answers from images and metadata.jsonl (file_name, question, answer)",
         short_help="Teach the vision model new answers",
     )
     def vision(
-        folder: Annotated[str, typer.Argument(metavar="[FOLDER]", help="Pictures and metadata.jsonl")] = "",
+        folder: Annotated[str, typer.Argument(metavar="[FOLDER]", help="Images and metadata.jsonl")] = "",
         corrections: Annotated[
             bool, typer.Option("--corrections", help="Learn from the corrections that people allowed to be used")
         ] = False,
@@ -67,13 +71,13 @@ def _add_vision(train: typer.Typer, session: Session) -> None:
 
 def _add_image(train: typer.Typer, session: Session) -> None:
     @train.command(
-        help="Teach the image model a subject or a style: a folder of pictures, captioned by the vision model",
+        help="Teach the image model a subject or a style from a folder of images, captioned by the vision model",
         short_help="Teach the image model a subject or a style",
     )
     def image(
-        folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Pictures, with captions if there are any")],
+        folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Images, with captions if there are any")],
         words: Annotated[
-            str, typer.Option("--words", metavar="TEXT", help="Words that name in prompts what it learns")
+            str, typer.Option("--words", metavar="TEXT", help='Words for it in prompts, such as "a zorp"')
         ] = "",
         model: MODEL = "",
         name: NAME = "",
@@ -114,7 +118,7 @@ def _add_show(train: typer.Typer, session: Session) -> None:
 
 
 def _add_cancel(train: typer.Typer, session: Session) -> None:
-    @train.command(help="Cancel a training and delete what it has made so far")
+    @train.command(help="Cancel a training and delete its checkpoints")
     def cancel(name: ADAPTER, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
         from adapters.cli.training import train as work
 
@@ -123,7 +127,7 @@ def _add_cancel(train: typer.Typer, session: Session) -> None:
 
 
 def _absolute(folder: str) -> str:
-    return os.path.abspath(Path(folder).expanduser()) if folder else ""
+    return os.path.abspath(os.path.expanduser(folder)) if folder else ""  # a "~" of nobody stays
 
 
 def _replay(given: str) -> str:

@@ -11,36 +11,45 @@ ADAPTER_PROBLEMS: Mapping[str, str] = {
     "adapter_rejected": N_("The adapter {value} did not pass its test, so it cannot be used: leave {option} out."),
     "adapter_retired": N_(
         "The adapter {value} learned from an example that somebody has withdrawn, so it cannot be used any more: "
-        "leave {option} out; the owner can train it anew."
+        "leave {option} out; the owner can train it again."
     ),
     "adapter_revision": N_(
         "The adapter {value} was trained on another revision of the model: leave {option} out; the owner can train it "
-        "anew."
+        "again."
     ),
     "adapter_missing": N_(
-        "The adapter {value} has no files any more: leave {option} out; the owner can train it anew."
+        "The files of the adapter {value} are missing: leave {option} out; the owner can train it again."
     ),
     "adapter_changed": N_(
         "The file of the adapter {value} is not the one that passed the test, so it is not used: leave {option} out; "
-        "the owner can train it anew."
+        "the owner can train it again."
     ),
     "adapter_damaged": N_(
-        "The files of the adapter {value} are damaged: leave {option} out; the owner can train it anew."
+        "The files of the adapter {value} are damaged: leave {option} out; the owner can train it again."
     ),
     "adapter_unfit": N_(
-        "The adapter {value} does not fit this model: leave {option} out; the owner can train it anew."
+        "The adapter {value} does not fit this model: leave {option} out; the owner can train it again."
     ),
 }
 SWITCHED_OFF = N_("The adapter was switched off before this was answered, so the model answered without it: {words}")
-"""A note of an answer."""
+NOT_USED = N_("The model answered without its adapter, which cannot be used; its owner can train it again: {words}")
+"""Notes of an answer."""
 
 OWNER_PROBLEMS: Mapping[str, str] = {
-    "adapter_retired": N_("Retired: it learned from an example that was withdrawn. Train it anew."),
-    "adapter_revision": N_("It was trained on another revision of the model: train it anew."),
-    "adapter_missing": N_("Its files are gone: remove it, or train it anew."),
+    "adapter_retired": N_("Retired: it learned from an example that was withdrawn. Train it again."),
+    "adapter_revision": N_("It was trained on another revision of the model: train it again."),
+    "adapter_missing": N_("Its files are missing: remove it, or train it again."),
+    "adapter_changed": N_("Its file is not the one that passed the test: train it again."),
     "adapter_model": N_("Its model {model} is not installed."),
 }
 """In lists for owners: why an adapter cannot be used."""
 FAILED_TEST = N_("It did not pass its test.")
-NEW_FELL_SHORT = N_("New answers changed by {gain} points; a rise of {needed} is needed.")
-OLD_LOST = N_("Old answers fell by {loss} points; less than {allowed} are allowed.")
+NEW_FELL_SHORT: Mapping[str, str] = {
+    "vision": N_("New answers changed by {gain} points; a rise of {needed} is needed."),
+    "image": N_("New pictures changed by {gain} points; a rise of {needed} is needed."),
+}
+OLD_LOST: Mapping[str, str] = {
+    "vision": N_("Old answers fell by {loss} points; less than {allowed} are allowed."),
+    "image": N_("Old pictures fell by {loss} points; less than {allowed} are allowed."),
+}
+"""By the kind of adapter, as is `NEW_FELL_SHORT`."""

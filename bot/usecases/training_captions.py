@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.commands import Caption
-from bot.errors import EaselError, TrainingRefused
+from bot.errors import EaselError, TooLarge, TrainingRefused
 from bot.jobs import ImageRef, Media
 from bot.models import IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.options import clean_text
@@ -49,6 +49,8 @@ class TrainingCaptions:
         try:
             data = await asyncio.to_thread(path.read_bytes)
             image = (await self.image_processor.sanitize(data, owner=OWNER)).media
+        except TooLarge as error:
+            raise TrainingRefused("large", file=path.name) from error
         except (EaselError, OSError) as error:
             raise TrainingRefused("broken", file=path.name) from error
         return await self._run(model, image, f"training-{path.name}")

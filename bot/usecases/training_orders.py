@@ -2,11 +2,11 @@
 
 import asyncio
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from bot.models import ModelSpec
-from bot.ports import OWN_REPLAY, AdapterKind, TrainingProgress, TrainingReport
+from bot.ports import OWN_REPLAY, AdapterKind, AdapterRecord, TrainingProgress, TrainingReport
 from bot.ports.learning import MAX_OLD_LOSS, MIN_NEW_GAIN
 
 
@@ -49,6 +49,19 @@ class Training:
     used_corrections: frozenset[str] = frozenset()
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def make_record(training: Training, report: TrainingReport) -> AdapterRecord:
+    return AdapterRecord(
+        name=training.name,
+        kind=training.order.kind,
+        model=training.model.name,
+        revision=report.revision,
+        sha256=report.sha256,
+        state="accepted" if report.is_accepted else "rejected",
+        report=report_body(report),
+        created_at=datetime.now(UTC),
+    )
 
 
 def report_body(report: TrainingReport) -> dict[str, Any]:

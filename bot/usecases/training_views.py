@@ -1,5 +1,6 @@
 """JSON views of trainings and of their report cards, shared by the page, REST and the command line."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -61,8 +62,10 @@ def explain_rejection(report: Mapping[str, Any], translate: Translate = str) -> 
     gain, needed = report.get("gain"), report.get("needed_gain")
     loss, allowed = report.get("loss"), report.get("allowed_loss")
     found = []
+    kind = "image" if report.get("kind") == "image" else "vision"
     if isinstance(gain, int | float) and isinstance(needed, int | float) and gain < needed:
-        found.append(translate(NEW_FELL_SHORT).format(gain=f"{gain:+.0f}", needed=f"{needed:.0f}"))
+        shown = math.floor(gain * 10) / 10  # never rounded up to what is needed
+        found.append(translate(NEW_FELL_SHORT[kind]).format(gain=f"{shown:+g}", needed=f"{needed:.0f}"))
     if isinstance(loss, int | float) and isinstance(allowed, int | float) and loss >= allowed:
-        found.append(translate(OLD_LOST).format(loss=f"{loss:.1f}", allowed=f"{allowed:.0f}"))
+        found.append(translate(OLD_LOST[kind]).format(loss=f"{loss:.1f}", allowed=f"{allowed:.0f}"))
     return " ".join(found)

@@ -4,10 +4,9 @@ An adapter that passes its test is switched on; one that fails is kept with its 
 """
 
 import asyncio
-import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,15 +15,12 @@ from pathlib import Path
 import structlog
 
 from bot import error_texts
-from bot.commands.ask import chats
 from bot.errors import EaselError, NotFound, TrainingRefused
 from bot.memory.fit import MachineSpec, format_gib
-from bot.models import TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
+from bot.models import ModelRegistry, ModelSpec
 from bot.ports import (
-    AdapterKind,
     AdapterRecord,
     AdapterStore,
-    Correction,
     Pool,
     Trainer,
     TrainingProgress,
@@ -32,33 +28,38 @@ from bot.ports import (
     TrainingRequest,
 )
 from bot.usecases.model_optimizing import is_busy, trial_device
-from bot.usecases.training_folders import EXAMPLES, default_name, fill_folder, require_folder
-from bot.usecases.training_orders import Training, TrainingOrder, report_body
+from bot.usecases.training_folders import EXAMPLES, default_name, prepare_order, require_name
+from bot.usecases.training_models import choose_model
+from bot.usecases.training_orders import Training, TrainingOrder, make_record, report_body
 from bot.usecases.training_samples import ScoreSamples
+from bot.usecases.training_views import explain_rejection
 from bot.usecases.training_work import TrainingWork
 
 log = structlog.get_logger(__name__)
 
-NAME = re.compile(r"[a-z0-9-]{1,64}")
-RESERVED = frozenset({"none", "auto"})
-"""What `--adapter` means something else by."""
 TRAINING_MB = {"vision": 700, "image": 1500}
 """Memory that training needs beside the model's weights in float32, MiB."""
-RESUMABLE = frozenset({"disk_full", "disk_small", "memory", "no_memory", "unwritable", "ended"})
+RESUMABLE = frozenset(
+    {"disk_full", "disk_small", "memory", "no_memory", "no_folder", "not_saved", "unwritable", "ended"}
+)
 """Problems after which a training of the same name goes on from its last checkpoint."""
 YIELD_S = 5.0
 """How long people's jobs run on an accelerator before a training gives its memory back."""
 POLL_S = 0.5
-_TASKS: Mapping[AdapterKind, str] = {"vision": VISUAL_QUESTION_ANSWERING, "image": TEXT_TO_IMAGE}
+
+
+async def _is_not_taken(_name: str) -> bool:
+    return False
 
 
 @dataclass(kw_only=True)
 class Trainings:
     """Attributes:
-    collect_corrections: with the images, those that may be used for training; `list_allowed`: their ids.
+    copy_examples: of the owner and of corrections into a folder; `list_allowed`: corrections that may be used.
     caption_images: captions by file name for images of a folder that have none, by the vision model.
     score_samples: the report with how well its samples match their prompts, which it reads by their names.
     switch_on: makes a model use an adapter for requests that name none.
+    is_taken: whether something other than an adapter has a name: a model, or an add-on for prompts.
     """
 
     models: ModelRegistry
@@ -67,15 +68,17 @@ class Trainings:
     pool: Pool
     work: TrainingWork
     machine_spec: Callable[[], Awaitable[MachineSpec]]
-    collect_corrections: Callable[[], Awaitable[Sequence[tuple[Correction, bytes]]]]
+    copy_examples: Callable[[Path, Training], Awaitable[Mapping[str, str]]]
     list_allowed: Callable[[], Awaitable[Collection[str]]]
     caption_images: Callable[[Path, str, ModelSpec, Callable[[int, int], None]], Awaitable[Mapping[str, str]]]
     switch_on: Callable[[str, str], Awaitable[None]]
+    is_taken: Callable[[str], Awaitable[bool]] = _is_not_taken
     score_samples: ScoreSamples | None = None
     threads: int = 0
 
     _trainings: dict[str, Training] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     # ------------------------------------------------------------ what people ask for
 
@@ -84,18 +87,16 @@ class Trainings:
 
         Raises: InvalidOption, ModelRefused, TrainingRefused.
         """
-        model = self._choose_model(order)
+        model = choose_model(self.models, order)
         name = order.name or default_name(order)
-        self._require_name(name)
-        if order.folder:
-            folder = await asyncio.to_thread(require_folder, order.folder)
-            order = replace(order, folder=str(folder))
-        elif not order.corrections:
-            raise TrainingRefused("nothing")
-        await self._require_free(name, may_replace=order.replace)
-        training = Training(name=name, order=order, model=model, started_at=datetime.now(UTC))
-        await asyncio.to_thread(self.work.save_order, name, order)
-        self._start(training)
+        require_name(name)
+        order = await asyncio.to_thread(prepare_order, order)
+        await asyncio.to_thread(self.work.refuse_stored, order)
+        async with self._starting:  # two of one name at once
+            await self._require_free(name, may_replace=order.replace)
+            training = Training(name=name, order=order, model=model, started_at=datetime.now(UTC))
+            await asyncio.to_thread(self.work.save_order, name, order)
+            self._start(training)
         return training
 
     def list_trainings(self) -> list[Training]:
@@ -122,14 +123,24 @@ class Trainings:
         training.changed.clear()
 
     async def cancel(self, name: str) -> Training:
-        """Stop it and delete what it has made so far. Raises: NotFound, TrainingRefused: it is over."""
-        training = self.find(name)
-        if training.is_finished or training.task is None:
+        """Stop it and delete what it has made so far, also of one that could go on. Raises: NotFound, TrainingRefused:
+        it is over."""
+        training = self._trainings.get(name) or await self._find_interrupted(name)
+        if not training.is_finished:
+            await self._stop(training)
+        if training.is_finished and not await asyncio.to_thread(self.work.has, name):
             raise TrainingRefused("over", name=name)
-        await self._stop(training)
         await asyncio.to_thread(self.work.delete, name)
         self._finish(training, error=error_texts.explain(TrainingRefused("stopped", name=name)))
         return training
+
+    async def _find_interrupted(self, name: str) -> Training:
+        """One of an earlier process, which a server would resume. Raises: NotFound, TrainingRefused."""
+        order = dict(await asyncio.to_thread(self.work.list_orders)).get(name)
+        if order is None:
+            raise NotFound("training", name)
+        model = choose_model(self.models, order)
+        return Training(name=name, order=order, model=model, started_at=datetime.now(UTC))
 
     async def forget_examples(self, corrections: Collection[str]) -> list[AdapterRecord]:
         """Withdrawn corrections: trainings that have them start anew without them, adapters that learned from them are
@@ -139,10 +150,12 @@ class Trainings:
             one for one in self._trainings.values() if not one.is_finished and one.used_corrections & gone
         ]:
             await self._stop(training)
+            if training.is_finished:  # it was at its end: its adapter is retired
+                continue
             await asyncio.to_thread(self.work.delete, training.name)
             await asyncio.to_thread(self.work.save_order, training.name, training.order)
             self._start(self._anew(training))
-        running = {one.name for one in self._trainings.values() if not one.is_finished}
+        running = {one.name for one in self._trainings.values() if one.used_corrections and not one.is_finished}
         await asyncio.to_thread(self.work.delete_with, gone, running)
         for one in self._trainings.values():
             if one.report is not None and one.used_corrections & gone:
@@ -166,12 +179,13 @@ class Trainings:
     # ------------------------------------------------------------ start and end of the server
 
     async def resume_trainings(self) -> None:
-        """Go on with the trainings that a restart interrupted."""
+        """Go on with the trainings that a restart interrupted. What others have left is deleted after a while."""
+        await asyncio.to_thread(self.work.delete_abandoned)
         for name, order in await asyncio.to_thread(self.work.list_orders):
             if name in self._trainings:
                 continue
             try:
-                model = self._choose_model(order)
+                model = choose_model(self.models, order)
             except EaselError as error:
                 reason = error_texts.explain(error)
                 log.warning("training not resumed", action="training_refused", adapter=name, reason=reason)
@@ -187,35 +201,20 @@ class Trainings:
 
     # ------------------------------------------------------------ checks
 
-    def _choose_model(self, order: TrainingOrder) -> ModelSpec:
-        """Raises: InvalidOption, TrainingRefused."""
-        task = _TASKS[order.kind]
-        model = self.models.require(order.model) if order.model else self.models.default_for(task)
-        if model is None or (chats(model) and not order.model):
-            model = next((one for one in self.models if task in one.tasks and not chats(one)), None)
-        if model is None:
-            raise TrainingRefused("no_model", kind=order.kind)
-        if chats(model):
-            raise TrainingRefused("chats", model=model.display_name)
-        if task not in model.tasks:
-            raise TrainingRefused("wrong_model", model=model.display_name, kind=order.kind)
-        if self.models.get(model.name) is None or self.models.install_progress(model.name) is not None:
-            raise TrainingRefused("not_installed", model=model.display_name, name=model.name)
-        return model
-
-    def _require_name(self, name: str) -> None:
-        """Raises: TrainingRefused."""
-        if not NAME.fullmatch(name) or name in RESERVED:
-            raise TrainingRefused("name", name=name[:80])
-
     async def _require_free(self, name: str, *, may_replace: bool) -> None:
         """Raises: TrainingRefused: a training of that name runs, or an adapter has the name."""
         running = self._trainings.get(name)
         if running is not None and not running.is_finished:
             raise TrainingRefused("running", name=name)
-        known = {one.name: one for one in await self.adapters.list_adapters()}
-        if name in known and known[name].state == "accepted" and not may_replace:
+        if not may_replace and await self._works(name):
             raise TrainingRefused("taken", name=name)
+        if await self.is_taken(name):
+            raise TrainingRefused("name_taken", name=name)
+
+    async def _works(self, name: str) -> bool:
+        """Whether there is an adapter of this name that passed its test."""
+        known = await self.adapters.list_adapters()
+        return any(one.name == name and one.state == "accepted" for one in known)
 
     async def _require_memory(self, training: Training, device: str) -> None:
         """Unload idle models if that is needed to make room. Raises: TrainingRefused."""
@@ -264,10 +263,8 @@ class Trainings:
         folder = Path(order.folder)
         corrections: Mapping[str, str] = {}
         if order.corrections:
-            collected = await self.collect_corrections()
-            training.used_corrections = frozenset(correction.id for correction, _ in collected)
             folder = work / EXAMPLES
-            corrections = await asyncio.to_thread(fill_folder, folder, order.folder, collected)
+            corrections = await self.copy_examples(folder, training)
         captions: Mapping[str, str] = {}
         if order.kind == "image":
             on_progress = self._reporter(training, "captioning")
@@ -324,39 +321,57 @@ class Trainings:
             busy_since = (busy_since or time.monotonic()) if is_busy(self.pool) else None
 
     async def _keep(self, training: Training, report: TrainingReport) -> None:
-        """Record the adapter, and switch it on if it passed its test."""
+        """Record the adapter, and switch it on if it passed its test. Files and records belong together, so that is
+        not interrupted."""
         used = [one.correction for one in report.trained if one.correction is not None]
         if used and not set(used) <= set(await self.list_allowed()):
             raise TrainingRefused("withdrawn", name=training.name)
         if self.score_samples is not None:
             folder = self.work.output(training.name)
             report = await self.score_samples(training.model, report, lambda name: (folder / name).read_bytes())
-        record = AdapterRecord(
-            name=training.name,
-            kind=training.order.kind,
-            model=training.model.name,
-            revision=report.revision,
-            sha256=report.sha256,
-            state="accepted" if report.is_accepted else "rejected",
-            report=report_body(report),
-            created_at=datetime.now(UTC),
-        )
-        await asyncio.to_thread(self.work.keep_output, training.name)
-        await self.adapters.save_adapter(record, report.trained)
-        await asyncio.to_thread(self.work.delete, training.name)
+        saving = asyncio.create_task(self._save(training, report))
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            await asyncio.gather(saving, return_exceptions=True)
+            raise
+
+    async def _save(self, training: Training, report: TrainingReport) -> None:
+        """Raises: TrainingRefused: it failed its test, and the adapter that it would replace did not, or it cannot be
+        switched on."""
         training.report = report
+        if not report.is_accepted and await self._works(training.name):
+            reason = explain_rejection(report_body(report))
+            raise TrainingRefused("not_replaced", name=training.name, reason=reason)
+        await asyncio.to_thread(self.work.keep_output, training.name)
+        try:
+            await self.adapters.save_adapter(make_record(training, report), report.trained)
+        except EaselError as error:
+            await asyncio.to_thread(self.work.take_back, training.name)
+            raise TrainingRefused("not_saved", reason=error_texts.explain(error)) from error
         if report.is_accepted and training.order.kind == "vision":
-            await self.switch_on(training.model.name, training.name)
-            training.is_switched_on = True
+            await self._switch_on(training)
+        await asyncio.to_thread(self.work.delete, training.name)
         log.info("adapter trained", action="adapter_trained", adapter=training.name, model=training.model.name,
                  accepted=report.is_accepted)  # fmt: skip
         self._finish(training)
+
+    async def _switch_on(self, training: Training) -> None:
+        """Raises: TrainingRefused: its model was removed meanwhile, or the owner's file cannot be written."""
+        try:
+            await self.switch_on(training.model.name, training.name)
+        except EaselError as error:
+            reason = error_texts.explain(error)
+            raise TrainingRefused("not_switched_on", name=training.name, reason=reason) from error
+        training.is_switched_on = True
 
     # ------------------------------------------------------------ its state
 
     def _report(self, training: Training, progress: TrainingProgress) -> None:
         training.progress = progress
         if progress.stage == "training" and progress.loss is not None:
+            while training.losses and training.losses[-1][0] >= progress.done:  # it resumed from a checkpoint
+                training.losses.pop()
             training.losses.append((progress.done, progress.loss))
         training.changed.set()
 

@@ -14,9 +14,9 @@ from bot.usecases.training_views import explain_rejection
 STAGES = {
     "waiting": "Waiting for people's jobs",
     "checking": "Checking the examples",
-    "captioning": "Captioning",
-    "encoding": "Encoding the pictures",
-    "replaying": "Collecting what it knows",
+    "captioning": "Captioning the images",
+    "encoding": "Encoding the images",
+    "replaying": "Preparing replay",
     "training": "Training",
     "testing": "Testing",
 }
@@ -29,6 +29,8 @@ async def run_training(
     async with open_training_client(composition, loaded) as client:
         status = await _follow(client, await client.start_training(body))
     if status["error"]:
+        if status["report"] is not None and not as_json:
+            print_report(status["name"], status["report"])
         raise Failure(status["error"], code="training_refused")
     if as_json:
         print_json(status)
@@ -49,7 +51,7 @@ async def _follow(client: TrainingClient, status: Body) -> Body:
         if client.is_remote:
             print_note(f"The server continues. `{program_name()} train cancel {name}` cancels it.")
         else:
-            print_note("Stopped. The same command goes on where it stopped.")
+            print_note("Stopped. The same command resumes where it stopped.")
         raise
     return status
 
@@ -77,7 +79,7 @@ def print_report(name: str, report: Mapping[str, Any]) -> None:
     if report["match_after"] is not None:
         print_note(f"Match of its samples: {report['match_before']:.2f} without, {report['match_after']:.2f} with.")
     if report.get("examples"):
-        print_table(("Picture", "Question", "Expected", "Without", "With"), map(_example_row, report["examples"]))
+        print_table(("Image", "Question", "Expected", "Without", "With"), map(_example_row, report["examples"]))
     steps, seconds, memory = report["steps"], report["seconds"], report["peak_mb"]
     print_note(f"{steps} steps in {seconds / 60:.1f} minutes, {memory} MiB of memory.")
 
@@ -93,7 +95,8 @@ def _score_row(title: str, report: Mapping[str, Any], which: str) -> Sequence[st
 
 
 def _example_row(example: Mapping[str, Any]) -> Sequence[str]:
-    return tuple(str(example[key]) for key in ("file", "question", "expected", "before", "after"))
+    question = example["question"] or "caption"
+    return (example["file"], question, *(str(example[key]) for key in ("expected", "before", "after")))
 
 
 async def list_trainings(composition: CompositionRoot, loaded: LoadedConfig, *, as_json: bool) -> int:
@@ -102,15 +105,20 @@ async def list_trainings(composition: CompositionRoot, loaded: LoadedConfig, *, 
     if as_json:
         print_json(body)
         return 0
-    running = [one for one in body["trainings"] if one["state"] == "running"]
-    for training in running:
-        print_line(format_progress(training))
+    unfinished = [one for one in body["trainings"] if one["state"] != "done"]
+    for training in unfinished:
+        print_line(_describe_unfinished(training))
     rows = [_adapter_row(one) for one in body["adapters"]]
     if rows:
         print_table(("Adapter", "Model", "State", "New", "Old"), rows)
-    elif not running:
+    elif not unfinished:
         print_line(f"Nothing was trained yet: `{program_name()} train vision FOLDER` trains.")
     return 0
+
+
+def _describe_unfinished(training: Body) -> str:
+    """How far a training is, or why it failed."""
+    return f"{training['name']}: {training['error']}" if training["error"] else format_progress(training)
 
 
 def _adapter_row(adapter: Body) -> Sequence[str]:
@@ -121,15 +129,20 @@ def _adapter_row(adapter: Body) -> Sequence[str]:
 
 async def show_adapter(composition: CompositionRoot, loaded: LoadedConfig, name: str, *, as_json: bool) -> int:
     async with open_training_client(composition, loaded) as client:
-        found = next((one for one in (await client.list_trainings())["adapters"] if one["name"] == name), None)
-    if found is None:
+        body = await client.list_trainings()
+    unfinished = next((one for one in body["trainings"] if one["name"] == name and one["state"] != "done"), None)
+    found = next((one for one in body["adapters"] if one["name"] == name), None)
+    if found is None and unfinished is None:
         raise Failure(f"There is no adapter {name}: `{program_name()} train list` lists them.", code="not_found")
     if as_json:
-        print_json(found)
+        print_json(found or unfinished)
         return 0
-    print_report(name, found["report"])
-    reason = f" {explain_rejection(found['report'])}" if found["state"] == "rejected" else ""
-    print_line(f"{name}, for {found['model']}: {found['state']}.{reason}")
+    if unfinished is not None:
+        print_line(_describe_unfinished(unfinished))
+    if found is not None:
+        print_report(name, found["report"])
+        reason = f" {explain_rejection(found['report'])}" if found["state"] == "rejected" else ""
+        print_line(f"{name}, for {found['model']}: {found['state']}.{reason}")
     return 0
 
 

@@ -3,118 +3,17 @@
 import asyncio
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from bot.errors import NotFound, TrainingRefused
-from bot.memory.fit import MachineSpec
-from bot.models import IMAGE_TEXT_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
-from bot.ports import Correction, DeviceStatus, learning
+from bot.ports import learning
 from bot.usecases import trainings as module
-from bot.usecases.training_orders import TrainingOrder
 from bot.usecases.training_views import training_body
 from bot.usecases.training_work import TrainingWork
-from bot.usecases.trainings import Trainings
-from tests.fakes import make_model
-from tests.training_fixture import DULL, FORGETFUL, FakeTrainer
-
-NOW = datetime(2026, 11, 30, tzinfo=UTC)
-
-
-def correction(number, text="a lynx", question=""):
-    return Correction(
-        id=f"correction{number}", job="j", person="p", media="m", question=question, answer="a cat", text=text,
-        created_at=NOW, consented_at=NOW,
-    )  # fmt: skip
-
-
-class FakeAdapters:
-    def __init__(self):
-        self.saved, self.retired = {}, []
-
-    async def save_adapter(self, adapter, examples):
-        self.saved[adapter.name] = adapter
-
-    async def list_adapters(self):
-        return list(self.saved.values())
-
-    async def retire_adapters(self, corrections):
-        self.retired.append(set(corrections))
-        return list(self.saved.values())
-
-
-class FakePool:
-    def __init__(self):
-        self.device, self.running, self.unloaded = "cpu", 0, 0
-
-    def device_statuses(self):
-        return [DeviceStatus(device=self.device, state="ready", running=self.running)]
-
-    async def unload_idle_models(self):
-        self.unloaded += 1
-
-
-@pytest.fixture
-def env(tmp_path):
-    folder = tmp_path / "Glyphs of 2026"
-    folder.mkdir()
-    (folder / "1.png").write_bytes(b"picture")
-    chatting = make_model(name="chats", tasks=(IMAGE_TEXT_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="/models/chats")
-    seeing = make_model(name="sees", tasks=(VISUAL_QUESTION_ANSWERING,), repo="/models/sees")
-    drawing = make_model(name="draws", tasks=(TEXT_TO_IMAGE,), repo="/models/draws")
-    env = SimpleNamespace(
-        folder=folder, trainer=FakeTrainer(), adapters=FakeAdapters(), pool=FakePool(), corrections=[], free_mb=8000,
-        switched=[], captioned=[], data=tmp_path / "data",
-        models=ModelRegistry({"chats": chatting, "sees": seeing, "draws": drawing}),
-    )  # fmt: skip
-
-    async def machine():
-        return MachineSpec(devices=(), ram_mb=8000, free_ram_mb=env.free_mb, disk_free_mb=10**6)
-
-    async def collect():
-        return [(one, b"\x89PNG") for one in env.corrections]
-
-    async def list_allowed():
-        return [one.id for one in env.corrections]
-
-    async def caption(folder, words, model, on_progress):
-        env.captioned.append((folder, words))
-        on_progress(1, 1)
-        return {"1.png": f"{words}, a cat"}
-
-    async def switch_on(model, name):
-        env.switched.append((model, name))
-
-    def build():
-        return Trainings(
-            models=env.models, trainer=env.trainer, adapters=env.adapters, pool=env.pool, work=TrainingWork(env.data),
-            machine_spec=machine, collect_corrections=collect, caption_images=caption, switch_on=switch_on,
-            list_allowed=list_allowed,
-        )  # fmt: skip
-
-    env.build, env.trainings = build, build()
-    return env
-
-
-def order(env, **values):
-    return TrainingOrder(**{"kind": "vision", "folder": str(env.folder), **values})
-
-
-async def finished(env, **values):
-    training = await env.trainings.start(order(env, **values))
-    await training.task
-    return training
-
-
-def names_in(folder):
-    return {path.name for path in Path(folder).iterdir()}
-
-
-def work_folders(env):
-    return sorted(path.name for path in (env.data / "training").glob("*"))
+from tests.bot.usecases.training_env import correction, finished, names_in, order, until, work_folders
+from tests.training_fixture import DULL, FORGETFUL
 
 
 async def test_an_adapter_that_passes_is_kept_and_switched_on(env):
@@ -155,6 +54,10 @@ async def test_an_image_adapter_is_named_in_prompts_and_not_switched_on(env):
         ({"folder": ""}, "nothing"),
         ({"folder": "pictures"}, "relative"),
         ({"folder": "/does/not/exist"}, "no_folder"),
+        ({"folder": "~nobody-of-this-name/pictures"}, "no_folder"),
+        ({"folder": "/pictures\0"}, "no_folder"),
+        ({"replay": "owm"}, "relative"),
+        ({"replay": "/does/not/exist"}, "no_folder"),
         ({"model": "draws"}, "wrong_model"),
         ({"model": "chats"}, "chats"),
         ({"name": "Glyphs!"}, "name"),
@@ -197,7 +100,7 @@ async def test_trainings_take_turns(env):
     env.trainer.go_on.clear()
     first = await env.trainings.start(order(env, name="first"))
     second = await env.trainings.start(order(env, name="second"))
-    await _until(lambda: env.trainer.requests)
+    await until(lambda: env.trainer.requests)
     assert (len(env.trainer.requests), training_body(second)["progress"]["stage"]) == (1, "waiting")
 
     env.trainer.go_on.set()
@@ -209,7 +112,7 @@ async def test_trainings_take_turns(env):
 async def test_a_cancelled_training_leaves_nothing(env):
     env.trainer.go_on.clear()
     training = await env.trainings.start(order(env))
-    await _until(lambda: env.trainer.requests)
+    await until(lambda: env.trainer.requests)
 
     await env.trainings.cancel(training.name)
 
@@ -224,7 +127,7 @@ async def test_a_cancelled_training_leaves_nothing(env):
 async def test_a_training_that_a_stop_interrupted_goes_on(env):
     env.trainer.go_on.clear()
     await env.trainings.start(order(env, seed=3))
-    await _until(lambda: env.trainer.requests)
+    await until(lambda: env.trainer.requests)
     await env.trainings.close()
     assert work_folders(env) == ["glyphs-of-2026"]
 
@@ -274,16 +177,17 @@ async def test_a_training_gives_a_graphics_card_back_when_people_need_it(env, mo
     env.pool.device = "cuda:0"
     env.trainer.go_on.clear()
     training = await env.trainings.start(order(env))
-    await _until(lambda: env.trainer.requests)
+    await until(lambda: env.trainer.requests)
 
     env.pool.running = 1
-    await _until(lambda: env.trainer.closed)
+    await until(lambda: env.trainer.closed)
     assert training_body(training)["progress"]["stage"] in ("waiting", "training")
     env.trainer.go_on.set()
     env.pool.running = 0
     await training.task
 
     assert (len(env.trainer.requests), training.error) == (2, "")
+    assert training_body(training)["losses"] == [[1, 0.5], [2, 0.25]]
 
 
 async def test_idle_models_make_room_and_too_little_memory_is_a_sentence(env):
@@ -303,7 +207,7 @@ async def test_corrections_are_copied_for_the_time_of_the_training(env):
     env.corrections = [correction(1), correction(2, "red", "what color is it?")]
     env.trainer.go_on.clear()
     training = await env.trainings.start(order(env, corrections=True))
-    await _until(lambda: env.trainer.requests)
+    await until(lambda: env.trainer.requests)
 
     (request,) = env.trainer.requests
     files = names_in(request.folder)
@@ -331,13 +235,13 @@ async def test_a_withdrawal_starts_the_training_anew_without_the_example(env):
     env.corrections = [correction(1), correction(2)]
     env.trainer.go_on.clear()
     training = await env.trainings.start(order(env, corrections=True))
-    await _until(lambda: env.trainer.requests)
+    await until(lambda: env.trainer.requests)
     checkpoint = Path(env.trainer.requests[0].work) / "checkpoint"
     checkpoint.write_bytes(b"learned from both")
 
     env.corrections = [correction(2)]
     await env.trainings.forget_examples(["correction1"])
-    await _until(lambda: len(env.trainer.requests) == 2)
+    await until(lambda: len(env.trainer.requests) == 2)
 
     assert not checkpoint.exists()
     assert set(env.trainer.requests[1].corrections.values()) == {"correction2"}
@@ -380,7 +284,7 @@ async def test_a_correction_withdrawn_at_the_end_keeps_the_adapter_out(env):
     env.corrections = [correction(1)]
     env.trainer.go_on.clear()
     training = await env.trainings.start(order(env, corrections=True))
-    await _until(lambda: env.trainer.requests)
+    await until(lambda: env.trainer.requests)
     env.corrections = []
     env.trainer.go_on.set()
     await training.task
@@ -388,11 +292,3 @@ async def test_a_correction_withdrawn_at_the_end_keeps_the_adapter_out(env):
     assert "withdrawn" in training.error
     assert env.adapters.saved == {}
     assert work_folders(env) == []
-
-
-async def _until(condition):
-    async with asyncio.timeout(5):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.005)
