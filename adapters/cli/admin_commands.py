@@ -20,7 +20,7 @@ def add_admin_commands(app: typer.Typer, session: Session) -> None:
     _add_doctor(app, session)
     add_update(app, session)
     app.add_typer(_models_group(session), name="models", help="Manage models")
-    app.add_typer(train_group(session), name="train", help="Train models, and show what was trained")
+    app.add_typer(train_group(session), name="train", help="Train adapters and show their report cards")
     app.add_typer(keys_group(session), name="keys", help="Manage API keys")
     app.add_typer(people_group(session), name="people", help="List and block people")
     app.add_typer(_database_group(session), name="db", help="Manage the database")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SHORT_ID = 6
 MAX_TEXT = 60
-LATER = "The devices are busy, or the matching model is loading: try again to find pictures by what they show, too."
+LATER = "The devices are busy, or the matching model is loading. Try again to also find images by what they show."
 PAGE, MAX_PAGE = 20, 100
 
 
@@ -33,7 +33,7 @@ def _add_history(app: typer.Typer, session: Session) -> None:
         limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=MAX_PAGE, help="How many jobs to list")] = PAGE,
         before: Annotated[str | None, typer.Option(metavar="JOB", help="List the jobs before this one")] = None,
         meaning: Annotated[
-            bool, typer.Option("--meaning", help="Find the words in what pictures show as well, best first")
+            bool, typer.Option("--meaning", help="Also find images that show what the words say, best first")
         ] = False,
         as_json: JSON = False,
         config: CONFIG = None,

@@ -55,5 +55,5 @@ async def get_sample(name: str, n: int, context: ContextDep) -> Response:
 
 @router.delete("/trainings/{name}")
 async def cancel_training(name: str, context: ContextDep) -> dict[str, Any]:
-    """Cancel it and delete what it has made so far."""
+    """Cancel it and delete its checkpoints."""
     return training_body(await context.usecases.trainings.cancel(name))

@@ -9,10 +9,12 @@ CORRECTION_PROBLEMS: Mapping[str, str] = {
     "no_answer": N_("There is nothing to correct yet: this job has no answer."),
     "consent_source": N_(
         "This picture or its words came through a chat or another program, and nothing from there is used for "
-        "training. Correct it without your consent."
+        "training. Save the correction without consent."
     ),
 }
-RETIRED_ADAPTER = N_("The adapter {names} learned from it and is switched off. Its owner can train it anew without it.")
+RETIRED_ADAPTER = N_(
+    "The adapter {names} learned from it and is switched off. Its owner can train it again without it."
+)
 RETIRED_ADAPTERS = N_(
-    "The adapters {names} learned from it and are switched off. Their owner can train them anew without it."
+    "The adapters {names} learned from it and are switched off. Their owner can train them again without it."
 )

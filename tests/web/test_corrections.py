@@ -36,7 +36,9 @@ async def shown(client, job):
 
 
 async def examples(server):
-    return [(one.text, one.question, data) for one, data in await server.usecases.corrections.collect_examples()]
+    corrections = server.usecases.corrections
+    listed = await corrections.corrections.list_consented()
+    return [(one.text, one.question, await corrections.read_image(one)) for one in listed]
 
 
 async def learn(server, name):
@@ -98,7 +100,7 @@ async def test_an_adapter_that_learned_from_withdrawn_words_is_named_and_switche
         await learn(shared_server, name)
         if name == "withdrawn":
             answer = await correct(client, job)
-            note = "The adapter withdrawn learned from it and is switched off. Its owner can train it anew without it."
+            note = "The adapter withdrawn learned from it and is switched off. Its owner can train it again without it."
             assert (answer["retired_adapters"], answer["note"]) == (["withdrawn"], note)
             assert (await correct(client, job))["retired_adapters"] == []
         elif name == "replaced":

@@ -43,7 +43,7 @@ async def test_the_report_comes_after_the_progress(client, tmp_path):
 FAILURES = {
     "refused": "Line 3 of metadata.jsonl has no answer: give it a question and an answer, or a caption.",
     "unavailable": "The training failed (model_unavailable); nothing has changed. The log has the details.",
-    "killed": "The process of the training ended, perhaps because memory ran out. Start it again: it goes on where it "
+    "killed": "The process of the training ended, perhaps because memory ran out. Start it again: it resumes where it "
     "stopped.",
 }
 
