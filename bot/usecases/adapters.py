@@ -15,7 +15,7 @@ import structlog
 from bot.commands.adapter_option import NO_ADAPTER, OPTION
 from bot.errors import InvalidOption, ModelRefused
 from bot.jobs import Job
-from bot.model_install.adapter_folders import adapter_weights, delete_adapter_files, is_adapter_name
+from bot.model_install.adapter_folders import adapter_sha256, adapter_weights, delete_adapter_files, is_adapter_name
 from bot.model_install.owner_config import write_config
 from bot.models import IMAGE_TASKS, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
 from bot.options import find_nearest
@@ -74,12 +74,20 @@ class AdapterUseCases:
     async def refresh(self) -> list[AdapterRecord]:
         """All adapters, by name. Nothing stays on the disk of those that are retired."""
         records = await self.store.list_adapters()
-        gone = [one.name for one in records if one.state == "retired" and _is_on_disk(self.data_dir, one.name)]
-        for name in gone:
-            await asyncio.to_thread(delete_adapter_files, self.data_dir, name)
-            log.info("a retired adapter's files were deleted", action="adapter_deleted", adapter=name)
         self._records = {one.name: one for one in records}
+        gone = [one.name for one in records if one.state == "retired" and _has_folder(self.data_dir, one.name)]
+        for name in gone:
+            await asyncio.to_thread(self._delete_retired, name)
         return records
+
+    def _delete_retired(self, name: str) -> None:
+        """What cannot be deleted is tried again at the next refresh; it is not used, whatever it is."""
+        try:
+            delete_adapter_files(self.data_dir, name)
+        except OSError as error:  # or another request deletes it
+            log.warning("files stay", action="adapter_not_deleted", adapter=name, reason=error.strerror or str(error))
+        else:
+            log.info("a retired adapter's files were deleted", action="adapter_deleted", adapter=name)
 
     def list_loras(self) -> list[PromptAddon]:
         """Those of image models that may be used, as LoRAs for prompts; of the last `refresh`."""
@@ -90,11 +98,13 @@ class AdapterUseCases:
         ]
 
     def _as_lora(self, record: AdapterRecord) -> PromptAddon | None:
-        """None: its file is gone."""
+        """None: its file is gone, or not the one that passed the test."""
         path = adapter_weights(self.data_dir, record.name)
         try:
             size = path.stat().st_size
         except OSError:
+            return None
+        if adapter_sha256(self.data_dir, record.name) != record.sha256:
             return None
         words = str(record.report.get("words") or "")
         family = str(record.report.get("family") or "")
@@ -164,12 +174,15 @@ class AdapterUseCases:
         if name == NO_ADAPTER or job.task not in _VISION_TASKS:
             return None, ""
         await self.refresh()
-        given = job.origin.extra.get(GIVEN)
-        is_asked = not isinstance(given, dict) or bool(given.get(OPTION))
-        if not is_asked and name not in self._defaults(model):
+        if not self.is_asked(job) and name not in self._defaults(model):
             return None, SWITCHED_OFF.format(words=name)
         record = self._require(name, model)
         return TaskAdapter(record.name, record.sha256, record.revision), ""
+
+    def is_asked(self, job: Job) -> bool:
+        """Whether the person named the adapter, rather than the model's being used."""
+        given = job.origin.extra.get(GIVEN)
+        return not isinstance(given, dict) or bool(given.get(OPTION))
 
     # ------------------------------------------------------------ owners
 
@@ -204,7 +217,7 @@ class AdapterUseCases:
     async def remove(self, name: str) -> int | None:
         """Delete an adapter; returns the bytes freed, None if there was none. Models that use it use it no more."""
         folded = name.strip().casefold()
-        if not (await self.has(folded) or _is_on_disk(self.data_dir, folded)):
+        if not (await self.has(folded) or _has_folder(self.data_dir, folded)):
             return None
         for model in self.models.all_specs:
             if folded in model.adapters:
@@ -227,10 +240,18 @@ def find_problem(record: AdapterRecord, model: ModelSpec | None, data_dir: Path)
     known = str(model.capabilities.get("revision") or model.revision)
     if record.revision and known and record.revision != known:
         return "adapter_revision"
-    return "" if _is_on_disk(data_dir, record.name) else "adapter_missing"
+    if not _is_on_disk(data_dir, record.name):
+        return "adapter_missing"
+    # Where a vision model answers, its worker checks the file that it reads.
+    is_changed = record.kind == "image" and adapter_sha256(data_dir, record.name) != record.sha256
+    return "adapter_changed" if is_changed else ""
 
 
 def _is_on_disk(data_dir: Path, name: str) -> bool:
+    return is_adapter_name(name) and adapter_weights(data_dir, name).is_file()
+
+
+def _has_folder(data_dir: Path, name: str) -> bool:
     return is_adapter_name(name) and adapter_weights(data_dir, name).parent.is_dir()
 
 

@@ -20,7 +20,9 @@ async def tasks(easel, monkeypatch):
     """Every task that runs; the model "look" has the adapters "birds" and "failed"."""
     adapters = easel.usecases.adapters
     for name, state in (("birds", "accepted"), ("failed", "rejected")):
-        (adapters.data_dir / "adapters" / name).mkdir(parents=True)
+        folder = adapters.data_dir / "adapters" / name
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").touch()
         await adapters.save_adapter(make_adapter(name, model="look", revision="", state=state), [])
     seen, run = [], easel.pool.run_task
 

@@ -1,5 +1,6 @@
 """Adapters that were trained here: which one a request uses, switching, removing, and what is refused."""
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from bot.usecases.recipes import GIVEN
 from tests.fakes import make_job, make_model, make_origin
 
 REVISION = "r" * 40
+SHA256 = hashlib.sha256(b"weights").hexdigest()
 VISION = make_model(name="seer", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), capabilities={"revision": REVISION})
 PAINTER = make_model(name="painter", tasks=(TEXT_TO_IMAGE,), capabilities={"revision": REVISION})
 
@@ -70,7 +72,7 @@ async def adapters(tmp_path):
         "gone": {},
         "old": {"state": "retired"},
         "stale": {"revision": "another"},
-        "style": {"kind": "image", "model": "painter", "report": {"words": "in ink", "family": ""}},
+        "style": {"kind": "image", "model": "painter", "sha256": SHA256, "report": {"words": "in ink", "family": ""}},
         "poor-style": {"kind": "image", "model": "painter", "state": "rejected"},
     }
     for name, changes in kinds.items():
@@ -113,8 +115,8 @@ async def test_a_request_names_an_adapter_or_uses_the_models_or_none(adapters):
         ("style", "There is no adapter"),
         ("bad", "did not pass its test"),
         ("old", "an example that somebody has withdrawn"),
-        ("stale", "another revision of the model: leave adapter out; the owner can train it anew."),
-        ("gone", "has no files any more"),
+        ("stale", "another revision of the model: leave adapter out; the owner can train it again."),
+        ("gone", "are missing"),
     ],
 )
 async def test_what_cannot_be_used_is_refused_with_a_sentence(adapters, name, said):
@@ -204,3 +206,33 @@ async def test_removing_an_adapter_switches_it_off_and_frees_its_files(adapters,
     assert adapters.models.require("seer").adapters == ()
     assert "birds" not in [one.name for one in await adapters.list_adapters()]
     assert [await adapters.remove(name) for name in ("birds", "../adapters", "", ".", "gone")] == [None] * 4 + [0]
+
+
+async def test_an_image_adapter_whose_file_was_changed_is_not_used(adapters, tmp_path):
+    seen = await adapters.use("painter", "style")
+    (tmp_path / "adapters" / "style" / "adapter_model.safetensors").write_bytes(b"other weights")
+
+    assert adapters.list_loras() == []
+    assert adapters.usable_names(seen) == []
+    assert await fill(adapters, {}, "painter", prompt="a fox") == {"prompt": "a fox"}
+    assert "not the one that passed the test" in await refuse(fill(adapters, {"adapter": "style"}, "painter"))
+
+
+async def test_a_folder_without_weights_has_no_adapter(adapters, tmp_path):
+    await adapters.use("seer", "birds")
+    (tmp_path / "adapters" / "birds" / "adapter_model.safetensors").unlink()
+
+    assert (await fill(adapters))["adapter"] is None
+    assert "missing" in await refuse(fill(adapters, {"adapter": "birds"}))
+
+
+async def test_files_of_a_retired_adapter_that_cannot_be_deleted_stop_nobody(adapters, monkeypatch):
+    def fail(*_args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("bot.usecases.adapters.delete_adapter_files", fail)
+    await adapters.use("seer", "birds")
+    await adapters.retire_adapters(["a"])
+
+    assert (await fill(adapters))["adapter"] is None
+    assert "withdrawn" in await refuse(fill(adapters, {"adapter": "birds"}))

@@ -26,7 +26,9 @@ def adapters(data_dir):
                 report = report | {which: {"right": right, "total": 100} for which, right in scores.items()}
                 record = make_adapter(name, model="look", revision="", state=state, report=report)
                 await storage.adapters.save_adapter(record, [])
-                (data_dir / "adapters" / name).mkdir(parents=True)
+                folder = data_dir / "adapters" / name
+                folder.mkdir(parents=True)
+                (folder / "adapter_model.safetensors").touch()
 
     asyncio.run(save())
 

@@ -254,7 +254,9 @@ async def test_adapters_are_switched_and_removed_under_their_model(server, tab):
     adapters = server.usecases.adapters
     failed: dict[str, Any] = {"gain": 8, "needed_gain": 20, "loss": 30.0, "allowed_loss": 2}
     for name, state, report in (("birds", "accepted", {}), ("bad", "rejected", failed)):
-        (adapters.data_dir / "adapters" / name).mkdir(parents=True)
+        folder = adapters.data_dir / "adapters" / name
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").touch()
         scores = {"new_before": (2, 100), "new_after": (95, 100), "old_before": (99, 100), "old_after": (98, 100)}
         report |= {which: {"right": right, "total": total} for which, (right, total) in scores.items()}
         await adapters.save_adapter(make_adapter(name, model="look", revision="", state=state, report=report), [])
