@@ -9,6 +9,7 @@ from bot.ports import Pool
 from bot.queue.sampler import MetricSampler
 from bot.runtime.incidents import IncidentLog
 from bot.usecases import JobUseCases, PeopleUseCases, PictureUseCases, ReportUseCases, ServerAdmin
+from bot.usecases.training_work import ADAPTERS, WORK
 from inference.backends.builds import FOLDER, builds_size_mb
 from storage import Storage
 
@@ -43,6 +44,7 @@ def build_server_admin(
         settings=shown_settings(loaded.settings),
         device_of=device_of,
         builds_size_mb=lambda: builds_size_mb(loaded.data_dir / FOLDER),
+        learning_size_mb=lambda: sum(builds_size_mb(loaded.data_dir / folder) for folder in (ADAPTERS, WORK)),
     )
 
 

@@ -216,7 +216,7 @@ async def list_metrics(
 
 @router.get("/storage")
 async def get_storage(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
-    """Disk usage of images, the database and compiled models, and the retention settings."""
+    """Disk usage of images, the database, compiled models and trainings, and the retention settings."""
     use = await context.usecases.admin.measure_storage()
     settings = context.usecases.admin.settings
     return {
@@ -224,6 +224,7 @@ async def get_storage(context: ContextDep, _admin: AdminDep) -> dict[str, Any]:
         "image_bytes": use.image_bytes,
         "database_bytes": use.database_bytes,
         "builds_bytes": use.builds_bytes,
+        "learning_bytes": use.learning_bytes,
         "free_bytes": use.free_bytes,
         "oldest_image_at": use.oldest,
         "retention": settings.get("retention", {}),

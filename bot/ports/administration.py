@@ -53,8 +53,8 @@ class ReportedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class StorageUse:
-    """`images` are files that the database knows, each counted once; `builds_bytes` is what was compiled for models;
-    bytes."""
+    """`images` are files that the database knows, each counted once; `builds_bytes` is what was compiled for models,
+    `learning_bytes` are adapters and what trainings keep; bytes."""
 
     images: int
     image_bytes: int
@@ -62,6 +62,7 @@ class StorageUse:
     free_bytes: int
     oldest: datetime | None = None
     builds_bytes: int = 0
+    learning_bytes: int = 0
 
 
 class Administration(Protocol):

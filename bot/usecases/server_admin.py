@@ -55,7 +55,8 @@ class QueuedJob:
 @dataclass(frozen=True, kw_only=True)
 class ServerAdmin:
     """`settings`: those that admins may read, by section. `device_of`: the device on which a job runs, or empty.
-    `builds_size_mb`: what was compiled for models takes on the disk; blocking."""
+    `builds_size_mb`: what was compiled for models takes on the disk; `learning_size_mb`: adapters and trainings;
+    blocking."""
 
     store: JobStore
     administration: Administration
@@ -67,6 +68,7 @@ class ServerAdmin:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device_of: Callable[[str], str] = lambda _job_id: ""
     builds_size_mb: Callable[[], int] = lambda: 0
+    learning_size_mb: Callable[[], int] = lambda: 0
 
     # ------------------------------------------------------------ people and keys
 
@@ -151,7 +153,9 @@ class ServerAdmin:
 
     async def measure_storage(self) -> StorageUse:
         builds_mb = await asyncio.to_thread(self.builds_size_mb)
-        return replace(await self.administration.measure_storage(), builds_bytes=builds_mb << 20)
+        learning_mb = await asyncio.to_thread(self.learning_size_mb)
+        use = await self.administration.measure_storage()
+        return replace(use, builds_bytes=builds_mb << 20, learning_bytes=learning_mb << 20)
 
     async def list_samples(self, since: datetime | None) -> Mapping[datetime, Mapping[str, float]]:
         """Of each minute since then, 48 hours at most; by default of the last 24."""

@@ -405,6 +405,15 @@ async def test_figures_of_each_minute_are_stored_and_old_ones_go(client, server,
     assert old not in kept
 
 
+async def test_adapters_and_what_trainings_keep_count_as_storage(client, server):
+    for place, size in (("adapters/ward/samples", 2**20), ("training/birds/state", 2**20 + 1)):
+        folder = server.data_dir / place
+        folder.mkdir(parents=True)
+        (folder / "weights").write_bytes(bytes(size))
+
+    assert (await client.get(f"{ADMIN}/storage")).json()["learning_bytes"] == 3 * 2**20
+
+
 async def test_devices_storage_and_settings_are_told_without_secrets(shared_client):
     devices = (await shared_client.get(f"{ADMIN}/devices")).json()
     storage = (await shared_client.get(f"{ADMIN}/storage")).json()

@@ -29,6 +29,7 @@ const storageView = (body) => factsView([
   [t("Oldest picture"), timeView(body.oldest_image_at)],
   [t("Database"), formatBytes(body.database_bytes)],
   [t("Compiled models"), body.builds_bytes ? formatBytes(body.builds_bytes) : t("none")],
+  [t("Adapters and trainings"), body.learning_bytes ? formatBytes(body.learning_bytes) : t("none")],
   [t("Free space"), formatBytes(body.free_bytes)],
 ]);
 
