@@ -48,5 +48,5 @@ async def assert_nothing_enters_training(application: Application, person: Perso
     await corrections.correct(person, own.id, "a wild cat", consent=True)
 
     assert len(jobs) > len(images) > 0
-    assert [one.job for one, _ in await corrections.collect_examples()] == [own.id]
+    assert [one.job for one in await corrections.corrections.list_consented()] == [own.id]
     return {source for _, source in images}

@@ -71,15 +71,12 @@ class CorrectionUseCases:
         gone = await self.corrections.delete_correction(job_id, person.id)
         return await self._forget([gone.id]) if gone is not None and gone.consented_at is not None else []
 
-    async def collect_examples(self) -> list[tuple[Correction, bytes]]:
-        """All that may be used for training, with the images."""
-        found = []
-        for one in await self.corrections.list_consented():
-            try:
-                found.append((one, (await self.media.read_media(one.media, one.person)).data))
-            except MediaNotFound:  # deleted meanwhile
-                continue
-        return found
+    async def read_image(self, correction: Correction) -> bytes | None:
+        """None: it was deleted meanwhile."""
+        try:
+            return (await self.media.read_media(correction.media, correction.person)).data
+        except MediaNotFound:
+            return None
 
     async def finish_withdrawals(self) -> None:
         """What was withdrawn by deleting more than the correction, or while the process ended."""
