@@ -560,7 +560,12 @@ async def test_only_what_first_came_from_its_owner_enters_training(storage, ann,
 
 async def test_a_persons_prompts_in_chats_are_read_once_for_all_of_their_corrections(storage, ann, monkeypatch):
     read, calls = sources._chat_prompts, []
-    monkeypatch.setattr(sources, "_chat_prompts", lambda tx, owner: calls.append(owner) or read(tx, owner))
+
+    def counted(tx, owner):
+        calls.append(owner)
+        return read(tx, owner)
+
+    monkeypatch.setattr(sources, "_chat_prompts", counted)
     for number in range(2):
         _, made = await draw(storage, ann, data=f"{number}".encode())
         await correct(storage, ann, await answer(storage, ann, made))
