@@ -55,6 +55,7 @@ async def test_a_correction_from_its_button_to_its_end(server, client, tab):
     await expect(part).to_contain_text("You withdrew your consent on")
     await expect(button(tab.page, "Withdraw consent")).to_have_count(0)
     await button(tab.page, "Change").click()
+    await expect(field).to_be_focused()
     await tab.page.keyboard.press("Escape")
     await expect(button(tab.page, "Change")).to_be_visible()
     await button(tab.page, "Delete correction").click()
@@ -76,3 +77,36 @@ async def test_answers_on_create_can_be_corrected_and_other_results_cannot(serve
     )
     await expect(button(phone.page, "Correct this")).to_have_count(0)
     assert await find_violations(phone.page) == []
+
+
+async def test_in_the_viewer_over_create_the_form_has_its_label_and_the_focus(server, client, tab):
+    made = await make(client)
+    asked = {"command": "ask", "images": [made["result"]["media"][0]["id"]], "options": {"question": "what is this?"}}
+    job = await make(client, asked)
+    await tab.open(server.url, "/")
+    await expect(tab.page.locator(f"[data-correction='{job['id']}']")).to_be_visible()
+    await tab.page.locator(".create-tile a").first.click()
+    part = tab.page.get_by_role("region", name="Questions").locator(f"[data-correction='{job['id']}']")
+
+    await part.get_by_role("button", name="Correct this").press("Enter")
+
+    await expect(part.get_by_label("What it should have been")).to_be_focused()
+    await tab.page.keyboard.type("a lynx")
+    await tab.page.keyboard.press("Enter")
+    await expect(part).to_contain_text("a lynx")
+    await expect(part.get_by_role("button", name="Change")).to_be_focused()
+
+
+async def test_consent_to_words_is_none_to_the_words_that_replace_them(server, client, tab):
+    job = await answered(client)
+    path = f"/api/v1/jobs/{job['id']}/correction"
+    assert (await client.post(path, json={"text": "a lynx", "consent": True})).status_code == 201
+    await tab.open(server.url, f"/p/{job['id']}/1")
+    await button(tab.page, "Change").click()
+    await expect(tab.page.get_by_label(CONSENT)).to_be_checked()
+
+    await tab.page.keyboard.type("es")
+    await expect(tab.page.get_by_label(CONSENT)).not_to_be_checked()
+    await tab.page.get_by_label(CONSENT).check()
+    await tab.page.get_by_label("What it should have been").press_sequentially("!")
+    await expect(tab.page.get_by_label(CONSENT)).to_be_checked()

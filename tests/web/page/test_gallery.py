@@ -118,6 +118,27 @@ async def test_a_search_shows_words_at_first_and_then_what_pictures_show_best_fi
     assert tab.errors == []
 
 
+async def test_the_final_order_of_a_search_moves_nothing_away_from_the_focus(server, client, tab):
+    fox, whale, *_ = await make_some(client)
+    may_refine = asyncio.Event()
+
+    async def answer(route):
+        is_refined = "refine=true" in route.request.url
+        if is_refined:
+            await may_refine.wait()
+        found = [whale, fox] if is_refined else [fox]
+        await route.fulfill(json={"jobs": found, "next": None, "total": len(found), "refined": is_refined})
+
+    await tab.page.route(re.compile("meaning=true"), answer)
+    await tab.open(server.url, "/gallery?q=animal")
+    await link(tab.page, "a red fox").focus()
+    may_refine.set()
+
+    await expect(link(tab.page, "a blue whale")).to_be_visible()
+    assert await names(tab.page) == ["a red fox", "a blue whale"]
+    await expect(link(tab.page, "a red fox")).to_be_focused()
+
+
 async def test_while_pictures_are_looked_for_it_does_not_say_that_nothing_matches(server, client, tab):
     await make_some(client, ["a red fox"])
     may_refine = asyncio.Event()

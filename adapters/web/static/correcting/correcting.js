@@ -11,18 +11,25 @@ import { showToast } from "../core/toast.js";
 const COMMANDS = ["caption", "ask"];
 const NOTE_MS = 20_000;
 const DATE = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
-const CLOSED = { job: "", text: "", consent: false, problem: "", isSending: false };
+const CLOSED = { job: "", text: "", consent: false, isEarlier: false, problem: "", isSending: false };
 /** The form that is open. */
 const form = signal(CLOSED);
 
 const change = (values) => (form.value = { ...form.peek(), ...values });
 const dateOf = (iso) => DATE.format(new Date(iso));
 
-/** After the view has rendered. @param {string} id @param {string} selector */
-const focusIn = (id, selector) => setTimeout(() => /** @type {HTMLElement | null} */ (document.querySelector(`[data-correction="${id}"] ${selector}`))?.focus());
+/** After the view has rendered, on the view in front: the one behind the viewer may show the job too. @param {string} id @param {string} selector */
+const focusIn = (id, selector) => setTimeout(() => {
+  const found = /** @type {HTMLElement[]} */ ([...document.querySelectorAll(`[data-correction="${id}"] ${selector}`)]);
+  found.find((one) => !one.closest("[inert]"))?.focus();
+});
+
+/** Consent to earlier words is none to others. @param {string} text */
+const type = (text) => change({ text, consent: form.peek().consent && !form.peek().isEarlier, isEarlier: false });
 
 function open(job) {
-  form.value = { ...CLOSED, job: job.id, text: job.correction?.text ?? "", consent: job.correction?.consent ?? false };
+  const { text = "", consent = false } = job.correction ?? {};
+  form.value = { ...CLOSED, job: job.id, text, consent, isEarlier: consent };
   focusIn(job.id, "input");
 }
 
@@ -79,8 +86,9 @@ async function erase(job) {
 
 const formView = (id) => html`
   <form class="correcting-form" novalidate @submit=${(event) => void save(event, id)} @keydown=${(event) => { if (event.key === "Escape") { event.stopPropagation(); close(id); } }}>
-    <label for="correcting-text">${t("What it should have been")}</label>
-    <input id="correcting-text" maxlength="500" autocomplete="off" enterkeyhint="send" .value=${live(form.value.text)} @input=${(event) => change({ text: event.target.value })}>
+    <label class="field">${t("What it should have been")}
+      <input maxlength="500" autocomplete="off" enterkeyhint="send" .value=${live(form.value.text)} @input=${(event) => type(event.target.value)}>
+    </label>
     <label class="correcting-consent"><input type="checkbox" .checked=${live(form.value.consent)} @change=${(event) => change({ consent: event.target.checked })}>
       <span>${t("These words and the picture may be used to train this server's models. You can withdraw this any time.")}</span></label>
     ${fieldError(form.value.problem)}

@@ -98,7 +98,7 @@ function storeFirst(page) {
   });
 }
 
-/** Shows the final order of a ranked list; what was seen already, by scrolling, keeps its place before what is new. */
+/** Shows the final order of a ranked list; what is being read, scrolled or with the focus, stays before what is new. */
 async function refine(wanted, mine) {
   isRefining.value = true;
   const page = await get(`/jobs?${toQuery(wanted, { limit: FIRST_PAGE, refine: true })}`).catch(() => null); // what was found at first stays
@@ -110,7 +110,8 @@ async function refine(wanted, mine) {
     if (!page) return;
     const found = page.jobs.map((job) => job.id);
     putJobs(...page.jobs);
-    order.value = [...new Set(window.scrollY > 4 ? [...shown, ...found] : [...found, ...(isFirst ? [] : shown)])];
+    const isRead = window.scrollY > 4 || document.querySelector(".gallery-grid :focus");
+    order.value = [...new Set(isRead ? [...shown, ...found] : [...found, ...(isFirst ? [] : shown)])];
     total.value = page.total;
     if (isFirst) isComplete.value = !(cursor = page.next);
   });
