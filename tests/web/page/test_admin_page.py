@@ -3,12 +3,14 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from bot.models import IMAGE_TEXT_TO_TEXT
 from tests.training_fixture import FakeTrainer
 from tests.web.conftest import open_client
 from tests.web.page.conftest import find_violations, measure_layout_shift
@@ -367,8 +369,25 @@ async def test_a_model_is_trained_and_its_report_card_shown(server, phone, keys,
     report = page.locator("[data-adapter=glyphs]")
     await expect(report).to_contain_text("New: 0 of 20 before, 18 of 20 after")
     await expect(report).to_contain_text("Passed")
+    await expect(report).to_contain_text("Requests can choose it with the option Adapter.")
     await report.get_by_text("Report card").click()
     await expect(report.get_by_role("cell", name="a lynx")).to_have_count(2)
     assert await find_violations(page) == []
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
     assert [error for error in phone.errors if "status of 409" not in error] == []
+
+
+async def test_only_models_that_can_learn_are_offered_and_a_failure_to_list_them_is_shown(server, tab, keys):
+    look = server.usecases.models.get("look")
+    server.usecases.models.add_model(replace(look, name="chatty", tasks=(IMAGE_TEXT_TO_TEXT, *look.tasks)))
+    await open_tab(tab, server, keys[0], "training")
+    start = tab.page.get_by_role("button", name="Train a model")
+    await expect(start).to_be_visible()
+    broken = {"status": 500, "json": {"detail": "The database broke."}}
+    await tab.page.route("**/api/v1/models", lambda route: route.fulfill(**broken), times=1)
+    await start.click()
+    await expect(tab.page.locator(".toast")).to_contain_text("The database broke.")
+    await start.click()
+
+    offered = tab.page.get_by_role("dialog").get_by_label("Model").locator("option")
+    assert await offered.all_inner_texts() == ["The one in use", "look"]

@@ -15,7 +15,7 @@ const LABELS = {
   variation_seed: () => t("Variation seed"), variation_strength: () => t("Variation strength"),
   guidance_rescale: () => t("Guidance rescale"), clip_skip: () => t("Clip skip"), tiling: () => t("Seamless tiling"), enhance: () => t("Richer prompt"),
   image_guidance_scale: () => t("Image guidance"), num_beams: () => t("Beams"), temperature: () => t("Temperature"),
-  top_p: () => t("Top-p"), min_new_tokens: () => t("Minimum tokens"), max_new_tokens: () => t("Maximum tokens"), aspect: () => t("Aspect ratio"),
+  top_p: () => t("Top-p"), top_k: () => t("Top-k"), num_return_sequences: () => t("Number of texts"), min_new_tokens: () => t("Minimum tokens"), max_new_tokens: () => t("Maximum tokens"), aspect: () => t("Aspect ratio"),
 };
 
 /** @param {string} name */

@@ -5,6 +5,7 @@ import { confirmDialog } from "../core/dialog.js";
 import { restoreFocus } from "../core/focus.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat } from "../core/render.js";
+import { sentenceView } from "../core/sentence.js";
 import { t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { adapters, changeModels, removeModel } from "./catalogue.js";
@@ -26,7 +27,7 @@ const adapterView = (row, one) => html`
     <div>
       <p><strong>${one.name}</strong> ${one.is_used ? html`<span class="tag">${t("In use")}</span>` : nothing}</p>
       <p class="hint number"><a href="/admin?tab=training" aria-label=${`${scoresText(one.report)}. ${t("Report card of {name}", one)}`}>${scoresText(one.report)}</a></p>
-      ${one.problem ? html`<p class="error">${icon("alert")}<span>${one.problem}</span></p>` : nothing}
+      ${one.problem ? html`<p class="error">${icon("alert")}<span>${sentenceView(one.problem)}</span></p>` : nothing}
     </div>
     <div class="row">
       ${one.is_used

@@ -7,6 +7,7 @@ import { fieldError } from "../core/states.js";
 import { t } from "../core/text.js";
 
 const TASKS = { vision: "visual-question-answering", image: "text-to-image" };
+const CHATS = "image-text-to-text";
 
 /** @returns {Promise<boolean | null>} whether a training was started */
 export async function openTraining() {
@@ -19,7 +20,7 @@ const change = (state, values) => (state.value = { ...state.peek(), ...values, e
 
 function formView(state, models, close) {
   const values = state.value;
-  const able = models.filter((model) => model.tasks.includes(TASKS[values.kind]));
+  const able = models.filter(({ tasks }) => tasks.includes(TASKS[values.kind]) && !tasks.includes(CHATS)); // those that chat learn no answers
   return html`
     <form class="admin-form" novalidate @submit=${(event) => submit(event, state, close)}>
       <fieldset class="admin-choices">

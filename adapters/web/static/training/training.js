@@ -4,7 +4,7 @@ import { remove } from "../core/api.js";
 import { confirmDialog } from "../core/dialog.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat } from "../core/render.js";
-import { stateView } from "../core/states.js";
+import { fieldError, stateView } from "../core/states.js";
 import { t, tn } from "../core/text.js";
 import { timeView } from "../admin/facts.js";
 import { attempt, poll, Resource, resourceView } from "../admin/lists.js";
@@ -18,7 +18,7 @@ const STAGES = {
   checking: t("Checking the examples"),
   captioning: t("Captioning the pictures"),
   encoding: t("Encoding the pictures"),
-  replaying: t("Collecting what it knows"),
+  replaying: t("Preparing replay"),
   training: t("Training"),
   testing: t("Testing"),
 };
@@ -32,19 +32,21 @@ export function load() {
 
 export const view = () => html`
   <div class="row admin-tools">
-    <p class="hint">${t("Teach a model from a folder of pictures. It is tested afterwards and only used if it learned the new and kept the old.")}</p>
+    <p class="hint">${t("Teach a model from a folder of pictures. It is tested afterwards, and only used if it learned the new things and kept the old ones.")}</p>
     <span class="spacer"></span>
     <button type="button" class="primary" @click=${start}>${icon("models")}${t("Train a model")}</button>
   </div>
   ${resourceView(trainings, listView)}`;
 
 async function start() {
-  if (await openTraining()) await trainings.reload();
+  await attempt(async () => {
+    if (await openTraining()) await trainings.reload();
+  });
 }
 
 function listView({ trainings: all, adapters }) {
   const shown = all.filter((one) => one.state !== "done");
-  if (!shown.length && !adapters.length) return stateView({ icon: "models", title: t("Nothing was trained yet"), text: t("A folder with at least eight pictures, their questions and answers is enough to begin with.") });
+  if (!shown.length && !adapters.length) return stateView({ icon: "models", title: t("Nothing was trained yet"), text: t("To begin, you need a folder of at least eight pictures with questions and answers.") });
   return html`
     ${shown.length ? html`<ul class="admin-list">${repeat(shown, (one) => `${one.name} ${one.started_at}`, trainingView)}</ul>` : nothing}
     ${adapters.length ? html`<ul class="admin-list">${repeat(adapters, (one) => one.name, adapterView)}</ul>` : nothing}`;
@@ -61,7 +63,7 @@ function trainingView(training) {
         ${state === "running" ? html`<button type="button" class="subtle" aria-label=${t("Cancel the training of {name}", { name })} @click=${() => cancel(name)}>${t("Cancel")}</button>` : nothing}
       </div>
       ${progress ? progressView(progress) : nothing}
-      ${error ? html`<p class="error" role="alert">${error}</p>` : nothing}
+      ${fieldError(error)}
       ${losses.length > 1 ? lossView(name, losses) : nothing}
     </li>`;
 }
@@ -77,6 +79,10 @@ async function cancel(name) {
   await trainings.reload();
 }
 
+const useText = ({ name, kind }) => (kind === "image"
+  ? t("Use it in prompts as {tag}, or switch it on for all prompts on the Models page.", { tag: `<lora:${name}:1>` })
+  : t("Requests can choose it with the option Adapter. The Models page switches it on and off for all others."));
+
 function adapterView(adapter) {
   const { name, kind, model, state, report, created_at: at } = adapter;
   return html`
@@ -86,8 +92,9 @@ function adapterView(adapter) {
         <span class=${`tag ${state === "accepted" ? "admin-good" : "admin-bad"}`}>${icon(state === "accepted" ? "check" : "alert")}${STATES[state] ?? state}</span>
         <span class="tag">${KINDS[kind]}</span><span class="hint">${model} · ${timeView(at)}</span>
       </div>
-      ${state === "retired" ? html`<p>${t("A correction that it learned from was withdrawn, so it is off. Train it anew to use it again.")}</p>` : nothing}
+      ${state === "retired" ? html`<p>${t("A correction that it learned from was withdrawn, so it is switched off. To use it, train it again.")}</p>` : nothing}
       ${state === "rejected" ? html`<p>${adapter.rejection}</p>` : nothing}
+      ${state === "accepted" ? html`<p class="hint">${useText(adapter)}</p>` : nothing}
       ${reportView(adapter)}
       <p class="hint">${tn(report.steps, "{n} step, {minutes} minutes, {size} MiB of memory.", "{n} steps, {minutes} minutes, {size} MiB of memory.", { minutes: (report.seconds / 60).toFixed(1), size: report.peak_mb })}</p>
     </li>`;
