@@ -673,9 +673,12 @@ async def test_of_pictures_that_were_compared_the_best_is_shown_with_the_way_to_
     models.add_model(ModelSpec(name="judge", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,), repo="judge"))
     server.pool.set_models(models.installed())
     await tab.open(server.url)
+    count = tab.page.get_by_role("group", name="Number of pictures")
+    await count.get_by_role("radio", name="4").check()
     await open_more(tab.page)
     await tab.page.get_by_label("Best of").fill("3")
     await close_dialog(tab.page)
+    await expect(count).to_have_count(0)  # its own number counts
     await send(tab.page, "a boat")
     others = tab.page.get_by_role("link", name="2 more pictures, which match the prompt less")
     await expect(others).to_have_text("+2")

@@ -65,6 +65,7 @@ function isSupported(option, ofModel) {
   const { name } = option;
   if (option.required || name === "size") return false;
   if (name === "adapter") return ofModel.has(name);
+  if (name === "count") return !chosen.value[mode.value].best;
   if (MODEL_OPTIONS.includes(name) && ofModel.size && !ofModel.has(name)) return false;
   if (name === "strength") return hasPhoto.value;
   if (["keep", "inpaint_area"].includes(name) && mode.value === "imagine" && !hasPhoto.value) return false;
