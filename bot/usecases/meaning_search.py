@@ -174,7 +174,8 @@ class MeaningSearch:
         page = self._pages.get((owner, before))
         if page is None:
             return len(ids)
-        left = [ids.index(one) for one in page.ids if one in ids]
+        places = {one: place for place, one in enumerate(ids)}
+        left = [places[one] for one in page.ids if one in places]
         return left[-1] + 1 if left else page.start
 
     def _remember_page(self, owner: str, page: _Page) -> None:
