@@ -11,11 +11,11 @@ from bot import errors
 from bot.i18n import N_, Translate, translator
 from bot.options import clean_excerpt
 from bot.problem_texts.access_problems import UNAUTHORIZED
-from bot.problem_texts.adapter_problems import ADAPTER_PROBLEMS, SWITCHED_OFF
+from bot.problem_texts.adapter_problems import ADAPTER_PROBLEMS, NOT_USED, SWITCHED_OFF
 from bot.problem_texts.best_problems import BEST_PROBLEMS, LOW_MATCH, UNJUDGED, UNRANKED
 from bot.problem_texts.collection_problems import COLLECTION_PROBLEMS
 from bot.problem_texts.enhancing_problems import ENHANCED, ENHANCING_PROBLEMS, NOT_ENHANCED
-from bot.problem_texts.image_problems import IMAGE_PROBLEMS
+from bot.problem_texts.image_problems import IMAGE_PROBLEMS, NO_ANSWER
 from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MANY_CODES, LinkRefused, TooManyCodes
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, IN_BFLOAT16, MODEL_PROBLEMS
 from bot.problem_texts.people_problems import BLOCKED_PERSON, PEOPLE_PROBLEMS
@@ -322,6 +322,8 @@ def _explain_refusal(error: errors.UserError, translate: Translate) -> str:
             return translate("Only this bot's admins can do that.")
         case errors.Blocked():
             return translate(BLOCKED[error.reason]).format(detail=error.detail)
+        case errors.NoAnswer():
+            return translate(NO_ANSWER)
         case errors.StorageFull():
             return translate(
                 "The server's disk is full, so the request was not accepted. The owner needs to free some space."
@@ -366,7 +368,7 @@ def format_note(note: str, locale: str = "en") -> str:
         return translate(note)
     known = (
         *(UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN, READ_AS, ENLARGED_FIRST, IN_BFLOAT16),
-        *(SWITCHED_OFF, LOW_MATCH, ENHANCED),
+        *(SWITCHED_OFF, NOT_USED, LOW_MATCH, ENHANCED),
     )
     for template in known:
         start = template.removesuffix("{words}")

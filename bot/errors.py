@@ -260,6 +260,12 @@ class Blocked(UserError):
         self.detail = detail
 
 
+class NoAnswer(UserError):
+    """A model wrote nothing that can be shown: no words, or only thoughts."""
+
+    code = "no_answer"
+
+
 class StorageFull(UserError):
     """The disk has too little free space to accept a new job."""
 

@@ -35,6 +35,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "unsupported_media": (415, "Unsupported media type"),
     "unauthorized": (401, "API key required"),
     "blocked": (403, "Not allowed"),
+    "no_answer": (422, "No answer"),
     "forbidden": (403, "Admins only"),
     "link_refused": (409, "Accounts not linked"),
     "model_refused": (409, "Model cannot be used"),

@@ -1,4 +1,4 @@
-"""About the input images of a request, by the problem of an `InvalidOption`."""
+"""About the input images of a request, by the problem of an `InvalidOption`; and where a model has no answer."""
 
 from collections.abc import Mapping
 
@@ -71,3 +71,7 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
         "The mask is {value} but its picture is {allowed}. Use a mask with the same aspect ratio; any size works."
     ),
 }
+NO_ANSWER = N_(
+    "The model found no words for this; you weren't charged. Ask in other words, or allow more tokens "
+    "(max_new_tokens): a model that thinks first may need them all."
+)

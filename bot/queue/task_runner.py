@@ -10,9 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+import structlog
+
 from bot.commands import answer_of
+from bot.commands.adapter_option import OPTION
 from bot.commands.preview import needs_no_model
-from bot.errors import EngineError, ModelRemoved
+from bot.errors import EngineError, InvalidOption, ModelRemoved, NoAnswer
 from bot.jobs import Job
 from bot.models import IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.ports import (
@@ -29,12 +32,14 @@ from bot.ports import (
     TaskImage,
     TaskOutput,
 )
+from bot.problem_texts.adapter_problems import NOT_USED
 from bot.prompts.resolver import PromptResolver
 from bot.queue.attempt import Attempt, FairnessKeys, needs_exclusive_device
 from bot.queue.postprocess import Postprocessor
 from bot.queue.progress import ProgressBus, progress_of_part
 from bot.queue.threads import ThreadReader
 
+log = structlog.get_logger()
 RunPart = Callable[[Task], Awaitable[TaskOutput]]
 """Runs a part of a job; its id must begin with the job's."""
 Retry = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
@@ -53,6 +58,9 @@ class Finish(Protocol):
 class AdapterSource(Protocol):
     async def adapter_for(self, job: Job, model: ModelSpec) -> tuple[TaskAdapter | None, str]:
         """The adapter that answers the job, and a note on it. Raises: InvalidOption: it cannot be used any more."""
+
+    def is_asked(self, job: Job) -> bool:
+        """Whether the person named the adapter, rather than the model's being used."""
 
 
 class RowChooser(Protocol):
@@ -121,7 +129,7 @@ class TaskRunner:
         )
 
     async def run_task(self, attempt: Attempt, task: Task) -> TaskOutput:
-        """Run the task with its parts. Raises: what `Pool.run_task` and the parts do."""
+        """Run the task with its parts. Raises: NoAnswer, what `Pool.run_task` and the parts do."""
         attempt.raise_if_cancelled()
         if needs_no_model(task.command, task.options):
             attempt.is_starting = False  # it does not run on a device
@@ -138,11 +146,28 @@ class TaskRunner:
         prepared = task
         for preparation in self.preparations:
             prepared = await preparation.prepare(prepared, run_part)
-        output = await self._run_main(attempt, prepared)
+        try:
+            output = await self._run_main(attempt, prepared)
+        except InvalidOption as refused:
+            prepared = self._without_adapter(attempt.job, prepared, refused)
+            output = await self._run_main(attempt, prepared)
         self.moderation.apply_rules(output, task.rules)  # nothing more is made of images that are not allowed
+        if output.text is not None and not output.text.strip():
+            raise NoAnswer
         for finish in self.finishes:
             output = await finish.finish(prepared, output, run_part)
         return replace(output, seconds=max(output.seconds, attempt.past_s), notes=(*prepared.notes, *output.notes))
+
+    def _without_adapter(self, job: Job, task: Task, refused: InvalidOption) -> Task:
+        """The task without the model's adapter, whose files were changed or do not fit: nobody asked for it.
+
+        Raises: InvalidOption: that is not the reason, or the person named it.
+        """
+        if refused.option != OPTION or task.adapter is None or self.adapters is None or self.adapters.is_asked(job):
+            raise refused
+        name = task.adapter.name
+        log.warning("adapter not used", action="adapter_refused", adapter=name, reason=refused.problem)
+        return replace(task, adapter=None, notes=(*task.notes, NOT_USED.format(words=name)))
 
     async def _run_main(self, attempt: Attempt, task: Task) -> TaskOutput:
         """Somebody may have begun to watch the job during its preparation."""

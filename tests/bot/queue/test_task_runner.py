@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bot.errors import Blocked
+from bot.errors import Blocked, NoAnswer
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, ModelRegistry
 from bot.ports import ENHANCE, RenderedImage, SafetyRules, Task, TaskOutput
@@ -50,7 +50,7 @@ class MustNotRun:
         raise AssertionError("a picture that is not allowed is used further")
 
 
-async def run(output, **parts):
+async def run(output, *, refusal=Blocked, **parts):
     pool: Any = OneOutput(output)
     nothing: Any = SimpleNamespace()
     moderation = Moderation(spaces=nothing, people=nothing, classifier=nothing, settings=SafetySettings())
@@ -61,9 +61,9 @@ async def run(output, **parts):
     job = make_job(command="zoom", options={"prompt": ""})
     attempt: Any = Attempt(job=job, past_s=0.0, used_s=0.0, is_starting=True, is_cancelled=False, task_id="")
     task = Task(id=job.id, command="zoom", task=job.task, model=MODEL, options=job.options, rules=RULES)
-    with pytest.raises(Blocked) as refused:
+    with pytest.raises(refusal) as refused:
         await runner.run_task(attempt, task)
-    return refused.value.reason, pool.tasks
+    return getattr(refused.value, "reason", ""), pool.tasks
 
 
 async def test_a_caption_is_checked_before_any_part_uses_it():
@@ -83,3 +83,8 @@ async def test_nothing_more_is_made_of_an_image_that_is_not_allowed():
     reason, tasks = await run(TaskOutput(images=(image,)), finishes=[MustNotRun()])
 
     assert (reason, len(tasks)) == ("nsfw", 1)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+async def test_an_answer_without_words_costs_nothing_and_says_so(text):
+    await run(TaskOutput(text=text), refusal=NoAnswer)
