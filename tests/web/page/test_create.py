@@ -250,6 +250,10 @@ async def test_a_model_that_chats_answers_about_several_photos_word_by_word_and_
     second, first = (await client.get("/api/v1/jobs?limit=2")).json()["jobs"]
     assert (second["parent"], len(second["images"])) == (first["id"], 2)
     assert await find_violations(tab.page) == []
+    await open_more(tab.page)
+    groups = tab.page.get_by_role("dialog").get_by_role("heading", level=3)
+    assert await groups.all_inner_texts() == ["Answer"]
+    await close_dialog(tab.page)
     await choose_mode(tab.page, "Imagine")
     await tab.page.get_by_role("button", name="More").click()
     await expect(tab.page.get_by_label("Richer prompt")).to_be_visible()

@@ -260,7 +260,8 @@ async def test_adapters_are_switched_and_removed_under_their_model(server, tab):
         scores = {"new_before": (2, 100), "new_after": (95, 100), "old_before": (99, 100), "old_after": (98, 100)}
         report |= {which: {"right": right, "total": total} for which, (right, total) in scores.items()}
         await adapters.save_adapter(make_adapter(name, model="look", revision="", state=state, report=report), [])
-    await tab.open(server.url, "/models?does=ask")
+    await adapters.save_adapter(make_adapter("zorp", kind="image", model="paint", state="rejected", report=failed), [])
+    await tab.open(server.url, "/models")
     birds = card(tab, "look").locator("[data-adapter=birds]")
     await expect(birds).to_contain_text("New: 2 \u2192 95 of 100 \u00b7 Old: 99 \u2192 98 of 100")
     await expect(card(tab, "look").locator("[data-adapter=bad]")).to_contain_text("less than 2 are allowed")
@@ -272,6 +273,7 @@ async def test_adapters_are_switched_and_removed_under_their_model(server, tab):
     await tab.page.get_by_role("button", name="Switch off birds").click()
     await expect(tab.page.get_by_role("button", name="Use birds")).to_be_visible()
     assert adapters.models.require("look").adapters == ()
+    await adapters.delete_adapter("zorp")
     for name in ("birds", "bad"):
         await tab.page.get_by_role("button", name=f"Remove {name}").click()
         await tab.page.get_by_role("dialog").get_by_role("button", name="Remove").click()

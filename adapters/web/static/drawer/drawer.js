@@ -30,11 +30,13 @@ export function openOptions() {
 
 function optionsView(close) {
   const taken = supportedOptions.value;
-  const named = GROUPS.flatMap(([, names]) => names);
+  const isText = mode.value === "ask";
+  const groups = isText ? [] : GROUPS;
+  const named = groups.flatMap(([, names]) => names);
   const rest = [...taken.keys()].filter((name) => !named.includes(name) && !ELSEWHERE.includes(name));
   return html`
-    ${GROUPS.map(([title, names]) => groupView(title(), names.filter((name) => taken.has(name))))}
-    ${groupView(t("Other"), rest)}
+    ${groups.map(([title, names]) => groupView(title(), names.filter((name) => taken.has(name))))}
+    ${groupView(isText ? t("Answer") : t("Other"), rest)}
     ${photoSettings()}
     <div class="row dialog-actions drawer-end">
       <button type="button" class="subtle" @click=${reset}>${t("Reset to defaults")}</button>

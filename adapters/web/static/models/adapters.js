@@ -16,10 +16,10 @@ export function adaptersView(row) {
   const own = adapters.value.filter((one) => one.model === row.name);
   if (!own.length) return nothing;
   return html`
-    <section class="models-adapters" aria-labelledby=${`adapters-${row.name}`}>
+    <div class="models-adapters">
       <h4 id=${`adapters-${row.name}`}>${t("Adapters")}</h4>
-      <ul>${repeat(own, (one) => one.name, (one) => adapterView(row, one))}</ul>
-    </section>`;
+      <ul aria-labelledby=${`adapters-${row.name}`}>${repeat(own, (one) => one.name, (one) => adapterView(row, one))}</ul>
+    </div>`;
 }
 
 const adapterView = (row, one) => html`
