@@ -115,7 +115,7 @@ class ModelSettings:
     """Repo or folder of the model that finds boxes for this one: by words for SAM 2, of people for ViTPose."""
     min_confidence: float = 0.5
     """Probability that a region's pixels must reach (0.2 % of the image's) for the region to count as found."""
-    low_match: float = 0.05
+    low_match: float = 0.01
     """Of a model that matches texts and images: the probability below which a picture may not show its prompt."""
     dtype: str = "auto"
     memory_mb: int = 0

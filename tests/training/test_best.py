@@ -8,7 +8,7 @@ from training.evaluate_best import ROUNDS, ROWS, STEPS, JudgedPrompt, count_pict
 
 def judged(right, final, early=None, **changes):
     early = early or {str(step): final for step, _ in ROUNDS}
-    plain = {"kind": "sized", "caption": "a", "render": 3.0, "other": -9.0, "picture_s": 1.0, "judged_s": 0.0}
+    plain = {"kind": "sized", "caption": "a", "render": 3.0, "other": -19.0, "picture_s": 1.0, "judged_s": 0.0}
     return JudgedPrompt(**{**plain, "right": right, "final": final, "early": early, **changes})
 
 
@@ -44,7 +44,7 @@ def test_previews_count_as_device_time():
 
 
 def test_a_note_is_wrong_where_a_right_picture_has_a_low_score():
-    table = summarize([judged([True] * 8, [-9.0] + [9.0] * 7)])
+    table = summarize([judged([True] * 8, [-19.0] + [9.0] * 7)])
 
     assert table["low match"] == {
         "of fully right pictures": 12.5,
