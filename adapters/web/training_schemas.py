@@ -13,9 +13,7 @@ class TrainBody(BaseModel):
     model: str = Field("", description="Default: the one in use", max_length=200)
     name: str = Field("", description="Of the adapter; default: the folder's", max_length=200)
     words: str = Field("", description="Of an image adapter: the words for it in prompts", max_length=200)
-    replay: str = Field(
-        "own", description="own, none, or a folder of images that keep old knowledge", max_length=4096
-    )
+    replay: str = Field("own", description="own, none, or a folder of images that keep old knowledge", max_length=4096)
     steps: int = Field(0, description="0: as many as the examples need", ge=0, le=100_000)
     seed: int = Field(0, ge=0, le=4_294_967_295)
     corrections: bool = Field(False, description="Learn from the corrections that people allowed to be used")
