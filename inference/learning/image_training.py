@@ -151,10 +151,11 @@ class ImageTraining:
         steps = request.steps or self._recipe.count_steps(len(self._examples))
         settings = LoopSettings(steps=steps, learning_rate=self._recipe.learning_rate, weight_decay=0.01)
         loss = ImageLoss(model, pictures, prior, self._recipe.rows)
-        state = TrainingLoop(session, parameters, settings, loss).run()
+        loop = TrainingLoop(session, parameters, settings, loss)
+        state = loop.run()
         after = self._render(1)
         tested = compare_pictures(model, stored["pictures"], before, after)
-        return self._write(tested, state)
+        return self._write(tested, state, loop.restored_s + session.seconds)
 
     def _list_prior(self) -> list[str]:
         request = self._session.request
@@ -192,7 +193,7 @@ class ImageTraining:
         rendered = render_samples(self._session, self._model, [*new, *known], "testing", done, total, kept=kept)
         return rendered[: len(new)], rendered[len(new) :]
 
-    def _write(self, tested: TestedPictures, state: LoopState) -> TrainingReport:
+    def _write(self, tested: TestedPictures, state: LoopState, seconds: float) -> TrainingReport:
         request, model, pairs = self._session.request, self._model, tested.pairs()
         new_before, new_after = tested.new_scores
         known_before, known_after = tested.known_scores
@@ -209,7 +210,7 @@ class ImageTraining:
             family=base_model_family(model.pipeline),
             revision=model.revision,
             steps=state.step,
-            seconds=self._session.seconds,
+            seconds=seconds,
             peak_mb=peak_memory_mb(),
             losses=tuple(state.losses),
         )

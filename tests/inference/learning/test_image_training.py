@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,12 +174,14 @@ def test_a_training_in_half_precision_that_was_killed_resumes_to_the_same_weight
 
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "killed", spec, steps=3, send=kill_at_second_step)
-    checkpoint = training_loop.load_checkpoint(tmp_path / "killed" / "work" / "state" / training_loop.CHECKPOINT)
+    file = tmp_path / "killed" / "work" / "state" / training_loop.CHECKPOINT
+    checkpoint: Any = training_loop.load_checkpoint(file)
+    training_loop.save_atomically(checkpoint | {"state": checkpoint["state"] | {"seconds": 500.0}}, file)
     report, resumed = train(tmp_path / "killed", spec, steps=3)
 
     expected, found = load_file(whole), load_file(resumed)
-    assert checkpoint is not None
     assert (checkpoint["state"]["step"], report.steps) == (1, 3)
+    assert report.seconds > 500
     assert {value.dtype for value in found.values()} == {torch.float32}
     assert max(float((expected[name] - found[name]).abs().max()) for name in expected) == 0.0
 
