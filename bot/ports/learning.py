@@ -55,7 +55,8 @@ class TrainingRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProgress:
-    """`stage`: "waiting", "checking", "encoding", "replaying", "training" or "testing"; `done` of `total` parts of it.
+    """`stage`: "queued" (another training runs), "waiting" (for people's jobs), "checking", "captioning", "encoding",
+    "replaying", "training" or "testing"; `done` of `total` parts of it.
 
     `loss`: of the latest steps, smoothed; None: not yet known.
     """

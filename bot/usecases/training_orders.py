@@ -39,7 +39,7 @@ class Training:
     name: str
     order: TrainingOrder
     model: ModelSpec
-    progress: TrainingProgress = field(default_factory=lambda: TrainingProgress(stage="waiting"))
+    progress: TrainingProgress = field(default_factory=lambda: TrainingProgress(stage="checking"))
     losses: list[tuple[int, float]] = field(default_factory=list)
     report: TrainingReport | None = None
     is_switched_on: bool = False

@@ -235,6 +235,8 @@ class Trainings:
     async def _run(self, training: Training) -> None:
         """The outermost frame of a background task: an error ends the training with a sentence."""
         try:
+            if self._turn.locked():
+                self._report(training, TrainingProgress(stage="queued"))
             async with self._turn:
                 await self._train(training)
         except EaselError as error:

@@ -26,7 +26,7 @@ class TrainerClient:
         self, request: TrainingRequest, *, is_paused: Callable[[], bool]
     ) -> AsyncGenerator[TrainingProgress | TrainingReport, None]:
         if self._turn.locked():
-            yield TrainingProgress(stage="waiting")
+            yield TrainingProgress(stage="queued")
         async with self._turn, aclosing(self._train(request, is_paused)) as events:
             async for event in events:
                 yield event

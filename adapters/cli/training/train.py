@@ -12,6 +12,7 @@ from adapters.cli.training.training_client import Body, TrainingClient, open_tra
 from bot.usecases.training_views import explain_rejection
 
 STAGES = {
+    "queued": "Waiting for another training",
     "waiting": "Waiting for people's jobs",
     "checking": "Checking the examples",
     "captioning": "Captioning the images",

@@ -100,8 +100,8 @@ async def test_trainings_take_turns(env):
     env.trainer.go_on.clear()
     first = await env.trainings.start(order(env, name="first"))
     second = await env.trainings.start(order(env, name="second"))
-    await until(lambda: env.trainer.requests)
-    assert (len(env.trainer.requests), training_body(second)["progress"]["stage"]) == (1, "waiting")
+    await until(lambda: training_body(second)["progress"]["stage"] == "queued")
+    assert len(env.trainer.requests) == 1
 
     env.trainer.go_on.set()
     await asyncio.gather(first.task, second.task)

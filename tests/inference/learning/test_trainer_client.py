@@ -115,7 +115,7 @@ async def test_trainings_are_made_one_after_another(client, tmp_path):
     assert not second.done()
     await first.aclose()
 
-    assert (await second)[0] == TrainingProgress(stage="waiting")
+    assert (await second)[0] == TrainingProgress(stage="queued")
 
 
 async def test_it_waits_while_jobs_run(client, tmp_path):

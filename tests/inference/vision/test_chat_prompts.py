@@ -1,6 +1,7 @@
 """What a model that chats is told, and what of its words is shown."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -188,7 +189,7 @@ def test_the_thinnest_image_is_seen_by_every_family(load, family, size):
 def test_a_thought_that_the_template_begins_is_ended_before_the_answer(tmp_path):
     template = save_chat(tmp_path, "qwen3_vl") / "chat_template.jinja"
     template.write_text(template.read_text().replace("<think></think>", "<think>\n"))
-    engine = build_engine(make_model(tasks=TASKS, repo=str(tmp_path)))
+    engine: Any = build_engine(make_model(tasks=TASKS, repo=str(tmp_path)))
     engine.load_model("cpu")
 
     prompt = engine._inputs.build(conversation_of(ask(), 1), [open_image(plain_image("red").media)], 4)

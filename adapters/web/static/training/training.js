@@ -14,6 +14,7 @@ import { lossView, reportView } from "./report_card.js";
 const REFRESH_MS = 2000;
 const trainings = new Resource("/admin/trainings");
 const STAGES = {
+  queued: t("Waiting for another training"),
   waiting: t("Waiting: jobs come first"),
   checking: t("Checking the examples"),
   captioning: t("Captioning the pictures"),
