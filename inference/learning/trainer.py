@@ -1,44 +1,14 @@
-"""The process that trains one adapter.
+"""The process that trains one adapter: `python -m inference.learning.trainer PARENT_PID`."""
 
-Run as `python -m inference.learning.trainer PARENT_PID`. It makes one training and ends, at the latest with its parent.
-People's jobs come before it: it has the lowest priority, it waits while they run, and a machine that runs out of
-memory ends it first.
-"""
-
-import os
-import sys
-import threading
-from typing import Any
-
-from inference.ipc import child, sandbox
-from inference.ipc.build_messages import SetPaused
+from inference.ipc.background_work import Work, run_background_work
 from inference.ipc.training_messages import StartTraining
 
-NICE = 15
 
+def load_work() -> Work:
+    from inference.learning.training_run import run_training
 
-def main() -> None:
-    parent_pid = int(sys.argv[1])
-    pipes = child.open_pipes()
-    child.detach_from_terminal(parent_pid, NICE)
-    sandbox.forbid_new_privileges()
-    child.end_first()
-    asked = pipes.receive()
-    if not isinstance(asked, StartTraining):
-        os._exit(0)
-    is_free = threading.Event()
-    is_free.set()
-
-    def handle(message: Any) -> None:
-        if isinstance(message, SetPaused):
-            (is_free.clear if message.is_paused else is_free.set)()
-
-    child.start_reader(pipes, handle)
-    from inference.learning.training_run import run_training  # imports torch
-
-    pipes.send(run_training(asked.request, is_free, pipes.send))
-    os._exit(0)
+    return lambda asked, is_free, send: run_training(asked.request, is_free, send)
 
 
 if __name__ == "__main__":
-    main()
+    run_background_work(StartTraining, load_work)

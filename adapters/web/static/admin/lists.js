@@ -74,11 +74,11 @@ export function resourceView(resource, view) {
 /** @param {Resource} resource */
 export const moreView = (resource) => (resource.body?.next ? html`<p class="admin-more"><button type="button" @click=${() => resource.loadMore()}>${t("Show more")}</button></p>` : nothing);
 
-/** Reloads a resource again and again while the page is visible. @param {Resource} resource @param {number} intervalMs @returns {() => void} ends it */
-export function poll(resource, intervalMs) {
+/** Reloads a resource again and again while the page is visible. @param {Resource} resource @param {number} intervalMs @param {() => boolean} [isWanted] @returns {() => void} ends it */
+export function poll(resource, intervalMs, isWanted = () => true) {
   const timer = setInterval(() => {
     const isPaged = resource.state.peek().body?.[resource.key]?.length > 50;
-    if (!document.hidden && connection.peek() === "online" && !isPaged) void resource.reload();
+    if (!document.hidden && connection.peek() === "online" && !isPaged && isWanted()) void resource.reload();
   }, intervalMs);
   return () => clearInterval(timer);
 }

@@ -12,6 +12,7 @@ import { openTraining } from "./new_training.js";
 import { lossView, reportView } from "./report_card.js";
 
 const REFRESH_MS = 2000;
+const IDLE_REFRESH_MS = 15_000;
 const trainings = new Resource("/admin/trainings");
 const STAGES = {
   queued: t("Waiting for another training"),
@@ -26,9 +27,12 @@ const STAGES = {
 const STATES = { accepted: t("Passed"), rejected: t("Failed its test"), retired: t("Retired") };
 const KINDS = { vision: t("Answers"), image: t("Pictures") };
 
+/** Often while something is trained, because each answer has all report cards. */
 export function load() {
   void trainings.load();
-  return poll(trainings, REFRESH_MS);
+  const isTraining = () => Boolean(trainings.state.peek().body?.trainings.some((one) => one.state === "running"));
+  const stops = [poll(trainings, REFRESH_MS, isTraining), poll(trainings, IDLE_REFRESH_MS, () => !isTraining())];
+  return () => stops.forEach((stop) => stop());
 }
 
 export const view = () => html`
