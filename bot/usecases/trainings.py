@@ -293,12 +293,13 @@ class Trainings:
 
     async def _run_trainer(self, training: Training, request: TrainingRequest) -> TrainingReport | None:
         """None: people need the device's memory, and the training goes on from its checkpoint once they do not."""
-        is_accelerator = request.device != "cpu"
-        while is_accelerator and is_busy(self.pool):
+        if request.device == "cpu":
+            return await self._follow_trainer(training, request)
+        while is_busy(self.pool):
             self._report(training, replace(training.progress, stage="waiting"))
             await asyncio.sleep(POLL_S)
         following = asyncio.create_task(self._follow_trainer(training, request))
-        waiting = asyncio.create_task(self._wait_until_needed(is_accelerator=is_accelerator))
+        waiting = asyncio.create_task(self._wait_until_needed())
         try:
             await asyncio.wait({following, waiting}, return_when=asyncio.FIRST_COMPLETED)
             return await following if following.done() else None
@@ -315,10 +316,10 @@ class Trainings:
                 self._report(training, event)
         raise TrainingRefused("ended", name=training.name)
 
-    async def _wait_until_needed(self, *, is_accelerator: bool) -> None:
-        """Return once people's jobs have run on an accelerator for `YIELD_S`: they need the training's memory."""
+    async def _wait_until_needed(self) -> None:
+        """Return once people's jobs have run for `YIELD_S`: they need the training's memory."""
         busy_since: float | None = None
-        while not is_accelerator or busy_since is None or time.monotonic() - busy_since < YIELD_S:
+        while busy_since is None or time.monotonic() - busy_since < YIELD_S:
             await asyncio.sleep(POLL_S)
             busy_since = (busy_since or time.monotonic()) if is_busy(self.pool) else None
 

@@ -5,13 +5,17 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from adapters.cli.client.types import AdminClient, JobClient
 from adapters.cli.output import print_note
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from bot.errors import StartupError
 from bot.runtime.lock import LockHolder, changed_sentence, read_holder
+
+if TYPE_CHECKING:
+    from adapters.cli.client.http import HttpClient
+    from bot.usecases import UseCases
 
 START_WAIT_S = 30.0
 """How long to wait for a server that is starting."""
@@ -49,6 +53,30 @@ async def open_admin_client(composition: CompositionRoot, loaded: LoadedConfig) 
     async with open_client(
         loaded.data_dir, lambda holder: open_http_client(loaded.data_dir, holder), open_local
     ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_service_client(
+    composition: CompositionRoot,
+    loaded: LoadedConfig,
+    make_local: "Callable[[UseCases], Client]",
+    make_remote: "Callable[[HttpClient], Client]",
+) -> AsyncIterator[Client]:
+    """Over the server's REST API, or over the use cases of this process. Raises: StartupError."""
+    from adapters.cli.client.http import open_http_client
+
+    @asynccontextmanager
+    async def open_local() -> AsyncIterator[Client]:
+        async with composition.open_application(loaded, only_submitted=True) as usecases:
+            yield make_local(usecases)
+
+    @asynccontextmanager
+    async def open_remote(holder: LockHolder) -> AsyncIterator[Client]:
+        async with open_http_client(loaded.data_dir, holder) as http_client:
+            yield make_remote(http_client)
+
+    async with open_client(loaded.data_dir, open_remote, open_local) as client:
         yield client
 
 

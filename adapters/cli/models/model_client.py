@@ -1,11 +1,11 @@
 """Manages models through the server that runs, or in this process."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from adapters.cli.client.open import open_client
+from adapters.cli.client.open import open_service_client
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from bot.models import ModelSpec
 from bot.usecases import UseCases
@@ -109,21 +109,8 @@ class LocalModelClient:
         return unload_body(await self.usecases.model_manager.unload_idle_models())
 
 
-@asynccontextmanager
-async def open_model_client(composition: CompositionRoot, loaded: LoadedConfig) -> AsyncIterator[ModelClient]:
+def open_model_client(composition: CompositionRoot, loaded: LoadedConfig) -> AbstractAsyncContextManager[ModelClient]:
     """Raises: StartupError."""
-    from adapters.cli.client.http import open_http_client
     from adapters.cli.client.http_models import HttpModelClient
 
-    @asynccontextmanager
-    async def open_local() -> AsyncIterator[ModelClient]:
-        async with composition.open_application(loaded, only_submitted=True) as usecases:
-            yield LocalModelClient(usecases)
-
-    @asynccontextmanager
-    async def open_remote(holder: Any) -> AsyncIterator[ModelClient]:
-        async with open_http_client(loaded.data_dir, holder) as http_client:
-            yield HttpModelClient(http_client)
-
-    async with open_client(loaded.data_dir, open_remote, open_local) as client:
-        yield client
+    return open_service_client(composition, loaded, LocalModelClient, HttpModelClient)

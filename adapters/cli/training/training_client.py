@@ -1,14 +1,14 @@
 """Trains through the server that runs, or in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from adapters.cli.client.http import HttpClient
-from adapters.cli.client.open import open_client
+from adapters.cli.client.open import open_service_client
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from bot.usecases import UseCases
 from bot.usecases.training_orders import TrainingOrder
@@ -82,20 +82,8 @@ class HttpTrainingClient:
         return await self._send("DELETE", f"trainings/{quote(name, safe='')}")
 
 
-@asynccontextmanager
-async def open_training_client(composition: CompositionRoot, loaded: LoadedConfig) -> AsyncIterator[TrainingClient]:
+def open_training_client(
+    composition: CompositionRoot, loaded: LoadedConfig
+) -> AbstractAsyncContextManager[TrainingClient]:
     """Raises: StartupError."""
-    from adapters.cli.client.http import open_http_client
-
-    @asynccontextmanager
-    async def open_local() -> AsyncIterator[TrainingClient]:
-        async with composition.open_application(loaded, only_submitted=True) as usecases:
-            yield LocalTrainingClient(usecases)
-
-    @asynccontextmanager
-    async def open_remote(holder: Any) -> AsyncIterator[TrainingClient]:
-        async with open_http_client(loaded.data_dir, holder) as http_client:
-            yield HttpTrainingClient(http_client)
-
-    async with open_client(loaded.data_dir, open_remote, open_local) as client:
-        yield client
+    return open_service_client(composition, loaded, LocalTrainingClient, HttpTrainingClient)
