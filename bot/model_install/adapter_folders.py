@@ -9,8 +9,6 @@ from pathlib import Path
 from bot.model_install.addon_files import PEFT_WEIGHTS
 
 FOLDER = "adapters"
-NO_ADAPTER = "none"
-"""As the option `adapter`: the model as it was installed."""
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 

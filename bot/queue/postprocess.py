@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 import structlog
 
 from bot import error_texts
-from bot.commands import Caption
 from bot.commands.best_of import best_of
 from bot.commands.preview import Preview, describe_preview, needs_no_model
 from bot.commands.unprompted_alts import describe_unprompted
 from bot.commands.upscale import Upscale, explain_resize, explain_upscale, keeps_content
 from bot.errors import Blocked, EaselError
-from bot.jobs import BY_BOT, ImageRef, Job, Media, Result, StoredImage
+from bot.jobs import BY_BOT, Job, Media, Result, StoredImage
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.options import clean_text
 from bot.ports import ImageProcessor, MediaStore, Pool, RenderedImage, Task, TaskImage, TaskOutput
 from bot.prompts.grammar import plain_text, prompt_at
+from bot.queue.plain_tasks import caption_task, run_to_output
 from bot.safety.policy import build_check, check_input_score
 
 log = structlog.get_logger()
@@ -163,18 +163,5 @@ class Postprocessor:
             await asyncio.sleep(POLL_S)
 
     async def _caption(self, task_id: str, model: ModelSpec, image: Media, fairness_key: str) -> str:
-        options = Caption.from_options({}, (ImageRef(""),)).fill_options(model, 0)
-        task = Task(
-            id=task_id,
-            command=Caption.name,
-            task=IMAGE_TO_TEXT,
-            model=model,
-            options=options,
-            images=(TaskImage("init", image),),
-            fairness_key=fairness_key,
-        )
-        async with aclosing(self.pool.run_task(task)) as events:
-            async for event in events:
-                if isinstance(event, TaskOutput):
-                    return clean_text(event.text or "")
-        return ""
+        task = caption_task(model, image, id=task_id, fairness_key=fairness_key)
+        return clean_text((await run_to_output(self.pool, task)).text or "")

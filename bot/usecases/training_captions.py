@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bot.commands import Caption
 from bot.errors import EaselError, TooLarge, TrainingRefused
-from bot.jobs import ImageRef, Media
 from bot.models import IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.options import clean_text
-from bot.ports import ImageProcessor, Pool, Task, TaskImage, TaskOutput
+from bot.ports import ImageProcessor, Pool
+from bot.queue.plain_tasks import caption_task, run_to_output
 from bot.usecases.training_folders import list_uncaptioned
 
 OWNER = "training"
@@ -53,20 +51,5 @@ class TrainingCaptions:
             raise TrainingRefused("large", file=path.name) from error
         except (EaselError, OSError) as error:
             raise TrainingRefused("broken", file=path.name) from error
-        return await self._run(model, image, f"training-{path.name}")
-
-    async def _run(self, model: ModelSpec, image: Media, task_id: str) -> str:
-        task = Task(
-            id=task_id,
-            command=Caption.name,
-            task=IMAGE_TO_TEXT,
-            model=model,
-            options=Caption.from_options({}, (ImageRef(""),)).fill_options(model, 0),
-            images=(TaskImage("init", image),),
-            is_part=True,
-        )
-        async with aclosing(self.pool.run_task(task)) as events:
-            async for event in events:
-                if isinstance(event, TaskOutput):
-                    return clean_text(event.text or "")
-        return ""
+        task = replace(caption_task(model, image, id=f"training-{path.name}"), is_part=True)
+        return clean_text((await run_to_output(self.pool, task)).text or "")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import structlog
@@ -11,8 +10,9 @@ from bot.commands.best_of import find_judge
 from bot.errors import EaselError
 from bot.jobs import Media
 from bot.models import ModelRegistry, ModelSpec
-from bot.ports import RANK, MatchScore, Pool, Task, TaskImage, TaskOutput, TrainingReport
+from bot.ports import MatchScore, Pool, TrainingReport
 from bot.queue.parts.ranked_pictures import to_probability
+from bot.queue.plain_tasks import ranking_task, run_to_output
 
 log = structlog.get_logger()
 TIMEOUT_S = 300.0
@@ -46,17 +46,6 @@ class TrainingSamples:
         return replace(report, match_before=before, match_after=after)
 
     async def _rank(self, judge: ModelSpec, text: str, images: Sequence[bytes], number: int) -> tuple[MatchScore, ...]:
-        task = Task(
-            id=f"training-samples-{number}",
-            command=RANK,
-            task=judge.tasks[0],
-            model=judge,
-            options={"text": text},
-            images=tuple(TaskImage("init", Media(image, "image/png")) for image in images),
-            is_part=True,
-        )
-        async with aclosing(self.pool.run_task(task)) as events:
-            async for event in events:
-                if isinstance(event, TaskOutput):
-                    return event.matches
-        raise EaselError
+        media = [Media(image, "image/png") for image in images]
+        task = replace(ranking_task(judge, text, media, id=f"training-samples-{number}"), is_part=True)
+        return (await run_to_output(self.pool, task)).matches

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bot.errors import NotFound, TrainingRefused
+from bot.model_install.adapter_folders import FOLDER as ADAPTERS
 from bot.runtime.private_files import make_private_folder
 from bot.usecases.training_folders import CORRECTIONS, EXAMPLES, disk_refusal
 from bot.usecases.training_orders import TrainingOrder
 
-ADAPTERS, WORK = "adapters", "training"
-"""Folders of the data directory: of finished adapters, and of trainings that run."""
+WORK = "training"
+"""The folder of trainings that run, in the data directory."""
 STORED = ("media", "exports", WORK)
 """Folders of the data directory that nothing is learned from: only corrections are, with consent."""
 ABANDONED_S = 14 * 86400.0

@@ -14,11 +14,12 @@ import structlog
 from bot.commands.best_of import best_of, find_judge
 from bot.errors import EaselError, Interrupted, JobCancelled
 from bot.jobs import Media
-from bot.models import TEXT_TO_IMAGE, ModelRegistry, ModelSpec
-from bot.ports import RANK, Candidates, MatchScore, Pool, Task, TaskImage, TaskOutput
+from bot.models import TEXT_TO_IMAGE, ModelRegistry
+from bot.ports import Candidates, MatchScore, Pool, Task, TaskOutput
 from bot.problem_texts.best_problems import LOW_MATCH, UNJUDGED, UNRANKED
 from bot.prompts.grammar import plain_text
 from bot.prompts.richer_prompts import own_prompt_at
+from bot.queue.plain_tasks import ranking_task
 from bot.queue.task_runner import RunPart
 
 log = structlog.get_logger()
@@ -104,7 +105,10 @@ class BestOf:
             async with asyncio.timeout(JUDGE_TIMEOUT_S):
                 for number, text in enumerate(dict.fromkeys(texts.values())):
                     indexes = [index for index, one in texts.items() if one == text]
-                    part = ranking_task(task, judge, text, [pictures[index] for index in indexes], number)
+                    shown = [pictures[index] for index in indexes]
+                    part = ranking_task(
+                        judge, text, shown, id=f"{task.id}.rank{number}", fairness_key=task.fairness_key
+                    )
                     matches = (await run_part(part)).matches
                     scores |= dict(zip(indexes, matches, strict=True))
         except (Interrupted, JobCancelled):
@@ -113,19 +117,6 @@ class BestOf:
             log.warning("pictures could not be judged", action="judge_failed", error=str(error))
             return {}
         return scores if all(math.isfinite(one.logit) for one in scores.values()) else {}
-
-
-def ranking_task(task: Task, judge: ModelSpec, text: str, pictures: Sequence[Media], number: int = 0) -> Task:
-    """How well each picture shows the text. `number`: tells several such parts of one job apart."""
-    return Task(
-        id=f"{task.id}.rank{number}",
-        command=RANK,
-        task=judge.tasks[0],
-        model=judge,
-        options={"text": text},
-        images=tuple(TaskImage("init", picture) for picture in pictures),
-        fairness_key=task.fairness_key,
-    )
 
 
 def to_probability(logit: float) -> float:
