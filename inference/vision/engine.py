@@ -5,18 +5,14 @@ Tasks without a running text start first; further texts of a task only use seque
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 
 from bot.errors import EngineError
-from bot.models import ModelSpec
-from bot.ports import Measurement, Task, TaskAdapter
+from bot.ports import Task, TaskAdapter
 from inference.checkpoints.resolve import model_path, model_revision
-from inference.engine.base import CostSample, EngineEvent, StepDone, TaskDone
-from inference.engine.cost_model import PassCostModel
 from inference.engine.tokenizer_notes import question_notes
 from inference.ipc.messages import TaskResult
 from inference.memory.offload import offloader_of, weights_capability
@@ -39,7 +35,8 @@ from inference.vision.sequence import (
     logits_warpers_for,
     repetition_penalty,
 )
-from inference.vision.text_schedule import NewText, UsageMeter, take_new_texts, text_samples
+from inference.vision.text_engine import TextEngine
+from inference.vision.text_schedule import NewText
 
 MAX_SEQUENCES = 16
 """Texts in the batch. Decoding is bound by reading the weights, so more sequences cost little; the cost of starting
@@ -49,22 +46,9 @@ MAX_NEW_PER_STEP = 4
 _OPTIONS = ["question", *GENERATION_OPTIONS]
 
 
-class VisionEngine:
-    def __init__(self, model: ModelSpec) -> None:
-        self._model = model
-        self._capabilities: dict[str, Any] = {}
-        self._max_sequences, self._max_new_per_step = MAX_SEQUENCES, MAX_NEW_PER_STEP
-        self._requests: dict[str, VisionRequest] = {}
-        self._meter = UsageMeter()
-        self._cost_model = PassCostModel()
-
-    @property
-    def free_slots(self) -> int:
-        return max(0, self._max_sequences - len(self._requests))
-
-    @property
-    def capabilities(self) -> Mapping[str, Any]:
-        return self._capabilities
+class VisionEngine(TextEngine[VisionRequest]):
+    max_sequences = MAX_SEQUENCES
+    max_new_per_step = MAX_NEW_PER_STEP
 
     def load_model(self, device: str) -> None:
         folder = model_path(self._model)
@@ -72,7 +56,7 @@ class VisionEngine:
         language_model = language_model_for(self._blip.language_model)
         self._batch = DecodeBatch(language_model) if language_model else None
         self._max_sequences = MAX_SEQUENCES if language_model else 1
-        self._beam_searches = BeamSearches(self._blip.language_model)
+        self._searches = BeamSearches(self._blip.language_model)
         self._prompt_builder = PromptBuilder(self._blip, self._processor)
         dtype = self._blip.vision_model.dtype  # its other parts may be kept in float32
         revision = model_revision(self._model, folder)
@@ -110,39 +94,9 @@ class VisionEngine:
     def _used_adapters(self) -> set[str]:
         return {request.adapter for request in self._requests.values()}
 
-    @torch.inference_mode()
-    def step(self) -> Sequence[EngineEvent]:
-        try:
-            return self._step()
-        except BaseException:
-            self._reset()  # the caches of a failed pass are inconsistent
-            raise
-
-    def cancel_task(self, task_id: str) -> None:
-        self._meter.pop_prefill(task_id)
-        if self._requests.pop(task_id, None) is not None:
-            self._beam_searches.cancel_task(task_id)
-            if self._batch is not None:
-                self._batch.remove_task(task_id)
-
-    def set_previews(self, task_id: str, is_enabled: bool) -> None:
-        """Text has no previews."""
-
-    def take_usage(self) -> Mapping[str, float]:
-        """Device-seconds by task since the last call. A decoding pass is split among its sequences; encoding an image
-        and a prompt is charged to its own task."""
-        return self._meter.take()
-
-    def cost_samples(self, task: Task) -> Sequence[CostSample]:
-        """Seconds of one token by batch size, and of the task's prefill."""
-        return text_samples(self._cost_model, (1, 2, 4, 8, 16), self._meter.pop_prefill(task.id))
-
     def token_costs(self) -> list[tuple[int, float]]:
         """Measured batch sizes and the mean seconds of one decoding pass at each."""
         return [(round(point.size), point.seconds) for point in self._cost_model.measured_points()]
-
-    def load_costs(self, measurements: Sequence[Measurement]) -> None:
-        """Not needed: all running texts share each pass."""
 
     def reduce_memory(self) -> str | None:
         """First half the sequences, one new text per step and an empty image cache; then less device memory."""
@@ -157,23 +111,13 @@ class VisionEngine:
     def unload_model(self) -> None:
         self._reset()
         self._requests.clear()
-        self._beam_searches.close()
+        self._searches.close()
         self._image_encoder.cache.clear()
         self._adapters.unload_unused()
-        del self._blip, self._processor, self._prompt_builder, self._image_encoder, self._batch, self._beam_searches
+        del self._blip, self._processor, self._prompt_builder, self._image_encoder, self._batch, self._searches
         del self._adapters
 
     # ------------------------------------------------------------ one step
-
-    def _step(self) -> list[EngineEvent]:
-        advanced: dict[str, None] = {}
-        if self._batch is not None and self._batch.sequences:
-            advanced |= self._decode_tokens(self._batch)
-        if self._beam_searches.current is not None:
-            advanced |= self._advance_search()
-        if new_texts := self._schedule_new():
-            advanced |= self._prefill(new_texts)
-        return [event for task_id in advanced for event in self._events_for(task_id)]
 
     def _decode_tokens(self, batch: DecodeBatch) -> dict[str, None]:
         sequences = list(batch.sequences)
@@ -184,18 +128,18 @@ class VisionEngine:
         return self._update_requests(sequences, finished)
 
     def _advance_search(self) -> dict[str, None]:
-        search = self._beam_searches.current
+        search = self._searches.current
         assert search is not None
         request = self._requests[search.task_id]
         with self._meter.charge([search.task_id]), self._adapters.applied([request.adapter]):
-            is_finished = self._beam_searches.advance() is not None
+            is_finished = self._searches.advance() is not None
         if is_finished:
-            request.on_text(search.index, [self._decode_text(token_ids) for token_ids in search.outputs])
+            request.on_text(search.index, [self._decode_answer(request, token_ids) for token_ids in search.outputs])
         else:
-            request.on_tokens(search.index, search.token_count, self._decode_text(search.token_ids))
+            request.on_tokens(search.index, search.token_count, self._decode_answer(request, search.token_ids))
         return {search.task_id: None}
 
-    def _prefill(self, new_texts: list[NewText[VisionRequest]]) -> dict[str, None]:
+    def _prefill(self, new_texts: Sequence[NewText[VisionRequest]]) -> dict[str, None]:
         """Encode the new texts' images in one batch, then prefill their prompts in one batch."""
         sequences: list[TextSequence] = []
         prompts: list[torch.Tensor] = []
@@ -204,7 +148,7 @@ class VisionEngine:
             for (request, index, spec), image_features in zip(new_texts, features, strict=True):
                 embeds = self._prompt_builder.embed(image_features, request.prompt_ids)
                 if self._is_search(spec):
-                    self._beam_searches.start(self._search_for(request, index, spec, embeds))
+                    self._searches.start(self._search_for(request, index, spec, embeds))
                 else:
                     sequences.append(self._sequence_for(request, index, spec))
                     prompts.append(embeds)
@@ -217,21 +161,6 @@ class VisionEngine:
     def _adapters_of(self, sequences: Sequence[TextSequence]) -> AbstractContextManager[None]:
         """Each row of the batch with the adapter of its request."""
         return self._adapters.applied([self._requests[sequence.task_id].adapter for sequence in sequences])
-
-    def _schedule_new(self) -> list[NewText[VisionRequest]]:
-        """The texts that start in this step."""
-        running = [sequence.task_id for sequence in self._batch.sequences] if self._batch is not None else []
-        return take_new_texts(
-            list(self._requests.values()),
-            running,
-            max_sequences=self._max_sequences,
-            max_new=self._max_new_per_step,
-            is_search=self._is_search,
-            is_searching=self._beam_searches.current is not None,
-        )
-
-    def _is_search(self, spec: TextSpec) -> bool:
-        return self._batch is None or spec.num_beams > 1
 
     # ------------------------------------------------------------ texts
 
@@ -277,16 +206,7 @@ class VisionEngine:
         config = self._blip.language_model.config
         return [config.decoder_start_token_id] if config.is_encoder_decoder else self._repeated_ids(request)
 
-    def _update_requests(self, sequences: Sequence[TextSequence], finished: Sequence[TextSequence]) -> dict[str, None]:
-        for sequence in sequences:
-            request = self._requests[sequence.task_id]
-            if sequence in finished:
-                request.on_text(sequence.index, [self._decode_text(sequence.token_ids)])
-            else:
-                request.on_tokens(sequence.index, len(sequence.token_ids), self._decode_text(sequence.token_ids))
-        return dict.fromkeys(sequence.task_id for sequence in sequences)
-
-    def _decode_text(self, token_ids: Sequence[int]) -> str:
+    def _decode_answer(self, request: VisionRequest, token_ids: Sequence[int]) -> str:
         return first_line(self._processor.tokenizer.decode(token_ids, skip_special_tokens=True))
 
     def _has_complete_line(self, token_ids: Sequence[int]) -> bool:
@@ -294,25 +214,11 @@ class VisionEngine:
         decode = self._processor.tokenizer.decode
         return "\n" in decode(token_ids[-1:]) and "\n" in decode(token_ids, skip_special_tokens=True).lstrip()
 
-    # ------------------------------------------------------------ events
-
-    def _events_for(self, task_id: str) -> Iterator[EngineEvent]:
-        request = self._requests[task_id]
-        yield StepDone(task_id=task_id, step=request.step, steps=request.steps, text=request.text)
-        if request.lines is not None:
-            del self._requests[task_id]
-            yield TaskDone(task_id=task_id, result=self._task_result(request))
-
     def _task_result(self, request: VisionRequest) -> TaskResult:
         question = str(request.task.options.get("question", ""))
         notes = question_notes(self._processor.tokenizer, question, is_demo=self._model.demo)
         revision = describe_revision(self._capabilities["revision"], request.task.adapter)
         return TaskResult(text="\n".join(request.lines or ()), notes=notes, revision=revision)
-
-    def _reset(self) -> None:
-        self._beam_searches.clear()
-        if self._batch is not None:
-            self._batch.clear()
 
 
 def describe_revision(revision: str, adapter: TaskAdapter | None) -> str:

@@ -5,17 +5,16 @@ one text after another with Transformers' `generate`, suspended at every token.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from bot.errors import EngineError
 from bot.models import ModelSpec
-from bot.ports import ENHANCE, RANK, MatchScore, Measurement, Task
+from bot.ports import ENHANCE, RANK, MatchScore, Task
 from inference.checkpoints.resolve import model_path, model_revision
-from inference.engine.base import CostSample, EngineEvent, StepDone, TaskDone
-from inference.engine.cost_model import PassCostModel
+from inference.engine.base import EngineEvent, StepDone, TaskDone
 from inference.ipc.messages import TaskResult
 from inference.memory.offload import offloader_of, weights_capability
 from inference.memory.precision import dtype_name
@@ -36,7 +35,8 @@ from inference.vision.sequence import (
     logits_warpers_for,
     repetition_penalty,
 )
-from inference.vision.text_schedule import NewText, UsageMeter, take_new_texts, text_samples
+from inference.vision.text_engine import TextEngine
+from inference.vision.text_schedule import NewText
 
 MAX_SEQUENCES = 8
 """Texts in the batch: each keeps the keys and values of its images, about a thousand tokens."""
@@ -49,23 +49,17 @@ _SAFE = {"remove_invalid_values": True}
 """Of `generate`: what overflows in one text ends no other."""
 
 
-class ChatEngine:
+class ChatEngine(TextEngine[ChatRequest]):
+    max_sequences = MAX_SEQUENCES
+    max_new_per_step = MAX_NEW_PER_STEP
+
     def __init__(self, model: ModelSpec) -> None:
-        self._model = model
-        self._capabilities: dict[str, Any] = {}
-        self._max_sequences, self._max_new_per_step = MAX_SEQUENCES, MAX_NEW_PER_STEP
-        self._requests: dict[str, ChatRequest] = {}
+        super().__init__(model)
         self._rankings: dict[str, Ranking] = {}
-        self._meter = UsageMeter()
-        self._cost_model = PassCostModel()
 
     @property
     def free_slots(self) -> int:
-        return max(0, self._max_sequences - len(self._requests) - len(self._rankings))
-
-    @property
-    def capabilities(self) -> Mapping[str, Any]:
-        return self._capabilities
+        return max(0, super().free_slots - len(self._rankings))
 
     def load_model(self, device: str) -> None:
         folder = model_path(self._model)
@@ -110,34 +104,9 @@ class ChatEngine:
         messages = ranking_of(str(task.options["text"]))
         return [self._inputs.build(messages, [open_image(image.media)], 1) for image in task.images]
 
-    @torch.inference_mode()
-    def step(self) -> Sequence[EngineEvent]:
-        try:
-            return self._step()
-        except BaseException:
-            self._reset()  # the caches of a failed pass are inconsistent
-            raise
-
     def cancel_task(self, task_id: str) -> None:
-        self._meter.pop_prefill(task_id)
         self._rankings.pop(task_id, None)
-        if self._requests.pop(task_id, None) is not None:
-            self._searches.cancel_task(task_id)
-            if self._batch is not None:
-                self._batch.remove_task(task_id)
-
-    def set_previews(self, task_id: str, is_enabled: bool) -> None:
-        """Text has no previews."""
-
-    def take_usage(self) -> Mapping[str, float]:
-        return self._meter.take()
-
-    def cost_samples(self, task: Task) -> Sequence[CostSample]:
-        """Seconds of one token by batch size, and of the task's prefill."""
-        return text_samples(self._cost_model, (1, 2, 4, 8), self._meter.pop_prefill(task.id))
-
-    def load_costs(self, measurements: Sequence[Measurement]) -> None:
-        """Not needed: all running texts share each pass."""
+        super().cancel_task(task_id)
 
     def reduce_memory(self) -> str | None:
         """First half the sequences and one new text per step; then less device memory."""
@@ -158,15 +127,7 @@ class ChatEngine:
     # ------------------------------------------------------------ one step
 
     def _step(self) -> list[EngineEvent]:
-        advanced: dict[str, None] = {}
-        if self._batch is not None and self._batch.sequences:
-            advanced |= self._decode_tokens(self._batch)
-        if self._searches.current is not None:
-            advanced |= self._advance_search()
-        if new_texts := self._take_new_texts():
-            advanced |= self._prefill(new_texts)
-        events = [event for task_id in advanced for event in self._events_for(task_id)]
-        return events + (self._rank_image() if self._rankings else [])
+        return super()._step() + (self._rank_image() if self._rankings else [])
 
     def _decode_tokens(self, batch: DecodeBatch) -> dict[str, None]:
         sequences = list(batch.sequences)
@@ -184,25 +145,11 @@ class ChatEngine:
         with self._meter.charge([search.task_id]):
             is_finished = self._searches.advance() is not None
         if is_finished:
-            request.on_text(search.index, [self._answer_of(request, ids) for ids in search.outputs])
+            request.on_text(search.index, [self._decode_answer(request, ids) for ids in search.outputs])
         else:
             self._cost_model.record_pass(1, time.monotonic() - started)
-            request.on_tokens(search.index, search.token_count, self._answer_of(request, search.token_ids))
+            request.on_tokens(search.index, search.token_count, self._decode_answer(request, search.token_ids))
         return {search.task_id: None}
-
-    def _take_new_texts(self) -> list[NewText[ChatRequest]]:
-        running = [sequence.task_id for sequence in self._batch.sequences] if self._batch is not None else []
-        return take_new_texts(
-            list(self._requests.values()),
-            running,
-            max_sequences=self._max_sequences,
-            max_new=self._max_new_per_step,
-            is_search=self._is_search,
-            is_searching=self._searches.current is not None,
-        )
-
-    def _is_search(self, spec: TextSpec) -> bool:
-        return self._batch is None or spec.num_beams > 1
 
     def _prefill(self, new_texts: Sequence[NewText[ChatRequest]]) -> dict[str, None]:
         sequences: list[TextSequence] = []
@@ -261,35 +208,13 @@ class ChatEngine:
             seed=spec.seed,
         )
 
-    def _update_requests(self, sequences: Sequence[TextSequence], finished: Sequence[TextSequence]) -> dict[str, None]:
-        for sequence in sequences:
-            request = self._requests[sequence.task_id]
-            text = self._answer_of(request, sequence.token_ids)
-            if sequence in finished:
-                request.on_text(sequence.index, [text])
-            else:
-                request.on_tokens(sequence.index, len(sequence.token_ids), text)
-        return dict.fromkeys(sequence.task_id for sequence in sequences)
-
-    def _answer_of(self, request: ChatRequest, token_ids: Sequence[int]) -> str:
+    def _decode_answer(self, request: ChatRequest, token_ids: Sequence[int]) -> str:
         """Without thoughts; a caption on one line."""
         text = self._answers.decode(token_ids, begins_in_thought=request.begins_in_thought)
         return text if is_question(request.task) else " ".join(text.split())
 
-    # ------------------------------------------------------------ events
-
-    def _events_for(self, task_id: str) -> Iterator[EngineEvent]:
-        request = self._requests[task_id]
-        yield StepDone(task_id=task_id, step=request.step, steps=request.steps, text=request.text)
-        if request.lines is not None:
-            del self._requests[task_id]
-            text = "\n".join(request.lines)
-            yield TaskDone(task_id=task_id, result=TaskResult(text=text, revision=self._capabilities["revision"]))
-
-    def _reset(self) -> None:
-        self._searches.clear()
-        if self._batch is not None:
-            self._batch.clear()
+    def _task_result(self, request: ChatRequest) -> TaskResult:
+        return TaskResult(text="\n".join(request.lines or ()), revision=self._capabilities["revision"])
 
 
 def _first_ids(tokenizer: Any, word: str) -> list[int]:

@@ -170,7 +170,7 @@ def test_without_an_adapter_a_loaded_model_computes_what_the_plain_one_does(engi
 
 
 @pytest.mark.parametrize("options", [{"num_beams": 3}, {"temperature": 1.3, "seed": 5}], ids=str)
-def test_beam_searches_and_sampling_share_passes_with_other_adapters(engine, options):
+def test_searches_and_sampling_share_passes_with_other_adapters(engine, options):
     tasks = [*mixed_tasks(engine), *(ask(one, id=f"more-{n}", **options) for n, one in enumerate(engine.adapters))]
     together = {key: result.text for key, result in run_together(engine, tasks).items()}
     alone = {task.id: answer(engine, task) for task in tasks}

@@ -244,7 +244,7 @@ def test_an_album_gets_a_numbered_line_per_image(engine):
 
 @pytest.mark.parametrize("request_of", [make_request, lambda: make_description(2)], ids=["answer", "lines"])
 def test_progress_carries_the_answer_so_far(engine, request_of, monkeypatch):
-    monkeypatch.setattr(engine, "_decode_text", lambda token_ids: " ".join(map(str, token_ids)))
+    monkeypatch.setattr(engine, "_decode_answer", lambda _request, token_ids: " ".join(map(str, token_ids)))
     events = run_task(engine, request_of())
 
     texts = [event.text for event in events if isinstance(event, StepDone)]
