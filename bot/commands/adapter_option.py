@@ -1,6 +1,7 @@
 """The option `adapter`: which of the adapters that were trained here answers, or none."""
 
 from bot.i18n import N_
+from bot.models import ModelSpec
 from bot.options import OptionSpec
 
 NO_ADAPTER = "none"
@@ -16,3 +17,8 @@ def make_adapter_option(*, is_advanced: bool = False) -> OptionSpec:
         maximum=64,
         is_advanced=is_advanced,
     )
+
+
+def default_adapter(model: ModelSpec) -> str | None:
+    """Of a vision model: the one that answers where a request names none."""
+    return next(iter(model.adapters), None)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bot.commands.adapter_option import make_adapter_option
+from bot.commands.adapter_option import default_adapter, make_adapter_option
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.models import IMAGE_TEXT_TO_TEXT, ModelSpec
@@ -144,6 +144,7 @@ def _preset_values(name: str, model: ModelSpec, own: Mapping[str, Any]) -> Mappi
 
 def _model_values(model: ModelSpec, *, is_answer: bool) -> dict[str, Any]:
     return {
+        "adapter": default_adapter(model),
         "num_beams": model.num_beams,
         "min_new_tokens": 1 if is_answer and model.min_caption_tokens else model.min_caption_tokens,
         "max_new_tokens": (model.max_answer_tokens if is_answer else 0) or model.max_new_tokens,
