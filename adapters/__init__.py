@@ -8,3 +8,7 @@ PLATFORMS: dict[str, str] = {
     "discord": "adapters.discord:DiscordAdapter",
     "telegram": "adapters.telegram:TelegramAdapter",
 }
+
+MOUNTS: dict[str, str] = {}
+"""Applications that `adapters/web` serves below a path: the APIs that other programs speak. Each is a function of
+`adapters.web.context.WebContext` that returns an ASGI application."""

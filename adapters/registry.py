@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from adapters import PLATFORMS
+from adapters import MOUNTS, PLATFORMS
 from bot.errors import StartupError
 
 if TYPE_CHECKING:
@@ -24,10 +24,20 @@ def create_adapters(loaded: "LoadedConfig", context: "AdapterContext") -> "list[
     adapters = []
     for name, path in PLATFORMS.items():
         if is_enabled(loaded, name):
-            module, _, attribute = path.partition(":")
-            adapter_class: Any = getattr(importlib.import_module(module), attribute)
-            adapters.append(adapter_class(loaded.settings[name], context))
+            adapter_class = _import_object(path)
+            mounts = {"mounts": load_mounts()} if name == "web" else {}
+            adapters.append(adapter_class(loaded.settings[name], context, **mounts))
     return adapters
+
+
+def load_mounts() -> dict[str, Any]:
+    """The functions of `MOUNTS`, by path."""
+    return {path: _import_object(name) for path, name in MOUNTS.items()}
+
+
+def _import_object(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def is_enabled(loaded: "LoadedConfig", name: str) -> bool:

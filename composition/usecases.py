@@ -20,6 +20,7 @@ from bot.safety import SafetySettings, classifier_spec, classifier_specs, read_w
 from bot.usecases import (
     AdapterUseCases,
     ChatUseCases,
+    ClientRequests,
     CollectionUseCases,
     CorrectionUseCases,
     ExportUseCases,
@@ -123,6 +124,7 @@ def build_use_cases(
     key_links = KeyLinks(storage.key_links)
     return UseCases(
         jobs=jobs,
+        client_requests=ClientRequests(jobs, storage.jobs),
         events=PersonEvents(storage.changes, jobs, progress_bus),
         chat=chat,
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),

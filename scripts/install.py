@@ -228,8 +228,8 @@ def install_dev() -> None:
 
 
 def install_backends() -> None:
-    print_message("Installing the optional libraries that tests need (about 250 MB download) ...")
-    install_packages(["--group", "backends"], read_uv_environment())
+    print_message("Installing the optional libraries that tests need (about 270 MB download) ...")
+    install_packages(["--group", "backends", "--group", "clients"], read_uv_environment())
 
 
 def install_tools(group: str) -> None:

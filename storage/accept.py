@@ -135,6 +135,15 @@ def find_request(tx: Connection, key: str) -> tuple[str, tuple[Job, ...]] | None
     return row.body_hash, load_jobs(tx, [job_id for job_id in row.jobs if job_id in unerased])
 
 
+def find_recent_request(tx: Connection, prefix: str, body_hash: str, since: datetime) -> tuple[Job, ...]:
+    """The jobs of the latest request since then whose key begins so and whose body has this hash."""
+    of_call = inbox.c.key.startswith(prefix, autoescape=True) & (inbox.c.body_hash == body_hash)
+    latest = select(inbox.c.key).where(inbox.c.created_at >= since, of_call).order_by(inbox.c.created_at.desc())
+    key = tx.scalar(latest.limit(1))
+    found = find_request(tx, key) if key is not None else None
+    return found[1] if found is not None else ()
+
+
 def load_jobs(tx: Connection, ids: Sequence[str]) -> tuple[Job, ...]:
     """The jobs with these ids, in this order."""
     found = {row.id: to_job(row) for row in tx.execute(_JOBS, {"ids": ids})}

@@ -1,6 +1,7 @@
 """The durable queue: `bot.ports.JobStore` on the database."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 from sqlalchemy import Connection, func, select, update
@@ -40,6 +41,9 @@ class SqlJobStore:
 
     async def find_request(self, key: str) -> tuple[str, tuple[Job, ...]] | None:
         return await self._database.run_read(lambda tx: accept.find_request(tx, key))
+
+    async def find_recent_request(self, prefix: str, body_hash: str, since: datetime) -> tuple[Job, ...]:
+        return await self._database.run_read(lambda tx: accept.find_recent_request(tx, prefix, body_hash, since))
 
     async def claim_job(
         self, offer: Offer, *, max_running: int, lease_s: float, swap_wait_s: float, only: frozenset[str] | None = None

@@ -1,6 +1,7 @@
 """Tests of optional libraries: skipped with a reason where a library is not installed, but not in CI.
 
-CI installs the dependency group `backends` and sets `EASEL_TEST_REQUIRE_BACKENDS`: there a missing library is an error.
+CI installs the dependency groups `backends` and `clients`, and sets `EASEL_TEST_REQUIRE_BACKENDS`: there a missing
+library is an error.
 """
 
 import os
@@ -14,8 +15,12 @@ MODULES = {
     "torchao": "torchao",
     "gguf": "gguf",
     "bitsandbytes": "bitsandbytes",
+    "openai": "openai",
+    "langchain-openai": "langchain_openai",
+    "webuiapi": "webuiapi",
+    "mcp": "mcp",
 }
-"""Modules by the names in `pyproject.toml`'s group."""
+"""Modules by the names in `pyproject.toml`'s groups."""
 
 
 def require_backend(name: str) -> None:

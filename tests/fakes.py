@@ -174,6 +174,13 @@ class FakeJobStore(Fake):
         body_hash, ids = self.keys[key]
         return body_hash, tuple(self.jobs[one] for one in ids if one in self.jobs)
 
+    async def find_recent_request(self, prefix, body_hash, since) -> tuple[Job, ...]:
+        self._begin("find_recent_request", prefix=prefix)
+        found = [
+            ids for key, (found_hash, ids) in self.keys.items() if key.startswith(prefix) and found_hash == body_hash
+        ]
+        return tuple(self.jobs[one] for one in (found or [()])[-1])
+
     async def claim_job(self, offer, *, max_running, lease_s, swap_wait_s, only=None) -> Job | None:
         self._begin("claim_job", offer=offer, only=only)
         running = [job.owner for job in self.jobs.values() if job.state is JobState.RUNNING]

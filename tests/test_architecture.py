@@ -101,7 +101,7 @@ def test_the_parent_process_never_loads_a_tensor_library(package):
 def test_the_core_knows_no_platform_web_or_database_library():
     known = set().union(*(imports_of(path) for path in SOURCES if name_of(path).startswith("bot/")))
 
-    assert known - set(sys.stdlib_module_names) <= {"bot", "platformdirs", "pydantic", "structlog", "tomlkit"}
+    assert known - set(sys.stdlib_module_names) <= {"bot", "platformdirs", "pluggy", "pydantic", "structlog", "tomlkit"}
 
 
 def test_only_composition_imports_every_package():

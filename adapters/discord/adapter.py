@@ -26,8 +26,8 @@ from adapters.discord.library_patches import UNREADABLE, check_answers, set_api_
 from adapters.discord.settings import DiscordSettings
 from bot.errors import EaselError
 from bot.jobs import Job, Media
-from bot.platform_answers import Undeliverable
 from bot.ports import Delivery, Progress
+from bot.ports.platform_answers import Undeliverable
 from bot.usecases import AdapterContext
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import structlog
 
-from bot.platform_answers import PlatformError
+from bot.ports.platform_answers import PlatformError
 
 log = structlog.get_logger()
 

@@ -20,8 +20,8 @@ from adapters.discord.settings import DiscordSettings
 from bot.chat.file_types import is_other_media
 from bot.errors import TooLarge, UnsupportedMedia
 from bot.jobs import BY_BOT, ImageRef
-from bot.platform_answers import PlatformError, TokenRefused
 from bot.ports import Person
+from bot.ports.platform_answers import PlatformError, TokenRefused
 from bot.usecases import AdapterContext, Ticket, UseCases
 
 log = structlog.get_logger()

@@ -23,8 +23,8 @@ from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
 from bot.errors import TooLarge
 from bot.jobs import Job, Media
-from bot.platform_answers import MessageGone, NotPermitted, PlatformError, ReplyRejected, UnclearAnswer
 from bot.ports import Delivery, Progress
+from bot.ports.platform_answers import MessageGone, NotPermitted, PlatformError, ReplyRejected, UnclearAnswer
 from bot.usecases import Ticket
 
 log = structlog.get_logger()

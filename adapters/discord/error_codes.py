@@ -7,7 +7,14 @@ Source: Discord's developer documentation, "Opcodes and Status Codes", JSON Erro
 
 from collections.abc import Mapping
 
-from bot.platform_answers import MessageGone, NotPermitted, PlatformError, ReplyRejected, TokenRefused, Undeliverable
+from bot.ports.platform_answers import (
+    MessageGone,
+    NotPermitted,
+    PlatformError,
+    ReplyRejected,
+    TokenRefused,
+    Undeliverable,
+)
 
 
 class NoAccess(NotPermitted):

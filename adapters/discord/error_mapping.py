@@ -10,7 +10,7 @@ import structlog
 
 from adapters.discord.error_codes import MEANINGS, ContentRejected, FileTooLarge
 from adapters.discord.library_patches import UNREADABLE
-from bot.platform_answers import (
+from bot.ports.platform_answers import (
     PAGE_PATIENCE,
     PlatformError,
     ReplyRejected,

@@ -24,7 +24,7 @@ from bot.chat.reporting import NOTHING_TO_REPORT
 from bot.error_texts import explain
 from bot.errors import EaselError, ImageGone, JobNotFound, QueueFull, StorageBusy, StorageFull, UserError
 from bot.jobs import Job
-from bot.platform_answers import PlatformError
+from bot.ports.platform_answers import PlatformError
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from bot.platform_answers import PlatformError
+from bot.ports.platform_answers import PlatformError
 
 log = structlog.get_logger()
 

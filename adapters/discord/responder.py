@@ -12,7 +12,7 @@ from adapters.discord.context import DiscordContext
 from adapters.discord.events import TOKEN_LIFETIME_S, DiscordEvent
 from adapters.discord.rendering import to_plain_text
 from bot.chat import texts as chat_texts
-from bot.platform_answers import PlatformError
+from bot.ports.platform_answers import PlatformError
 from bot.usecases import UseCases
 
 log = structlog.get_logger()

@@ -25,8 +25,8 @@ from bot.chat import texts as chat_texts
 from bot.chat.commands import command_menu
 from bot.errors import StartupError
 from bot.jobs import Job, Media
-from bot.platform_answers import PlatformError, TokenRefused
 from bot.ports import Delivery, Progress
+from bot.ports.platform_answers import PlatformError, TokenRefused
 from bot.runtime.lock import DataLock
 from bot.runtime.private_files import runtime_folder
 from bot.usecases import AdapterContext

@@ -28,8 +28,8 @@ from adapters.telegram.rate_limit import Lane, TelegramRateLimiter
 from adapters.telegram.text_limits import MAX_CALLBACK_TEXT, MAX_TEXT, truncate, truncate_caption
 from bot.errors import TooLarge, UnsupportedMedia, UserError
 from bot.jobs import Media, Origin
-from bot.platform_answers import MessageGone, PlatformError, ReplyRejected, TokenRefused, UnclearAnswer
 from bot.ports.images import has_transparency
+from bot.ports.platform_answers import MessageGone, PlatformError, ReplyRejected, TokenRefused, UnclearAnswer
 
 log = structlog.get_logger()
 

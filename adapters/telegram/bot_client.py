@@ -33,7 +33,7 @@ from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, me
 from adapters.telegram.file_request import FileRequest
 from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.settings import TelegramSettings
-from bot.platform_answers import (
+from bot.ports.platform_answers import (
     PAGE_PATIENCE,
     PlatformError,
     TokenRefused,

@@ -51,8 +51,8 @@ from bot.commands import COMMANDS
 from bot.errors import JobNotFound, UserError
 from bot.jobs import Job, Origin, StoredImage
 from bot.options import pop_flag
-from bot.platform_answers import MessageGone, PlatformError
 from bot.ports import Person
+from bot.ports.platform_answers import MessageGone, PlatformError
 from bot.usecases import Request
 from bot.usecases.worded_images import split_flags
 

@@ -26,8 +26,8 @@ from bot.chat.replies import ChatImage, Confirmation
 from bot.commands.best_of import best_of
 from bot.errors import Blocked, TooLarge
 from bot.jobs import Job, Media
-from bot.platform_answers import PAGE_PATIENCE, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 from bot.ports import Delivery, Progress
+from bot.ports.platform_answers import PAGE_PATIENCE, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 from bot.usecases import UseCases
 
 log = structlog.get_logger()

@@ -5,7 +5,7 @@ A description that is not listed has an unknown meaning: it is tried a few times
 Source: the Bot API server's `Client.cpp` (tdlib/telegram-bot-api) and the error names of Telegram's own API.
 """
 
-from bot.platform_answers import MessageGone, NotPermitted, PlatformError, ReplyRejected, Undeliverable
+from bot.ports.platform_answers import MessageGone, NotPermitted, PlatformError, ReplyRejected, Undeliverable
 
 
 class NotModified(PlatformError):

@@ -12,7 +12,7 @@ from telegram import ChatMember, ChatMemberAdministrator, ChatMemberRestricted
 from adapters.telegram.bot_api import TelegramApi
 from adapters.telegram.bot_client import translate_errors
 from bot.commands import Answer, answer_of
-from bot.platform_answers import NotPermitted, PlatformError, Undeliverable
+from bot.ports.platform_answers import NotPermitted, PlatformError, Undeliverable
 
 CACHE_S = 600.0
 _ADMINS = (ChatMember.OWNER, ChatMember.ADMINISTRATOR)

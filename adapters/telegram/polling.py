@@ -19,7 +19,7 @@ from adapters.telegram.service_events import MEMBERSHIP, is_service_update
 from adapters.telegram.update_handler import UpdateHandler
 from adapters.telegram.update_types import update_id_of
 from bot.errors import StorageBusy, StorageFull
-from bot.platform_answers import PlatformError, TokenRefused, UnclearAnswer
+from bot.ports.platform_answers import PlatformError, TokenRefused, UnclearAnswer
 
 log = structlog.get_logger()
 ALLOWED_UPDATES = ("message", "callback_query", MEMBERSHIP)

@@ -14,7 +14,7 @@ from adapters.telegram.bot_api import ChatTarget, TelegramApi
 from adapters.telegram.bot_client import NoResponse
 from adapters.telegram.error_descriptions import FileTooBig
 from adapters.telegram.rate_limit import Lane
-from bot.platform_answers import MessageGone, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
+from bot.ports.platform_answers import MessageGone, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 
 log = structlog.get_logger()
 MAX_REFUSALS, REFUSAL_WINDOW_S = 8, 30.0

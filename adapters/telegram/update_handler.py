@@ -24,8 +24,8 @@ from adapters.telegram.messages import MessageHandler, locale_of
 from adapters.telegram.service_events import ServiceEventHandler, is_service_update
 from bot import error_texts
 from bot.errors import IdempotencyConflict, ShuttingDown, StorageBusy, StorageFull, UserError
-from bot.platform_answers import PlatformError, UnclearAnswer
 from bot.ports import Inbox
+from bot.ports.platform_answers import PlatformError, UnclearAnswer
 
 log = structlog.get_logger()
 ALBUM_WAIT_S = 1.0

@@ -1,9 +1,12 @@
 """Builds the FastAPI application of the web adapter."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.types import ASGIApp
 
 from adapters.web import (
     problems,
@@ -54,7 +57,12 @@ BODIES = (
 """Read by the routes themselves, so that OpenAPI does not find them."""
 
 
-def build_app(context: WebContext) -> FastAPI:
+BuildMount = Callable[[WebContext], ASGIApp]
+"""Builds an application of its own for all below a path: it answers errors in its own form."""
+
+
+def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingProxyType({})) -> FastAPI:
+    """`mounts`: by path, such as "/v1"."""
     app = FastAPI(title="Easel", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.context = context
     app.state.page_files = load_page_files()
@@ -67,6 +75,8 @@ def build_app(context: WebContext) -> FastAPI:
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
+    for path, build in mounts.items():
+        app.mount(path, build(context))
     app.add_middleware(
         KeyLimitMiddleware,
         limit=context.settings.max_requests_per_key,

@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter
 
+from adapters.web.job_waiters import JobWaiters
 from adapters.web.settings import WebSettings
 from adapters.web.uploads import UploadReceiver
 from bot.usecases import AdapterContext, UseCases
@@ -45,6 +47,10 @@ class WebContext:
     uploads: UploadReceiver
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: HttpMetrics = field(default_factory=HttpMetrics)
+
+    @cached_property
+    def waiters(self) -> JobWaiters:
+        return JobWaiters(self.closing)
 
     @property
     def usecases(self) -> UseCases:

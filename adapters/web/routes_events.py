@@ -10,8 +10,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from adapters.web.auth import CallerDep, watch_access
 from adapters.web.context import ContextDep
-from adapters.web.routes_jobs import iterate_until
 from adapters.web.schemas import ProblemInfo
+from adapters.web.streams import iterate_until
 from adapters.web.views import event_json
 from bot.errors import EaselError, InvalidOption
 from bot.usecases import JobEvent, PersonEvent

@@ -1,10 +1,9 @@
 """`/api/v1/jobs` and `/api/v1/quotes`: submit, follow, cancel and list jobs."""
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, suppress
-from typing import Annotated, Any, TypeVar, cast
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any, cast
 
 import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -33,6 +32,7 @@ from adapters.web.schemas import (
     ProblemInfo,
     QuoteInfo,
 )
+from adapters.web.streams import iterate_until
 from adapters.web.views import IMAGE_FIELDS, JOBS_URL, accepted_json, event_json, job_json, quote_json
 from bot import usecases
 from bot.commands import find_command
@@ -44,7 +44,6 @@ log = structlog.get_logger()
 
 _JOB_ID = re.compile(r"[a-z2-7]{4,16}")
 _MEDIA_ID = re.compile(r"[0-9a-f]{64}")
-Item = TypeVar("Item")
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"], responses={"4XX": {"model": ProblemInfo}})
 
@@ -274,28 +273,3 @@ async def stream_events(
                 yield ServerSentEvent(data=event_json(event), event=event.kind, id=version)
     except EaselError as error:
         log.warning("A stream ended early", action="web.stream", job_id=full_id, error=error.code)
-
-
-async def iterate_until(ends: Sequence[asyncio.Event], items: AsyncGenerator[Item, None]) -> AsyncIterator[Item]:
-    """The items, until they end or one of `ends` is set."""
-    ended = [asyncio.ensure_future(end.wait()) for end in ends]
-    try:
-        while True:
-            next_item = asyncio.ensure_future(anext(items))
-            try:
-                await asyncio.wait({next_item, *ended}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not next_item.done():
-                    next_item.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await next_item
-            if any(end.is_set() for end in ends):
-                return
-            try:
-                item = next_item.result()
-            except StopAsyncIteration:
-                return
-            yield item
-    finally:
-        for waiting in ended:
-            waiting.cancel()

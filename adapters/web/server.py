@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import errno
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from adapters.http_server import ConnectionLimits, EmbeddedServer, server_config
-from adapters.web.app import build_app
+from adapters.web.app import BuildMount, build_app
 from adapters.web.context import WebContext
 from adapters.web.settings import WebSettings
 from adapters.web.uploads import UploadReceiver
@@ -22,8 +24,14 @@ NO_KEY = "No API key: every program on this machine is an admin. Before you set 
 class Web:
     name = "web"
 
-    def __init__(self, settings: WebSettings, adapter_context: AdapterContext) -> None:
+    def __init__(
+        self,
+        settings: WebSettings,
+        adapter_context: AdapterContext,
+        mounts: Mapping[str, BuildMount] = MappingProxyType({}),
+    ) -> None:
         self._settings = settings
+        self._mounts = mounts
         self._adapter_context = adapter_context
         media = adapter_context.usecases.media
         max_upload, max_heic = media.max_upload_mb * 2**20, media.max_file_mb * 2**20
@@ -37,7 +45,7 @@ class Web:
         listener = await _bind(self._settings)
         port = listener.getsockname()[1]
         config = server_config(
-            build_app(self._context), shutdown_grace_s=SHUTDOWN_GRACE_S, keep_alive_s=KEEP_ALIVE_TIMEOUT_S
+            build_app(self._context, self._mounts), shutdown_grace_s=SHUTDOWN_GRACE_S, keep_alive_s=KEEP_ALIVE_TIMEOUT_S
         )
         server = EmbeddedServer(
             config, _connection_limits(self._settings), lambda: self._announce(port, is_keyless=is_keyless)

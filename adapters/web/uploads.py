@@ -3,7 +3,7 @@
 import errno
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -73,17 +73,27 @@ class UploadReceiver:
 
         Raises: TooLarge, as soon as it exceeds the limit; InvalidOption, StorageFull, RequestRefused.
         """
+        with self.receiving(request, person_id):
+            file = await self._spool_file(request)
+            try:
+                async with self.decoding(person_id):
+                    yield await file.read()
+            finally:
+                await file.close()
+
+    @contextmanager
+    def receiving(self, request: Request, person_id: str) -> Iterator[None]:
+        """While a body with images is received. Raises: RequestRefused: there are too many."""
         address = group_address(request.client.host) if request.client else ""
         names = [f"person {person_id}"]
         if address and address not in ("127.0.0.1", "::1"):
             names.append(f"address {address}")
         with self._slots.hold(*names):
-            file = await self._spool_file(request)
-            try:
-                async with self._decoding.hold(person_id):
-                    yield await file.read()
-            finally:
-                await file.close()
+            yield
+
+    def decoding(self, person_id: str) -> AbstractAsyncContextManager[None]:
+        """While an image is in memory and decoded; waits for its turn."""
+        return self._decoding.hold(person_id)
 
     async def _spool_file(self, request: Request) -> UploadFile:
         limit, heic_limit = self._max_bytes / 2**20, self._max_heic_bytes / 2**20

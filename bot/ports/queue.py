@@ -155,6 +155,9 @@ class JobStore(Protocol):
     async def find_request(self, key: str) -> tuple[str, tuple[Job, ...]] | None:
         """The request that used this idempotency key: its body's hash and its jobs in their current state."""
 
+    async def find_recent_request(self, prefix: str, body_hash: str, since: datetime) -> tuple[Job, ...]:
+        """The jobs of the latest request since then whose key begins so and whose body has this hash; none: ()."""
+
     async def claim_job(
         self,
         offer: Offer,

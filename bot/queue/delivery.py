@@ -17,8 +17,8 @@ import structlog
 from bot.commands.best_of import best_of
 from bot.errors import EaselError, MediaNotFound, StorageBusy, StorageFull
 from bot.jobs import Job, Media
-from bot.platform_answers import MessageGone, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 from bot.ports import Delivery, MediaStore, Outbox, Platform, Progress
+from bot.ports.platform_answers import MessageGone, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 from bot.queue.progress import ProgressBus
 from bot.queue.retraction import retract_messages
 from bot.runtime.fair_slots import FairSlots

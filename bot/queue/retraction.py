@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from bot.platform_answers import MessageGone, PlatformError, Undeliverable
 from bot.ports import Delivery, Platform
+from bot.ports.platform_answers import MessageGone, PlatformError, Undeliverable
 
 log = structlog.get_logger()
 

@@ -10,6 +10,7 @@ from bot.usecases.access import KEYLESS
 from bot.usecases.account_links import LinkUseCases
 from bot.usecases.adapters import AdapterUseCases
 from bot.usecases.chat import ChatUseCases
+from bot.usecases.client_requests import ClientRequests
 from bot.usecases.collecting import CollectionUseCases
 from bot.usecases.corrections import CorrectionUseCases
 from bot.usecases.image_export import ExportUseCases
@@ -41,6 +42,7 @@ class UseCases:
     """All use cases, as adapters receive them."""
 
     jobs: JobUseCases
+    client_requests: ClientRequests
     events: PersonEvents
     chat: ChatUseCases
     media: MediaUseCases
@@ -97,6 +99,7 @@ __all__ = [
     "AdapterContext",
     "AdapterUseCases",
     "ChatUseCases",
+    "ClientRequests",
     "CollectionUseCases",
     "CorrectionUseCases",
     "ExportUseCases",

@@ -11,7 +11,7 @@ import pytest
 from bot import error_texts, errors
 from bot.commands import COMMANDS, Imagine
 from bot.errors import EaselError, EngineError, InvalidOption, UserError
-from bot.platform_answers import PlatformError
+from bot.ports.platform_answers import PlatformError
 from bot.problem_texts.training_problems import TRAINING_PROBLEMS
 from tests.fakes import NOON
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bot.jobs import Job, Media
-from bot.platform_answers import MessageGone, PlatformError, Undeliverable
 from bot.ports import Delivery, Progress
+from bot.ports.platform_answers import MessageGone, PlatformError, Undeliverable
 from tests.crash import records
 from tests.crash.points import Points
 

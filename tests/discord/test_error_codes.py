@@ -8,7 +8,7 @@ import pytest
 
 from adapters.discord import error_codes as codes
 from adapters.discord.error_mapping import REFUSED_RETRY_S, translate_errors
-from bot.platform_answers import (
+from bot.ports.platform_answers import (
     PAGE_PATIENCE,
     UNKNOWN_PATIENCE,
     MessageGone,

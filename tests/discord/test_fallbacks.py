@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bot.jobs import JobState
-from bot.platform_answers import UnclearAnswer
+from bot.ports.platform_answers import UnclearAnswer
 from bot.queue import delivery
 from tests.discord.app_fixture import DiscordApp, open_app
 from tests.discord.loopback.discord_server_state import EVERYTHING

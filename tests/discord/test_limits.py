@@ -14,7 +14,7 @@ from adapters.discord.circuit_breaker import CircuitBreaker
 from adapters.discord.library_patches import OFFICIAL_API, OFFICIAL_GATEWAY, set_api_base
 from adapters.discord.rate_limit import MAX_WAIT_S, WINDOW_S, WRITES_PER_WINDOW, ProgressEditors, RateLimiter
 from bot.jobs import Media
-from bot.platform_answers import PlatformError
+from bot.ports.platform_answers import PlatformError
 from tests.discord.app_fixture import DiscordApp
 from tests.discord.loopback.discord_server_state import MIB
 from tests.discord.simulated_users import SimulatedUser, is_finished, until

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bot.jobs import Job, JobState
-from bot.platform_answers import PlatformError
+from bot.ports.platform_answers import PlatformError
 from bot.queue import delivery
 from tests.discord.app_fixture import DiscordApp
 from tests.discord.simulated_users import SimulatedUser, until

@@ -10,7 +10,7 @@ from adapters.telegram import error_descriptions as descriptions
 from adapters.telegram.bot_client import REFUSED_RETRY_S, CheckedRequest, PollingConflict, translate_errors
 from adapters.telegram.file_request import FileRequest
 from adapters.telegram.polling import CONFLICT, WEBHOOK_SET, sentence_about
-from bot.platform_answers import (
+from bot.ports.platform_answers import (
     PAGE_PATIENCE,
     UNKNOWN_PATIENCE,
     MessageGone,

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from adapters.telegram.adapter import TOKEN_VARIABLE
-from bot.platform_answers import PAGE_PATIENCE
+from bot.ports.platform_answers import PAGE_PATIENCE
 from tests.telegram.easel_fixture import has_button, text_of
 from tests.telegram.methods import Refused
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bot.jobs import JobState
-from bot.platform_answers import PlatformError
+from bot.ports.platform_answers import PlatformError
 from tests.telegram.easel_fixture import text_of
 from tests.web.fake_pool import picture
 

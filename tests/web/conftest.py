@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
+from adapters.registry import load_mounts
 from adapters.web import Web, WebSettings
 from bot.errors import StartupError
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
@@ -81,7 +82,7 @@ class ServedEasel:
     async def serve(self, **settings: object) -> str:
         """Start the adapter; returns its address."""
         self.url = ""
-        web = Web(WebSettings(**{"port": 0, **settings}), self.adapter_context)  # type: ignore[arg-type]
+        web = Web(WebSettings(**{"port": 0, **settings}), self.adapter_context, load_mounts())  # type: ignore[arg-type]
         self.serving = asyncio.create_task(web.serve())
         while not self.url:
             if self.serving.done():

@@ -8,8 +8,15 @@ import pytest
 
 from bot.errors import StorageBusy, StorageFull
 from bot.jobs import JobState, Media
-from bot.platform_answers import MessageGone, NotPermitted, PlatformError, TokenRefused, UnclearAnswer, Undeliverable
 from bot.ports import Progress
+from bot.ports.platform_answers import (
+    MessageGone,
+    NotPermitted,
+    PlatformError,
+    TokenRefused,
+    UnclearAnswer,
+    Undeliverable,
+)
 from bot.queue import delivery as deliver
 from bot.queue.delivery import Deliverer, back_off_s
 from bot.queue.progress import ProgressBus

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bot.jobs import JobState
-from bot.platform_answers import MessageGone, NotPermitted, PlatformError, Undeliverable
+from bot.ports.platform_answers import MessageGone, NotPermitted, PlatformError, Undeliverable
 from bot.queue import delivery as deliver
 from tests.bot.queue.test_delivery import Post, impatience  # noqa: F401 - a fixture
 from tests.fakes import eventually, make_chat_job, make_origin

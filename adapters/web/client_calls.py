@@ -1,0 +1,190 @@
+"""Calls of other programs' APIs as jobs: submitted once however often a client retries, awaited, and cancelled when
+nobody waits for them any more.
+
+The APIs of `adapters/openai`, `adapters/sdapi` and `adapters/mcp` are built on it, so that quota, moderation,
+ownership and history are those of REST.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from adapters.web.auth import Caller, watch_access
+from adapters.web.bodies import read_limited
+from adapters.web.context import WebContext
+from adapters.web.problems import RequestRefused
+from adapters.web.streams import iterate_until
+from bot import usecases
+from bot.errors import InvalidOption, ShuttingDown, Unauthorized
+from bot.jobs import ImageRef, Job, JobState, Media, Origin, StoredImage
+from bot.usecases import JobEvent, Ticket
+
+_JSON_OVERHEAD = 1.4
+"""Base64 and JSON make a file larger by this factor."""
+
+
+class JobFailed(Exception):
+    """A job ended without a result. `code` and the sentence are those of its `error`; "cancelled": it has none."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.code = job.error.code if job.error is not None else "cancelled"
+        self.sentence = job.error.message if job.error is not None else "The job was cancelled."
+        self.incident = job.error.incident if job.error is not None else None
+        super().__init__(self.sentence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientCall:
+    """One call. `client`: the API, such as "openai": where its jobs and images come from."""
+
+    request: Request
+    context: WebContext
+    caller: Caller
+    client: str
+
+    def to_request(
+        self,
+        command: str,
+        options: Mapping[str, Any],
+        images: Iterable[ImageRef] = (),
+        *,
+        parent: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> usecases.Request:
+        person = self.caller.person
+        origin = Origin(
+            platform="web",
+            space_id="web",
+            account_id=person.id,
+            is_admin=self.caller.is_admin,
+            extra={**(extra or {}), "client": self.client},
+        )
+        return usecases.Request(
+            origin=origin,
+            command=command,
+            options=options,
+            images=tuple(images),
+            parent=parent,
+            requires_own_parent=True,
+        )
+
+    async def submit(self, request: usecases.Request, *, is_retry: bool = False) -> list[Ticket]:
+        """Accept the request. A retry, by what the client says, gets the jobs of the call that it repeats.
+
+        Raises: like `JobUseCases.submit`.
+        """
+        caller = f"{self.client}:{self.caller.key}"
+        requests = self.context.usecases.client_requests
+        return await requests.submit(self.caller.person, request, caller=caller, is_retry=is_retry)
+
+    async def wait(self, tickets: Sequence[Ticket]) -> list[Job]:
+        """The jobs, finished. They are cancelled if the client hangs up; the body of its request must have been read.
+
+        Raises: JobFailed, of the first that has no result; ShuttingDown; Unauthorized: the key was revoked;
+        ClientDisconnect: there is nobody to answer.
+        """
+        ids = [ticket.job.id for ticket in tickets]
+        async with self.holding(ids) as ended:
+            waits = [asyncio.ensure_future(self._wait_for(job_id)) for job_id in ids]
+            finished = asyncio.gather(*waits)
+            gone = asyncio.ensure_future(_wait_for_disconnect(self.request))
+            ends = [asyncio.ensure_future(one.wait()) for one in (self.context.closing, ended)]
+            reasons: list[asyncio.Future[Any]] = [finished, gone, *ends]
+            try:
+                await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+                if finished.done():
+                    return finished.result()
+                if ends[0].done():
+                    raise ShuttingDown
+                if ends[1].done():
+                    raise Unauthorized
+                raise ClientDisconnect
+            finally:
+                for one in reasons:
+                    one.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await finished
+
+    async def _wait_for(self, job_id: str) -> Job:
+        return succeeded(await self.context.usecases.jobs.wait_for_job(self.caller.person, job_id))
+
+    @asynccontextmanager
+    async def holding(self, job_ids: Sequence[str]) -> AsyncIterator[asyncio.Event]:
+        """For as long as the client waits for the jobs; the event is set when it loses access."""
+        async with (
+            self.context.waiters.hold(job_ids, self._cancel),
+            watch_access(self.request, self.context, self.caller) as ended,
+        ):
+            yield ended
+
+    async def _cancel(self, job_id: str) -> None:
+        await self.context.usecases.jobs.cancel_job(self.caller.person, job_id)
+
+    async def follow(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
+        """The job's events up to `result`, for streams; the job is cancelled if the generator is closed before that.
+
+        Raises: JobFailed, ShuttingDown, Unauthorized.
+        """
+        jobs = self.context.usecases.jobs
+        events = cast("AsyncGenerator[JobEvent, None]", jobs.follow_job(self.caller.person, job_id))
+        async with self.holding([job_id]) as ended, aclosing(events):
+            async for event in iterate_until((self.context.closing, ended), events):
+                if event.kind == "error":
+                    raise JobFailed(event.ticket.job)
+                yield event
+            if self.context.closing.is_set():
+                raise ShuttingDown
+            if ended.is_set():
+                raise Unauthorized
+
+    # ------------------------------------------------------------ images and bodies
+
+    async def store_image(self, data: bytes) -> StoredImage:
+        """Sanitize and store an input image. Raises: like `MediaUseCases.upload`."""
+        async with self.context.uploads.decoding(self.caller.person.id):
+            return await self.context.usecases.media.upload(self.caller.person, data, source=self.client)
+
+    async def read_image(self, image_id: str) -> Media:
+        """Raises: MediaNotFound."""
+        return await self.context.usecases.media.read_media(self.caller.person, image_id)
+
+    async def read_json(self, *, images: int = 1) -> dict[str, Any]:
+        """The JSON object of the body, which may have so many images in base64. Unknown fields are left in it.
+
+        Raises: InvalidOption, RequestRefused.
+        """
+        limit = int((images * self.context.max_upload_bytes + 2**20) * _JSON_OVERHEAD)
+        too_large = RequestRefused("too_large", f"The request body is too large: at most {limit // 2**20} MiB.")
+        with self.context.uploads.receiving(self.request, self.caller.person.id):
+            raw = b"".join([chunk async for chunk in read_limited(self.request, limit, too_large)])
+            return await asyncio.to_thread(_parse_object, raw)
+
+
+def succeeded(job: Job) -> Job:
+    """Raises: JobFailed: it has no result."""
+    if job.state not in (JobState.RENDERED, JobState.DELIVERED):
+        raise JobFailed(job)
+    return job
+
+
+def _parse_object(raw: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidOption("body", "body", allowed="it must be a JSON object") from error
+    if not isinstance(content, dict):
+        raise InvalidOption("body", "body", allowed="it must be a JSON object")
+    return content
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    """Its body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

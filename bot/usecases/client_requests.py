@@ -1,0 +1,42 @@
+"""Requests that come through other programs' APIs, whose clients repeat a call that got no answer without saying which.
+
+A call that is repeated after its answer was lost has the same body: it gets the jobs of the first call.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from bot.jobs import JobState
+from bot.ports import JobStore, Person
+from bot.usecases.jobs import JobUseCases
+from bot.usecases.requests import Request, Ticket, body_hash
+
+REPEATED_WITHIN = timedelta(minutes=10)
+"""The time limit of the clients, after which they try again. Source: openai, `DEFAULT_TIMEOUT`."""
+_USELESS = (JobState.CANCELLED, JobState.FAILED, JobState.DEAD)
+
+
+@dataclass(frozen=True)
+class ClientRequests:
+    jobs: JobUseCases
+    store: JobStore
+
+    async def submit(self, person: Person, request: Request, *, caller: str, is_retry: bool = False) -> list[Ticket]:
+        """The request's jobs: of a retry, by what the client says, those of the latest equal request of `caller` in the
+        last ten minutes, unless they were cancelled or failed.
+
+        Raises: like `JobUseCases.submit`.
+        """
+        prefix = f"call:{caller}:"
+        if is_retry and (found := await self._find_earlier(prefix, request)) is not None:
+            return found
+        key = f"{prefix}{secrets.token_hex(8)}"
+        return await self.jobs.submit(person, request, key=key)
+
+    async def _find_earlier(self, prefix: str, request: Request) -> list[Ticket] | None:
+        since = datetime.now(UTC) - REPEATED_WITHIN
+        jobs = await self.store.find_recent_request(prefix, body_hash(request), since)
+        if not jobs or any(job.cancel_requested or job.state in _USELESS for job in jobs):
+            return None
+        return [await self.jobs.ticket_for(job) for job in jobs]
