@@ -9,16 +9,18 @@ import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
 
 from bot.commands.best_of import best_of
-from bot.errors import EaselError, MediaNotFound, StorageBusy, StorageFull
+from bot.errors import MediaNotFound, StorageBusy, StorageFull
 from bot.jobs import Job, Media
-from bot.ports import Delivery, MediaStore, Outbox, Platform, Progress
+from bot.ports import Delivery, MediaStore, Outbox, Platform
 from bot.ports.platform_answers import MessageGone, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
+from bot.queue.grid_message import GridMessage, GridMessages
+from bot.queue.message_progress import MessageProgress
 from bot.queue.progress import ProgressBus
 from bot.queue.retraction import retract_messages
 from bot.runtime.fair_slots import FairSlots
@@ -35,8 +37,6 @@ MAX_CONCURRENT_PER_CHAT = 5
 """A chat that does not respond leaves slots to the others."""
 CALL_TIMEOUT_S = 120.0
 """A call without an answer after this time counts as unconfirmed."""
-PROGRESS_GRACE_S = 5.0
-"""How long a result waits for a progress update that is being sent."""
 OFFLINE_RETRY_S = 600.0
 """How long deliveries wait for a platform that is not running."""
 MAX_TRIES = 600
@@ -65,27 +65,23 @@ class JobErased(Undeliverable):
     """The job was erased; there is nothing left to deliver."""
 
 
-@dataclass(frozen=True)
-class ProgressView:
-    """Progress being shown in one message; the lock is held while an update is being sent."""
-
-    task: asyncio.Task[None]
-    lock: asyncio.Lock
-
-
 @dataclass(kw_only=True)
 class Deliverer:
     outbox: Outbox
     media: MediaStore
     progress_bus: ProgressBus
     platforms: Mapping[str, Platform]
+    grids: GridMessages | None = None
 
     _busy: set[str] = field(default_factory=set)
     _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
-    _progress_views: dict[str, ProgressView] = field(default_factory=dict)
+    _progress: MessageProgress = field(init=False)
     _slots: defaultdict[str, FairSlots] = field(
         default_factory=lambda: defaultdict(lambda: FairSlots(MAX_CONCURRENT, per_owner=MAX_CONCURRENT_PER_CHAT))
     )
+
+    def __post_init__(self) -> None:
+        self._progress = MessageProgress(progress_bus=self.progress_bus, grids=self.grids)
 
     def connect(self, adapters: Iterable[object]) -> None:
         """Deliver through the adapters that are chat platforms."""
@@ -117,7 +113,7 @@ class Deliverer:
             for delivery in await self.outbox.watched():
                 platform = self.platforms.get(delivery.job.origin.platform)
                 if platform is not None and delivery.message_ref is not None:
-                    self._start_progress(platform, delivery.job, delivery.message_ref, group)
+                    self._progress.start(platform, await self._shown_by(delivery.job), delivery.message_ref, group)
         except Exception as error:  # progress is best effort
             log.warning("progress not resumed", action="follow_failed", exc_info=error)
 
@@ -173,6 +169,7 @@ class Deliverer:
         if delivery.kind == "retract":
             await self._retract(platform, delivery)
             return
+        delivery = replace(delivery, job=await self._shown_by(delivery.job))
         try:
             async with self._slots[platform.name].hold(delivery.chat_id):
                 message_ref = await self._send(platform, delivery)
@@ -191,11 +188,16 @@ class Deliverer:
         await self._retry_until_stored(lambda: self.outbox.mark_sent(delivery, message_ref))
         self.progress_bus.publish_change(delivery.job.id)
         if delivery.kind == "placeholder" and not delivery.job.state.is_final:
-            self._start_progress(platform, delivery.job, message_ref, group)
+            self._progress.start(platform, delivery.job, message_ref, group)
+
+    async def _shown_by(self, job: Job) -> Job:
+        """The job as its message shows it: the first of a grid's with the state of the grid."""
+        shown = await self.grids.find(job) if self.grids is not None and job.batch is not None else None
+        return job if shown is None else shown
 
     async def _retract(self, platform: Platform, delivery: Delivery) -> None:
         """Messages that cannot be deleted for a month are given up: their references are not kept for ever."""
-        await self._stop_progress(delivery.job.id)
+        await self._progress.stop(delivery.job)
         async with self._slots[platform.name].hold(delivery.chat_id):
             outcome = await retract_messages(platform, delivery, timeout_s=CALL_TIMEOUT_S)
         error = outcome.error
@@ -219,7 +221,7 @@ class Deliverer:
         if delivery.kind == "placeholder":
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 return await platform.post_placeholder(delivery)
-        await self._stop_progress(delivery.job.id)
+        await self._progress.stop(delivery.job)
         await self._raise_if_erased(delivery)
         pictures = await self._retry_until_stored(lambda: self._read_images(delivery.job))
         async with asyncio.timeout(CALL_TIMEOUT_S):
@@ -324,46 +326,14 @@ class Deliverer:
 
     async def _read_images(self, job: Job) -> list[Media]:
         """Those that its message shows: of pictures that were compared the best, the others by their buttons."""
+        if isinstance(job, GridMessage):
+            return await self.grids.read_sheets(job) if self.grids is not None else []
         pictures = []
         made = job.result.media if job.result else ()
         for picture in made[:1] if best_of(job.options) else made:
             with suppress(MediaNotFound):
                 pictures.append(await self.media.read_media(picture.id, None))
         return pictures
-
-    # ------------------------------------------------------------ progress: best effort, latest wins
-
-    def _start_progress(self, platform: Platform, job: Job, message_ref: str, group: asyncio.TaskGroup) -> None:
-        lock = asyncio.Lock()
-        task = group.create_task(self._show_progress(platform, job, message_ref, lock))
-        self._progress_views[job.id] = ProgressView(task, lock)
-
-    async def _show_progress(self, platform: Platform, job: Job, message_ref: str, lock: asyncio.Lock) -> None:
-        with self.progress_bus.follow_job(job.id) as follower:
-            while True:
-                _, progress = await follower.next()
-                if progress is not None:
-                    async with lock:
-                        await self._show(platform, job, message_ref, progress)
-
-    async def _show(self, platform: Platform, job: Job, message_ref: str, progress: Progress) -> None:
-        try:
-            await platform.show_progress(job, message_ref, progress)
-        except EaselError as error:
-            log.debug("progress not shown", action="progress_failed", code=error.code)
-        except Exception as error:  # the loop must not end
-            log.warning("progress not shown", action="progress_failed", exc_info=error)
-
-    async def _stop_progress(self, job_id: str) -> None:
-        """Stop progress before the result is sent; an update that is being sent is awaited, as none may follow the
-        result."""
-        shown = self._progress_views.pop(job_id, None)
-        if shown is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PROGRESS_GRACE_S):
-                    await shown.lock.acquire()
-            shown.task.cancel()
-            await asyncio.wait([shown.task])
 
 
 def _has_placeholder(delivery: Delivery) -> bool:

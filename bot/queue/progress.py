@@ -5,7 +5,7 @@ A slow follower may miss steps, but never the end: the final state is read from 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -60,6 +60,7 @@ class ProgressBus:
 
     def __init__(self) -> None:
         self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
+        self._observers: defaultdict[str, set[Follower]] = defaultdict(set)
         self._latest: dict[str, Progress] = {}
         self.on_watched: Callable[[str, bool], None] = lambda _job_id, _watched: None
 
@@ -79,6 +80,20 @@ class ProgressBus:
                 del self._followers[job_id]
                 self.on_watched(job_id, False)
 
+    @contextmanager
+    def follow_changes(self, job_ids: Collection[str]) -> Iterator[Follower]:
+        """Changes of any of the stored jobs, without progress: nobody watches them for previews."""
+        follower = Follower()
+        for job_id in job_ids:
+            self._observers[job_id].add(follower)
+        try:
+            yield follower
+        finally:
+            for job_id in job_ids:
+                self._observers[job_id].discard(follower)
+                if not self._observers[job_id]:
+                    del self._observers[job_id]
+
     def is_watched(self, job_id: str) -> bool:
         return bool(self._followers.get(job_id))
 
@@ -90,7 +105,7 @@ class ProgressBus:
     def publish_change(self, job_id: str) -> None:
         """Announce that the stored job changed, and drop its latest progress."""
         self._latest.pop(job_id, None)
-        for follower in self._followers.get(job_id, ()):
+        for follower in (*self._followers.get(job_id, ()), *self._observers.get(job_id, ())):
             follower.notify(None)
 
     def latest_progress(self, job_id: str) -> Progress | None:

@@ -18,6 +18,7 @@ from bot.ports.platform_answers import (
     Undeliverable,
 )
 from bot.queue import delivery as deliver
+from bot.queue import message_progress
 from bot.queue.delivery import Deliverer, back_off_s
 from bot.queue.progress import ProgressBus
 from tests.fakes import (
@@ -807,7 +808,7 @@ async def test_progress_on_its_way_arrives_before_the_result(post):
 
 
 async def test_progress_that_hangs_does_not_hold_up_the_result(post, monkeypatch):
-    monkeypatch.setattr(deliver, "PROGRESS_GRACE_S", 0.01)
+    monkeypatch.setattr(message_progress, "PROGRESS_GRACE_S", 0.01)
     job = make_chat_job()
     post.chat.gates["show_progress"] = asyncio.Event()
     async with placed(post, job) as deliverer:
