@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters.web.authorization import read_authorization
 from adapters.web.context import HttpMetrics
 from adapters.web.page_problems import show_problem
 from adapters.web.problems import Problem, incident_problem
@@ -115,10 +116,19 @@ class KeyLimitMiddleware:
         prefix of their key, and the requests that began before the check count too."""
         header = headers.get("authorization")
         if header is not None:
-            text = header.partition(" ")[2].strip()  # as `read_bearer` reads it, however the header is spelled
-            return _names("bearer", text, self._find_key(text))
+            text = _shown_key(str(scope["path"]), header)
+            if text is not None:
+                return _names("bearer", text, self._find_key(text))
         token = read_session(scope, headers)
         return [] if token is None else _names("session", token, self._find_session(token))
+
+
+def _shown_key(path: str, header: str) -> str | None:
+    """As `read_bearer` reads it, however the header is spelled."""
+    try:
+        return read_authorization(path, header)
+    except ValueError:
+        return header.partition(" ")[2].strip()
 
 
 def _names(kind: str, shown: str, prefix: str | None) -> list[tuple[str, str]]:
