@@ -32,6 +32,32 @@ SAMPLERS = (
 )
 """Every sampler; a model supports some of them. `inference.diffusion.samplers` maps them to scheduler classes."""
 
+SAMPLER_NAMES: Mapping[str, str] = {
+    "ddim": "DDIM",
+    "ddpm": "DDPM",
+    "deis": "DEIS",
+    "dpm2": "DPM2",
+    "dpm2_a": "DPM2 a",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun",
+    "dpmpp_3m": "DPM++ 3M",
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "dpmpp_sde": "DPM++ SDE",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "flow_euler": "Euler FlowMatch",
+    "heun": "Heun",
+    "ipndm": "IPNDM",
+    "lcm": "LCM",
+    "lms": "LMS",
+    "pndm": "PLMS",
+    "sa_solver": "SA Solver",
+    "tcd": "TCD",
+    "unipc": "UniPC",
+}
+"""How A1111 writes each sampler; where it lacks one, SD.Next."""
+
 SAMPLER_ALIASES: Mapping[str, str] = {
     "euler a": "euler_a",
     "euler ancestral": "euler_a",
@@ -62,6 +88,15 @@ SAMPLER_ALIASES: Mapping[str, str] = {
 
 SCHEDULES = ("karras", "exponential", "beta", "simple", "sgm_uniform")
 """Sigma schedules, by the names that AUTOMATIC1111 and ComfyUI use."""
+
+SCHEDULE_TYPES: Mapping[str, str] = {
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "beta": "Beta",
+    "simple": "Simple",
+    "sgm_uniform": "SGM Uniform",
+}
+"""How A1111 writes each schedule."""
 
 _SCHEDULE_NAMES: Mapping[str, str] = {
     **{name.replace("_", " "): name for name in SCHEDULES},

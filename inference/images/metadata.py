@@ -19,7 +19,8 @@ from bot.models import IMAGE_TO_IMAGE
 from bot.options import MAX_SEED
 from bot.ports import Task
 from bot.prompts.grammar import prompt_at
-from inference.images.used_settings import SAMPLER_NAMES, control_settings, row_settings, used_images
+from bot.samplers import SAMPLER_NAMES
+from inference.images.used_settings import control_settings, row_settings, used_images
 from inference.ipc.messages import RawImage
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

@@ -10,39 +10,8 @@ from typing import Any
 
 from bot.commands.refine_tiles import REFINE
 from bot.ports import Task, TaskImage
+from bot.samplers import SCHEDULE_TYPES
 
-SCHEDULE_TYPES: Mapping[str, str] = {
-    "karras": "Karras",
-    "exponential": "Exponential",
-    "beta": "Beta",
-    "simple": "Simple",
-    "sgm_uniform": "SGM Uniform",
-}
-SAMPLER_NAMES: Mapping[str, str] = {
-    "ddim": "DDIM",
-    "ddpm": "DDPM",
-    "deis": "DEIS",
-    "dpm2": "DPM2",
-    "dpm2_a": "DPM2 a",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun",
-    "dpmpp_3m": "DPM++ 3M",
-    "dpmpp_3m_sde": "DPM++ 3M SDE",
-    "dpmpp_sde": "DPM++ SDE",
-    "euler": "Euler",
-    "euler_a": "Euler a",
-    "flow_euler": "Euler FlowMatch",
-    "heun": "Heun",
-    "ipndm": "IPNDM",
-    "lcm": "LCM",
-    "lms": "LMS",
-    "pndm": "PLMS",
-    "sa_solver": "SA Solver",
-    "tcd": "TCD",
-    "unipc": "UniPC",
-}
-"""A1111's names; where it lacks the sampler, SD.Next's."""
 HIRES_UPSCALER = "Lanczos"
 CONTROL = "ControlNet {number}"
 _ADAPTER_MODULES: Mapping[str, str] = {"style": "ip-adapter-style", "subject": "ip-adapter"}

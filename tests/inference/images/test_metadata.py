@@ -13,12 +13,11 @@ from PIL import ExifTags, Image, PngImagePlugin
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, ControlSource
 from bot.ports import TaskImage
-from bot.samplers import SAMPLERS, read_sampler
+from bot.samplers import SAMPLER_NAMES, SAMPLERS, read_sampler
 from inference.images.decode import sanitize
 from inference.images.encode import encode_image
 from inference.images.metadata import SOURCE_TYPE, comment_text, generation_metadata, user_comment, xmp_packet
 from inference.images.metadata_reader import parse_generation_metadata
-from inference.images.used_settings import SAMPLER_NAMES
 from inference.ipc.image_messages import EncodeRequest, SanitizeRequest
 from inference.ipc.messages import RawImage
 from tests.inference.support import make_model, make_task
