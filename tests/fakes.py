@@ -231,10 +231,13 @@ class FakeJobStore(Fake):
         self._begin("fail_queued", job_id=job_id, error=error)
         return self._change_state(self.jobs[job_id], JobState.FAILED, error=error)
 
-    async def requeue_job(self, job_id, attempt, *, crashed, interrupted, delay_s, exclusive, used_s=0.0) -> Job | None:
+    async def requeue_job(
+        self, job_id, attempt, *, crashed, interrupted, delay_s, exclusive, used_s=0.0, faultless=False
+    ) -> Job | None:
         values = {
             "crashed": crashed,
             "interrupted": interrupted,
+            "faultless": faultless,
             "delay_s": delay_s,
             "exclusive": exclusive,
             "used_s": used_s,
@@ -442,6 +445,9 @@ class FakeImageProcessor:
 
     async def fit_bytes(self, media, max_bytes) -> Media:
         return Media(media.data[:max_bytes], "image/webp")
+
+    async def convert(self, media, image_format, quality=0) -> Media:
+        return Media(media.data + f", quality {quality}".encode(), f"image/{image_format}")
 
     async def contact_sheet(self, pictures) -> Media:
         return Media(b"+".join(picture.data for picture in pictures), "image/png")

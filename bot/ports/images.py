@@ -30,12 +30,14 @@ def has_transparency(media: Media) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class SanitizedImage:
-    """A sanitized upload: first frame, upright, RGB(A) 8 bit, metadata stripped, PNG or JPEG."""
+    """A sanitized upload: first frame, upright, RGB(A) 8 bit, metadata stripped, PNG or JPEG. `text`: the settings in
+    the file as their program wrote them, "" if they are no text."""
 
     media: Media
     width: int
     height: int
     parameters: Mapping[str, Any] | None
+    text: str = ""
 
 
 class ImageProcessor(Protocol):
@@ -47,6 +49,12 @@ class ImageProcessor(Protocol):
     async def fit_bytes(self, media: Media, max_bytes: int) -> Media:
         """Encode as WebP, then JPEG, then smaller, until it fits; keeps the metadata. Raises: UnsupportedMedia,
         TooLarge."""
+
+    async def convert(self, media: Media, image_format: str, quality: int = 0) -> Media:
+        """Encode as "png", "jpeg" or "webp", with the metadata. `quality`: 1 to 100; 0: the format's default.
+
+        Raises: UnsupportedMedia: the image is damaged; EngineError.
+        """
 
     async def contact_sheet(self, pictures: Sequence[Media]) -> Media:
         """One PNG of several images in a nearly square grid, marked as generated. Raises: EngineError."""

@@ -18,6 +18,7 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
         "become a picture of its own."
     ),
     "refine_small": N_("The model {value} refines pictures of at least {allowed} px a side: use a larger scale."),
+    "mask_opaque": N_("The mask has no transparent part: send a PNG that is transparent where the picture may change."),
     "no_images": N_("This command accepts no picture."),
     "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
     "one_at_a_time": N_("The model {value} sees one picture at a time: ask about each of them alone."),

@@ -117,6 +117,18 @@ class MediaUseCases:
             return media, False
         return await self.pictures.fit_bytes(media, max_bytes), True
 
+    async def convert(self, media: Media, image_format: str, quality: int = 0) -> Media:
+        """The image as "png", "jpeg" or "webp", with its metadata; unchanged if it has that format and no `quality`
+        (1 to 100) is given. Raises: UnsupportedMedia; EngineError."""
+        if media.media_type == f"image/{image_format}" and not quality:
+            return media
+        return await self.pictures.convert(media, image_format, quality)
+
+    async def mask_transparency(self, person: Person, media: Media) -> Media:
+        """A mask that repaints what is transparent in the image. Raises: InvalidOption: nothing is; EngineError."""
+        (mask,) = await self.pictures.run_tool("mask_transparency", [media], owner=person.id)
+        return mask.media
+
     async def contact_sheet(self, pictures: Sequence[Media | None]) -> Media:
         """All images in one PNG, in a grid, marked as generated; None: a blank cell. A single image is returned
         unchanged."""

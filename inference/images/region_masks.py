@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
+from bot.errors import InvalidOption
 from inference.images.mask_reading import mask_channel
 
 
@@ -27,6 +28,14 @@ def shape_mask(images: Sequence[Image.Image], values: Mapping[str, Any]) -> list
 def invert_mask(images: Sequence[Image.Image], values: Mapping[str, Any]) -> list[Image.Image]:
     """The mask that a person drew, the other way round."""
     return [ImageOps.invert(mask_channel(images[0]))]
+
+
+def mask_transparency(images: Sequence[Image.Image], values: Mapping[str, Any]) -> list[Image.Image]:
+    """A mask that repaints what is transparent. Raises: InvalidOption: nothing is."""
+    alpha = images[0].convert("RGBA").getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        raise InvalidOption("mask", "mask_opaque")
+    return [ImageOps.invert(alpha)]
 
 
 def _unite(masks: Sequence[Image.Image]) -> Image.Image:

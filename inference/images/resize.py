@@ -12,7 +12,7 @@ from inference.images.encode import USER_COMMENT, image_of, save_image
 from inference.images.flatten import flatten
 from inference.images.metadata import XMP_KEYWORD, comment_text
 from inference.images.metadata_reader import easel_in_xmp
-from inference.ipc.image_messages import EncodeReply, EncodeRequest, FitBytesRequest, ResizeRequest
+from inference.ipc.image_messages import ConvertRequest, EncodeReply, EncodeRequest, FitBytesRequest, ResizeRequest
 
 _ENCODINGS = (("webp", 92), ("jpeg", 92), ("webp", 85), ("jpeg", 85))
 """Formats and qualities to try at full size, before the image is scaled down."""
@@ -44,6 +44,21 @@ def fit_bytes(request: FitBytesRequest) -> EncodeReply:
         if max(size) < _MIN_SIDE:
             raise TooLarge(limit=round(request.max_bytes / 2**20, 2), unit="MiB")
         pixels = pixels.resize(size, Image.Resampling.LANCZOS)
+
+
+def convert_image(request: ConvertRequest) -> EncodeReply:
+    """The image in another format; JPEG shows transparency as white. Raises: UnsupportedMedia."""
+    image = _open_image(request.data)
+    parameters, easel, is_generated = read_own_metadata(image)
+    pixels = image.convert("RGBA" if image.mode in ("RGBA", "LA", "PA") else "RGB")
+    return save_image(
+        flatten(pixels) if request.image_format == "jpeg" else pixels,
+        request.image_format,
+        parameters,
+        easel,
+        quality=request.quality,
+        is_generated=is_generated,
+    )
 
 
 def resize_image(request: ResizeRequest) -> EncodeReply:

@@ -104,6 +104,7 @@ class ImageService:
             width=reply.width,
             height=reply.height,
             parameters=reply.parameters,
+            text=reply.text,
         )
 
     async def encode_image(
@@ -167,6 +168,11 @@ class ImageService:
     async def fit_bytes(self, media: Media, max_bytes: int) -> Media:
         reply = await self._request_with_retry(image_messages.FitBytesRequest(data=media.data, max_bytes=max_bytes))
         return Media(reply.data, reply.media_type)
+
+    async def convert(self, media: Media, image_format: str, quality: int = 0) -> Media:
+        return await self._encode_media(
+            image_messages.ConvertRequest(data=media.data, image_format=image_format, quality=quality)
+        )
 
     async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
         reply = await self._request_with_retry(

@@ -14,7 +14,7 @@ from inference.images.canvas_tools import extend_canvas
 from inference.images.control_maps import draw_canny, draw_lineart, draw_scribble, fit_control, soften_tile
 from inference.images.encode import save_image
 from inference.images.inpaint_tools import replace_pixels, separate_things
-from inference.images.region_masks import invert_mask, shape_mask
+from inference.images.region_masks import invert_mask, mask_transparency, shape_mask
 from inference.images.resize import read_own_metadata
 from inference.images.tile_tools import crop_boxes
 from inference.ipc.tool_messages import ToolReply, ToolRequest
@@ -30,6 +30,7 @@ TOOLS: Mapping[str, Tool] = {
     "fit_control": fit_control,
     "shape_mask": shape_mask,
     "invert_mask": invert_mask,
+    "mask_transparency": mask_transparency,
     "extend_canvas": extend_canvas,
     "separate_things": separate_things,
     "replace_pixels": replace_pixels,

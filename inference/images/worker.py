@@ -39,6 +39,8 @@ def handle_request(request: Any) -> Any:
                 return encode.contact_sheet(request)
             case image_messages.FitBytesRequest():
                 return resize.fit_bytes(request)
+            case image_messages.ConvertRequest():
+                return resize.convert_image(request)
             case image_messages.ResizeRequest():
                 return resize.resize_image(request)
             case mask_messages.MaskRequest():

@@ -21,6 +21,8 @@ class SanitizeReply:
     width: int
     height: int
     parameters: Mapping[str, Any] | None
+    text: str = ""
+    """The settings as the file has them, in A1111's format or any other; "": none that are text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,15 @@ class FitBytesRequest:
 
     data: bytes
     max_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertRequest:
+    """An image of ours, to be encoded as "png", "jpeg" or "webp". `quality`: 1 to 100; 0: the format's default."""
+
+    data: bytes
+    image_format: str
+    quality: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,9 @@ class InProcessImages(InProcessTools):
     async def fit_bytes(self, media: Media, max_bytes: int) -> Media:
         raise NotImplementedError
 
+    async def convert(self, media: Media, image_format: str, quality: int = 0) -> Media:
+        raise NotImplementedError
+
     async def contact_sheet(self, pictures: Sequence[Media]) -> Media:
         raise NotImplementedError
 

@@ -58,6 +58,9 @@ class InProcessImages(InProcessTools):
             image = image.resize((max(1, image.width // 2), max(1, image.height // 2)))
         return Media(made, "image/jpeg")
 
+    async def convert(self, media: Media, image_format: str, quality: int = 0) -> Media:
+        raise NotImplementedError
+
     async def contact_sheet(self, pictures: Any) -> Media:
         return pictures[0]
 

@@ -87,6 +87,13 @@ async def test_an_image_that_does_not_fit_is_made_smaller_and_reported_as_change
     assert (made, is_changed) == (Media(b"a fo", "image/webp"), True)
 
 
+async def test_an_image_is_only_encoded_anew_for_another_format_or_quality(usecases):
+    fox = Media(b"a fox", "image/png")
+
+    assert await usecases.convert(fox, "png") == fox
+    assert (await usecases.convert(fox, "webp", 80)).media_type == "image/webp"
+
+
 async def test_one_picture_needs_no_sheet(usecases):
     one, other = Media(b"one", "image/png"), Media(b"other", "image/png")
 

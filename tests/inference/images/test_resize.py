@@ -44,6 +44,24 @@ def opened(media):
     return Image.open(io.BytesIO(media.data))
 
 
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+async def test_an_image_in_another_format_keeps_its_metadata(service, noisy, image_format):
+    converted = await service.convert(noisy, image_format, 60)
+    parameters, easel, is_generated = read_own_metadata(opened(converted))
+
+    assert (converted.media_type, opened(converted).format) == (f"image/{image_format}", image_format.upper())
+    assert (parameters, easel, is_generated) == (PARAMETERS, EASEL, True)
+    assert SOURCE_TYPE.encode() in converted.data
+
+
+async def test_jpeg_shows_transparency_as_white(service):
+    out = io.BytesIO()
+    Image.new("RGBA", (8, 8), (200, 0, 0, 0)).save(out, "PNG")
+    converted = await service.convert(Media(out.getvalue(), "image/png"), "jpeg")
+
+    assert min(opened(converted).getpixel((4, 4))) > 250
+
+
 @pytest.mark.parametrize(
     ("max_bytes", "media_type"),
     [(140_000, "image/webp"), (60_000, None), (9_000, None)],
