@@ -17,10 +17,13 @@ from safetensors.torch import load_file
 
 from inference.diffusion.shared_component import SharedComponent
 from inference.engine.error_mapping import is_out_of_memory
+from inference.images.metadata import xmp_packet
 
 MIN_INTERVAL_S = 0.5
 _MAX_TIME_SHARE = 0.1
 _MAX_SIDE = 128
+_MARK = xmp_packet("").encode()
+"""Previews are marked as generated like the images that they become."""
 _SMALL_DECODER_PARAMETERS = 8_000_000
 """VAE decoders up to this many parameters are used themselves."""
 
@@ -131,5 +134,5 @@ def _encode_jpeg(rgb: torch.Tensor) -> bytes:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BILINEAR)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=70)
+    image.save(out, "JPEG", quality=70, xmp=_MARK)
     return out.getvalue()

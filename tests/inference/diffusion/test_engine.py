@@ -24,6 +24,7 @@ from inference.diffusion.previews import Previewer, preview_decoder
 from inference.diffusion.samplers import Samplers
 from inference.engine.base import EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed, build_engine
 from inference.engine.tokenizer_notes import prompt_notes, question_notes
+from inference.images.metadata import SOURCE_TYPE
 from inference.ipc.environment import ROOT
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
@@ -308,6 +309,12 @@ def test_a_preview_that_runs_out_of_memory_ends_previews_and_not_the_job():
 
     assert [previewer.make_preview(torch.zeros(1, 4, 8, 8)) for _ in range(2)] == [None, None]
     assert len(tried) == 1
+
+
+def test_previews_are_marked_as_generated(engine):
+    preview = Previewer(preview_decoder(engine._pipelines[""])).make_preview(torch.randn(1, 4, 8, 8))
+
+    assert SOURCE_TYPE.encode() in preview
 
 
 def test_previews_that_cost_over_a_tenth_of_the_job_are_skipped(engine):
