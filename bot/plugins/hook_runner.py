@@ -1,0 +1,136 @@
+"""Calls the hooks of one plugin: each for a limited time, `def` in a thread of its own, `async def` on the loop.
+
+A thread that does not end cannot be stopped, so there are at most `MAX_THREADS` of them, and a plugin whose hooks do
+not end several times in a row is switched off. The threads are daemons: none keeps the server from stopping.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from bot.plugins.hook_values import Refusal
+from bot.problem_texts.plugin_problems import FAILED, STOPPED, TOO_LONG
+
+log = structlog.get_logger()
+
+MAX_THREADS = 4
+MAX_TIMEOUTS = 3
+"""In a row; then the plugin is switched off."""
+Hook = tuple[Callable[..., Any], tuple[str, ...]]
+"""A function, and the arguments that it names."""
+
+
+class HookFailed(Exception):
+    """A hook has no effect. `reason`: a sentence of `bot.problem_texts.plugin_problems`."""
+
+    def __init__(self, plugin: str, reason: str) -> None:
+        super().__init__(f"{plugin}: {reason}")
+        self.plugin = plugin
+        self.reason = reason
+
+
+@dataclass(eq=False, kw_only=True)
+class HookRunner:
+    """`on_problem` is told what went wrong last, in English; `on_hung` that the plugin must be switched off."""
+
+    name: str
+    limit_s: float
+    on_problem: Callable[[str], None] = lambda _problem: None
+    on_hung: Callable[[], None] = lambda: None
+
+    is_closed: bool = False
+    _timeouts: int = 0
+    _threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_THREADS))
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    async def call(self, hook_name: str, hook: Hook, arguments: Mapping[str, Any], *, limit_s: float = 0) -> Any:
+        """What the hook returns. Raises: HookFailed, Refusal."""
+        limit_s = limit_s or self.limit_s
+        if self.is_closed:
+            raise HookFailed(self.name, STOPPED)
+        function, names = hook
+        task = asyncio.create_task(self._invoke(function, {name: arguments[name] for name in names}))
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=limit_s)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not done:
+            task.cancel()
+            raise self._time_out(hook_name, limit_s)
+        return self._result(hook_name, task)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may wait for it any more
+
+    def _result(self, hook_name: str, task: asyncio.Task[Any]) -> Any:
+        if task.cancelled():
+            raise HookFailed(self.name, STOPPED if self.is_closed else FAILED)
+        error = task.exception()
+        if isinstance(error, Refusal):
+            raise error
+        if error is not None:
+            log.error("a plugin's hook failed", action="hook_failed", plugin=self.name, hook=hook_name, exc_info=error)
+            self.on_problem(f"{hook_name}: {type(error).__name__}: {error}"[:500])
+            raise HookFailed(self.name, FAILED) from error
+        self._timeouts = 0
+        return task.result()
+
+    def _time_out(self, hook_name: str, limit_s: float) -> HookFailed:
+        log.error(
+            "a plugin's hook takes too long", action="hook_timeout", plugin=self.name, hook=hook_name, limit_s=limit_s
+        )
+        self.on_problem(f"{hook_name} took longer than {limit_s:g} s.")
+        self._timeouts += 1
+        if self._timeouts >= MAX_TIMEOUTS:
+            self.on_hung()
+        return HookFailed(self.name, TOO_LONG)
+
+    def close(self) -> None:
+        """End what runs; a hook that waits for it gets HookFailed."""
+        self.is_closed = True
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _invoke(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(function):
+            return await function(**arguments)
+        made = await self._run_in_thread(function, arguments)
+        return await made if isinstance(made, Awaitable) else made
+
+    async def _run_in_thread(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        await self._threads.acquire()
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        ended: asyncio.Future[Any] = loop.create_future()
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            self._threads.release()
+            if ended.done():  # nobody waits any more
+                return
+            if error is None:
+                ended.set_result(result)
+            else:
+                ended.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+        def run() -> None:
+            result, error = None, None
+            try:
+                result = context.run(function, **arguments)
+            except BaseException as raised:  # whatever a plugin raises, SystemExit too
+                error = raised
+            with suppress(RuntimeError):  # the server has stopped meanwhile
+                loop.call_soon_threadsafe(settle, result, error)
+
+        threading.Thread(target=run, name=f"plugin-{self.name}", daemon=True).start()
+        return await ended
