@@ -18,11 +18,13 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
 
+from adapters.web.authorization import read_authorization
 from adapters.web.context import ContextDep, WebContext
 from adapters.web.session_cookie import COOKIE, WRITE_HEADER, read_session, require_write_header
 from bot.errors import AdminsOnly, Unauthorized
 from bot.ports import Person
 from bot.usecases import KEYLESS
+from bot.usecases.people import is_key
 from bot.usecases.sessions import hash_token
 
 LOCAL = "local"
@@ -47,23 +49,25 @@ session_cookie = APIKeyCookie(
 
 @dataclass(frozen=True)
 class Caller:
-    """`key` is the key's prefix, or "local". `session`: the hash of the session token."""
+    """`key` is the key's prefix, or "local". `session`: the hash of the session token. `is_keyless`: the local person, who
+    needs no key as long as none exists."""
 
     person: Person
     key: str
     is_admin: bool = False
     session: str = ""
+    is_keyless: bool = False
 
 
 def read_bearer(request: Request) -> str | None:
-    """The bearer token; None without the header. Raises: Unauthorized: another scheme."""
-    header = request.headers.get("authorization")
-    if header is None:
-        return None
-    scheme, _, text = header.partition(" ")
-    if scheme.casefold() != "bearer":
-        raise Unauthorized
-    return text.strip()
+    """The bearer token, or the key that HTTP Basic shows where that is accepted; None without either.
+
+    Raises: Unauthorized: another scheme.
+    """
+    try:
+        return read_authorization(request.scope["path"], request.headers.get("authorization"))
+    except ValueError as error:
+        raise Unauthorized from error
 
 
 def is_local_secret(context: WebContext, text: str | None) -> bool:
@@ -78,21 +82,47 @@ async def get_caller(
     _session: Annotated[object, Security(session_cookie)] = None,
 ) -> Caller:
     """Raises: Unauthorized, RequestRefused."""
-    people = context.usecases.people
     text = read_bearer(request)
     if text is not None:
-        if is_local_secret(context, text):
-            return Caller(await people.local_person(), LOCAL, is_admin=True)
-        person, key = await people.authenticate(text)
-        return Caller(person, key.prefix, is_admin=key.is_admin and not person.is_blocked)
+        return await _key_caller(context, text)
     token = read_session(request.scope, request.headers)
     if token is not None and (caller := await _session_caller(request, context, token)) is not None:
         return caller
     if await context.needs_key():
         is_open = not context.is_private or await context.has_keys()
         raise Unauthorized(_missing_access(request, token) if is_open else "locked")
+    return await _keyless_caller(request, context)
+
+
+async def get_client_caller(request: Request, context: WebContext, text: str) -> Caller:
+    """The caller of an API that another program speaks, by the key that it shows; sessions are not accepted.
+
+    Such programs always send some key. While this server needs none, any text is accepted in its place, but not one in
+    the form of a key: that key was revoked, or it is another server's.
+
+    Raises: Unauthorized.
+    """
+    if is_local_secret(context, text) or is_key(text):
+        return await _key_caller(context, text)
+    if await context.needs_key():
+        is_open = not context.is_private or await context.has_keys()
+        raise Unauthorized(("wrong_key" if text else "key") if is_open else "locked")
+    return await _keyless_caller(request, context)
+
+
+async def _key_caller(context: WebContext, text: str) -> Caller:
+    """Raises: Unauthorized."""
+    people = context.usecases.people
+    if is_local_secret(context, text):
+        return Caller(await people.local_person(), LOCAL, is_admin=True)
+    person, key = await people.authenticate(text)
+    return Caller(person, key.prefix, is_admin=key.is_admin and not person.is_blocked)
+
+
+async def _keyless_caller(request: Request, context: WebContext) -> Caller:
+    """Raises: Unauthorized."""
     require_local_request(request, context)
-    return Caller(await people.local_person(), LOCAL, is_admin=True)
+    return Caller(await context.usecases.people.local_person(), LOCAL, is_admin=True, is_keyless=True)
 
 
 def _missing_access(request: Request, token: str | None) -> str:
@@ -148,11 +178,10 @@ CallerDep = Annotated[Caller, Depends(get_caller)]
 async def watch_access(request: Request, context: WebContext, caller: Caller) -> AsyncIterator[asyncio.Event]:
     """An event that is set when the caller loses access; for long-lived responses."""
     people = context.usecases.people
-    is_keyless = caller.key == LOCAL and read_bearer(request) is None
-    names = [caller.person.id, KEYLESS if is_keyless else caller.key, *filter(None, [caller.session])]
+    names = [caller.person.id, KEYLESS if caller.is_keyless else caller.key, *filter(None, [caller.session])]
     with people.access.watch(*names) as ended:
         # It may have ended after the caller was authenticated.
-        if await context.needs_key() if is_keyless else not await _is_active(context, caller):
+        if await context.needs_key() if caller.is_keyless else not await _is_active(context, caller):
             ended.set()
         yield ended
 

@@ -6,7 +6,6 @@ ownership and history are those of REST.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from adapters.web.auth import Caller, watch_access
-from adapters.web.bodies import read_limited
+from adapters.web.bodies import parse_json, read_limited
 from adapters.web.context import WebContext
 from adapters.web.problems import RequestRefused
 from adapters.web.streams import iterate_until
 from bot import usecases
-from bot.errors import InvalidOption, ShuttingDown, Unauthorized
+from bot.errors import ShuttingDown, Unauthorized
 from bot.jobs import ImageRef, Job, JobState, Media, Origin, StoredImage
 from bot.usecases import JobEvent, Ticket
 
@@ -80,9 +79,16 @@ class ClientCall:
 
         Raises: like `JobUseCases.submit`.
         """
-        caller = f"{self.client}:{self.caller.key}"
         requests = self.context.usecases.client_requests
-        return await requests.submit(self.caller.person, request, caller=caller, is_retry=is_retry)
+        return await requests.submit(self.caller.person, request, caller=self._name, is_retry=is_retry)
+
+    async def find_answered(self, request: usecases.Request) -> Job | None:
+        """The job of the latest equal request of this caller; None: there is none, or it has no result yet."""
+        return await self.context.usecases.client_requests.find_answered(request, caller=self._name)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.client}:{self.caller.key}"
 
     async def wait(self, tickets: Sequence[Ticket]) -> list[Job]:
         """The jobs, finished. They are cancelled if the client hangs up; the body of its request must have been read.
@@ -164,7 +170,7 @@ class ClientCall:
         too_large = RequestRefused("too_large", f"The request body is too large: at most {limit // 2**20} MiB.")
         with self.context.uploads.receiving(self.request, self.caller.person.id):
             raw = b"".join([chunk async for chunk in read_limited(self.request, limit, too_large)])
-            return await asyncio.to_thread(_parse_object, raw)
+            return await asyncio.to_thread(parse_json, raw)
 
 
 def succeeded(job: Job) -> Job:
@@ -172,16 +178,6 @@ def succeeded(job: Job) -> Job:
     if job.state not in (JobState.RENDERED, JobState.DELIVERED):
         raise JobFailed(job)
     return job
-
-
-def _parse_object(raw: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise InvalidOption("body", "body", allowed="it must be a JSON object") from error
-    if not isinstance(content, dict):
-        raise InvalidOption("body", "body", allowed="it must be a JSON object")
-    return content
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -9,7 +9,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from adapters.http_server.connections import group_address
@@ -26,6 +26,8 @@ MEMORY_BYTES = 256 * 1024
 """Memory of one upload while it is received; the rest goes to disk."""
 _MAX_START = 256
 """Bytes that identify a file's format."""
+_MAX_FIELDS = 60
+"""Fields of a form beside its files."""
 DECODED_PER_PERSON, DECODED_IN_ALL = 2, 8
 """Numbers of uploads that are in memory as a whole, because they are decoded or wait for it."""
 
@@ -81,6 +83,20 @@ class UploadReceiver:
             finally:
                 await file.close()
 
+    @asynccontextmanager
+    async def receive_form(self, request: Request, person_id: str, *, max_files: int) -> AsyncIterator[FormData]:
+        """All fields of a multipart form; its files are on disk until the form is left.
+
+        Raises: TooLarge, as soon as a file exceeds the limit; InvalidOption, StorageFull, RequestRefused.
+        """
+        expected = InvalidOption("body", "body", allowed="send multipart/form-data")
+        with self.receiving(request, person_id):
+            form = await self._spool_form(request, max_files, max_fields=_MAX_FIELDS, expected=expected)
+            try:
+                yield form
+            finally:
+                await form.close()
+
     @contextmanager
     def receiving(self, request: Request, person_id: str) -> Iterator[None]:
         """While a body with images is received. Raises: RequestRefused: there are too many."""
@@ -96,30 +112,37 @@ class UploadReceiver:
         return self._decoding.hold(person_id)
 
     async def _spool_file(self, request: Request) -> UploadFile:
-        limit, heic_limit = self._max_bytes / 2**20, self._max_heic_bytes / 2**20
-        too_large = TooLarge(limit=limit, unit="MiB", heic_limit=heic_limit)
         expected = InvalidOption("file", "body", allowed="send multipart/form-data with one image in the field file")
-        if not request.headers.get("content-type", "").casefold().startswith("multipart/form-data"):
-            raise expected
-        stream = read_limited(request, self._max_heic_bytes + MULTIPART_EXTRA, too_large)
-        parser = _SpoolingParser(request.headers, stream, max_files=1, max_fields=4, max_part_size=MULTIPART_EXTRA)
-        parser.folder = self._folder
-        parser.limits = {False: self._max_bytes, True: self._max_heic_bytes}
-        parser.too_large = too_large
-        try:
-            form = await parser.parse()
-        except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-            raise expected from error
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull from error
-            raise
+        form = await self._spool_form(request, 1, max_fields=4, expected=expected)
         unknown = next((name for name in form if name != "file"), None)
         file = form.get("file")
         if unknown is None and isinstance(file, UploadFile):
             return file
         await form.close()
         raise expected if unknown is None else InvalidOption(unknown[:40], "unknown", allowed="file")
+
+    async def _spool_form(
+        self, request: Request, max_files: int, *, max_fields: int, expected: InvalidOption
+    ) -> FormData:
+        limit, heic_limit = self._max_bytes / 2**20, self._max_heic_bytes / 2**20
+        too_large = TooLarge(limit=limit, unit="MiB", heic_limit=heic_limit)
+        if not request.headers.get("content-type", "").casefold().startswith("multipart/form-data"):
+            raise expected
+        stream = read_limited(request, max_files * self._max_heic_bytes + MULTIPART_EXTRA, too_large)
+        parser = _SpoolingParser(
+            request.headers, stream, max_files=max_files, max_fields=max_fields, max_part_size=MULTIPART_EXTRA
+        )
+        parser.folder = self._folder
+        parser.limits = {False: self._max_bytes, True: self._max_heic_bytes}
+        parser.too_large = too_large
+        try:
+            return await parser.parse()
+        except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+            raise expected from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull from error
+            raise
 
 
 class _SpoolingParser(MultiPartParser):
@@ -139,6 +162,7 @@ class _SpoolingParser(MultiPartParser):
             self._current_part.file.file.close()
             self._current_part.file.file = file
             self._files_to_close_on_error.append(file)
+            self._size, self._start = 0, b""
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         """Raises: TooLarge, as soon as the file exceeds the limit of its kind."""

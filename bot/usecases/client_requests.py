@@ -7,13 +7,14 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from bot.jobs import JobState
+from bot.jobs import Job, JobState
 from bot.ports import JobStore, Person
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.requests import Request, Ticket, body_hash
 
 REPEATED_WITHIN = timedelta(minutes=10)
 """The time limit of the clients, after which they try again. Source: openai, `DEFAULT_TIMEOUT`."""
+CONTINUED_WITHIN = timedelta(days=1)
 _USELESS = (JobState.CANCELLED, JobState.FAILED, JobState.DEAD)
 
 
@@ -33,6 +34,13 @@ class ClientRequests:
             return found
         key = f"{prefix}{secrets.token_hex(8)}"
         return await self.jobs.submit(person, request, key=key)
+
+    async def find_answered(self, request: Request, *, caller: str) -> Job | None:
+        """The job of the latest equal request of `caller` in the last day, if it has a result: what a client that sends
+        the whole conversation each time continues."""
+        since = datetime.now(UTC) - CONTINUED_WITHIN
+        jobs = await self.store.find_recent_request(f"call:{caller}:", body_hash(request), since)
+        return jobs[0] if len(jobs) == 1 and jobs[0].result is not None else None
 
     async def _find_earlier(self, prefix: str, request: Request) -> list[Ticket] | None:
         since = datetime.now(UTC) - REPEATED_WITHIN

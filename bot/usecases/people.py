@@ -27,6 +27,12 @@ _NOBODY = hashlib.sha256(b"nobody").hexdigest()
 MAX_NAME = 60
 _MAX_KNOWN = 10_000
 _PREFIX = re.compile("[0-9a-f]{8}")
+_KEY = re.compile(rf"{_PREFIX.pattern}\.[\w-]{{43}}", re.ASCII)
+
+
+def is_key(text: str) -> bool:
+    """Whether it has the form of an API key; it may be revoked, or never have been one."""
+    return _KEY.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
