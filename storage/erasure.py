@@ -18,6 +18,7 @@ from storage.blocking import remember_block
 from storage.changes import announce_change
 from storage.consents import delete_corrections, forget_corrections
 from storage.dialect import Dialect
+from storage.grid_messages import keep_grid_messages
 from storage.learning_tables import correction
 from storage.link_tables import carried_usage, link_code, link_event
 from storage.mapping import JobRow, from_result, next_version, to_job
@@ -62,7 +63,7 @@ def erase_jobs(
 ) -> ErasedJobs:
     """`retracts`: their chat messages are deleted, too, except those of the platform `besides`."""
     files: list[tuple[str, str]] = []
-    for row in rows:
+    for row in keep_grid_messages(tx, rows):
         if row.state == JobState.QUEUED:
             transitions.cancel_queued(tx, row)
         elif row.state == JobState.RUNNING:

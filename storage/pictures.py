@@ -8,6 +8,7 @@ from bot.errors import ImageGone, NotFound
 from bot.jobs import Job, Result
 from storage.changes import announce_change
 from storage.database import Database
+from storage.grid_messages import refresh_grid_message
 from storage.jobs import find_job
 from storage.mapping import JobRow, from_result, next_change, next_version, to_job, to_result
 from storage.media_queries import SHEET, disown_if_unused
@@ -99,6 +100,7 @@ def erase_picture(tx: Connection, row: JobRow, result: Result, number: int) -> l
     tx.execute(delete(message).where(message.c.job == row.id, message.c.picture == number))
     is_resent = (outbox.c.job == row.id, outbox.c.kind == "result", outbox.c.state == "sent")
     tx.execute(update(outbox).where(*is_resent).values(state="pending", tries=0, due_at=utcnow()))
+    refresh_grid_message(tx, row)
     shown = tuple_(job_media.c.role, job_media.c.position).in_([("output", number - 1), (SHEET, 0)])
     used = delete(job_media).where(job_media.c.job == row.id, shown).returning(job_media.c.media)
     return disown_if_unused(tx, list(tx.scalars(used)), row.owner)
