@@ -2,14 +2,15 @@
 
 import asyncio
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from weakref import WeakValueDictionary
 
 from bot.errors import ImageGone, MediaNotFound, TooLarge, UploadQuotaExceeded
 from bot.jobs import Job, Media, StoredImage
-from bot.ports import ImageProcessor, MediaStore, MediaStream, Person
+from bot.ports import ImageProcessor, MediaStore, MediaStream, Person, SanitizedImage
 from bot.ports.images import is_heic
 from bot.settings.core import ImagesSettings, QuotaSettings
 from bot.usecases.refused_requests import refuse_blocked
@@ -34,6 +35,14 @@ def png_size(data: bytes) -> tuple[int, int]:
     return width, height
 
 
+@dataclass(frozen=True, kw_only=True)
+class Adjustment:
+    """What an image tool does to an upload before it is stored; see `ImageProcessor.run_tool`."""
+
+    tool: str
+    values: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class MediaUseCases:
     store: MediaStore
@@ -56,17 +65,15 @@ class MediaUseCases:
         """The refusal of a file that exceeds the limit of its kind."""
         return TooLarge(limit=self.max_upload_mb, unit="MiB", heic_limit=self.max_file_mb)
 
-    async def upload(self, person: Person, data: bytes, *, source: str) -> StoredImage:
+    async def upload(
+        self, person: Person, data: bytes, *, source: str, adjustment: Adjustment | None = None
+    ) -> StoredImage:
         """Sanitize an image and store it for the person. `source`: the platform that it comes through.
 
-        Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded, Blocked.
+        Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded, Blocked, EngineError.
         """
-        refuse_blocked(person)
-        limit = self.max_file_mb if is_heic(data) else self.max_upload_mb
-        if len(data) > limit * 2**20:
-            raise self.too_large()
-        await self.check_allowance(person)
-        sanitized = await self.pictures.sanitize(data, owner=person.id)
+        await self._check_file(person, data)
+        sanitized = await self._adjust(await self.pictures.sanitize(data, owner=person.id), adjustment, person)
         async with self._storing.setdefault(person.id, asyncio.Lock()):  # concurrent uploads add up
             await self.check_allowance(person, len(sanitized.media.data))
             return await self.store.add_upload(
@@ -77,6 +84,25 @@ class MediaUseCases:
                 parameters=sanitized.parameters,
                 source=source,
             )
+
+    async def inspect(self, person: Person, data: bytes) -> SanitizedImage:
+        """Like an upload, but nothing is stored. Raises: like `upload`."""
+        await self._check_file(person, data)
+        return await self.pictures.sanitize(data, owner=person.id)
+
+    async def _adjust(self, image: SanitizedImage, adjustment: Adjustment | None, person: Person) -> SanitizedImage:
+        if adjustment is None:
+            return image
+        [made] = await self.pictures.run_tool(adjustment.tool, [image.media], adjustment.values, owner=person.id)
+        return replace(image, media=made.media, width=made.width, height=made.height)
+
+    async def _check_file(self, person: Person, data: bytes) -> None:
+        """Raises: like `upload`."""
+        refuse_blocked(person)
+        limit = self.max_file_mb if is_heic(data) else self.max_upload_mb
+        if len(data) > limit * 2**20:
+            raise self.too_large()
+        await self.check_allowance(person)
 
     async def check_allowance(self, person: Person, size: int = 1) -> None:
         """Whether the person may store `size` more bytes: no more than `quota.daily_upload_mb` in 24 hours, and never
@@ -128,6 +154,12 @@ class MediaUseCases:
         """A mask that repaints what is transparent in the image. Raises: InvalidOption: nothing is; EngineError."""
         (mask,) = await self.pictures.run_tool("mask_transparency", [media], owner=person.id)
         return mask.media
+
+    async def fit_size(self, person: Person, media: Media, width: int, height: int, *, is_cropped: bool) -> Media:
+        """The image at most so large, or cropped to exactly that size, with its metadata. Raises: EngineError."""
+        values = {"width": width, "height": height, "fit": "crop" if is_cropped else "inside"}
+        [fitted] = await self.pictures.run_tool("fit_picture", [media], values, owner=person.id)
+        return fitted.media
 
     async def contact_sheet(self, pictures: Sequence[Media | None]) -> Media:
         """All images in one PNG, in a grid, marked as generated; None: a blank cell. A single image is returned

@@ -7,6 +7,7 @@ import io
 import math
 import re
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError, features
@@ -88,7 +89,7 @@ def sanitize(request: SanitizeRequest) -> SanitizeReply:
             _require_size(image, most)  # the header of a HEIC may be wrong
             profile = find_profile(image.info, request.data)
             upright = _to_upright_rgb(_shrink(image, request.max_pixels), profile)
-            metadata = _read_metadata(image)
+            texts = _read_texts(image)
         except MemoryError:
             raise TooLarge(limit=megapixels, unit="megapixels") from None
         except TooLarge:
@@ -96,7 +97,7 @@ def sanitize(request: SanitizeRequest) -> SanitizeReply:
         except Exception as error:  # decoders can raise anything for damaged data
             raise UnsupportedMedia("damaged", found=image.format or "") from error
         is_photo = source_format in _PHOTO_FORMATS and upright.mode == "RGB"
-        return _encode_reply(upright, "JPEG" if is_photo else "PNG", metadata)
+        return _encode_reply(upright, "JPEG" if is_photo else "PNG", texts)
 
 
 def _open_header(data: bytes, megapixels: int) -> Image.Image:
@@ -222,7 +223,7 @@ def _has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def _encode_reply(image: Image.Image, image_format: str, metadata: GenerationMetadata | None) -> SanitizeReply:
+def _encode_reply(image: Image.Image, image_format: str, texts: Mapping[str, str]) -> SanitizeReply:
     out = io.BytesIO()
     if image_format == "JPEG":
         image.convert("RGB").save(out, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
@@ -233,20 +234,32 @@ def _encode_reply(image: Image.Image, image_format: str, metadata: GenerationMet
         media_type=f"image/{image_format.lower()}",
         width=image.width,
         height=image.height,
-        parameters=metadata,
+        parameters=_parse_metadata(texts),
+        text=next((texts[name] for name in _SETTINGS if texts.get(name)), ""),
     )
 
 
 # ---------------------------------------------------------------- metadata
 
 
-def _read_metadata(image: Image.Image) -> GenerationMetadata | None:
+_SETTINGS = ("parameters", USER_COMMENT)
+"""Where A1111 and many other programs write their text: in a PNG, and in other formats."""
+
+
+def _read_texts(image: Image.Image) -> dict[str, str]:
     """Never raises: an image with damaged metadata is still accepted."""
     try:
         texts = {name: _as_text(value) for name, value in image.info.items() if isinstance(name, str)}
         texts[XMP] = texts.get("xmp") or texts.get(XMP_KEYWORD, "")
-        return parse_generation_metadata(texts | _exif_texts(image) | {STEALTH: read_stealth(image)})
+        return texts | _exif_texts(image) | {STEALTH: read_stealth(image)}
     except Exception:
+        return {}
+
+
+def _parse_metadata(texts: Mapping[str, str]) -> GenerationMetadata | None:
+    try:
+        return parse_generation_metadata(texts)
+    except Exception:  # readers of many programs' formats; whatever they stumble over, the image is accepted
         return None
 
 

@@ -13,6 +13,7 @@ from bot.errors import EngineError
 from inference.images.canvas_tools import extend_canvas
 from inference.images.control_maps import draw_canny, draw_lineart, draw_scribble, fit_control, soften_tile
 from inference.images.encode import save_image
+from inference.images.fit_tools import adjust_mask, fit_picture_to_size
 from inference.images.inpaint_tools import replace_pixels, separate_things
 from inference.images.region_masks import invert_mask, mask_transparency, shape_mask
 from inference.images.resize import read_own_metadata
@@ -28,6 +29,8 @@ TOOLS: Mapping[str, Tool] = {
     "scribble": draw_scribble,
     "tile": soften_tile,
     "fit_control": fit_control,
+    "fit_picture": fit_picture_to_size,
+    "adjust_mask": adjust_mask,
     "shape_mask": shape_mask,
     "invert_mask": invert_mask,
     "mask_transparency": mask_transparency,

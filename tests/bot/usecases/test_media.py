@@ -11,6 +11,7 @@ from bot.jobs import Media
 from bot.ports import SanitizedImage
 from bot.settings.core import ImagesSettings, QuotaSettings
 from bot.usecases import MediaUseCases
+from bot.usecases.media import Adjustment
 from tests.fakes import FakeImageProcessor, FakeMediaStore, make_person
 
 CLEAN = SanitizedImage(media=Media(b"clean", "image/png"), width=8, height=4, parameters={"prompt": "a fox"})
@@ -37,6 +38,18 @@ async def test_only_the_clean_picture_is_kept(usecases, store):
 
     assert [media.data for media in store.files.values()] == [b"clean"]
     assert (picture.width, picture.height, picture.parameters) == (8, 4, {"prompt": "a fox"})
+
+
+async def test_an_upload_may_be_adjusted_before_it_is_stored(usecases, store):
+    picture = await usecases.upload(ANN, b"as it came", source="web", adjustment=Adjustment(tool="flip", values={}))
+
+    assert [media.data for media in store.files.values()] == [b"clean, flip"]
+    assert (picture.width, picture.height) == (8, 8)
+
+
+async def test_a_file_is_inspected_without_being_kept(usecases, store):
+    assert await usecases.inspect(ANN, b"as it came") == CLEAN
+    assert not store.files
 
 
 async def test_an_upload_of_the_maximum_size_is_accepted(usecases, pictures):

@@ -87,6 +87,15 @@ def test_the_a1111_text_has_the_usual_format():
     )
 
 
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_the_text_in_a_file_is_read_as_its_program_wrote_it(image_format):
+    task = make_request(negative_prompt="blurry")
+
+    read = sanitize(SanitizeRequest(data=file_of(task, image_format), max_pixels=16_000_000)).text
+
+    assert read == generation_metadata(task, make_image())[0]
+
+
 def test_the_strength_is_named_when_there_was_an_input_image():
     task = dataclasses.replace(make_request(strength=0.6), task=IMAGE_TO_IMAGE)
 
