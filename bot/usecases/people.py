@@ -16,7 +16,7 @@ import structlog
 from bot.commands import Imagine
 from bot.errors import InvalidOption, Unauthorized
 from bot.jobs import ImageRef, Job
-from bot.models import ModelRegistry
+from bot.models import IMAGE_TASKS, ModelRegistry
 from bot.options import check_bytes, clean_excerpt, clean_text, find_spec
 from bot.ports import ApiKey, Ledger, People, Person, Privacy
 from bot.usecases.access import KEYLESS, AccessWatch
@@ -53,6 +53,8 @@ DEFAULT_OPTIONS = (
     "model", "size", "aspect", "steps", "guidance_scale", "negative_prompt", "count", "strength",
 )  # fmt: skip
 """The options of `imagine` that people can set defaults for."""
+CHECKPOINT = "checkpoint"
+"""The setting beside them: see `get_checkpoint`."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,21 @@ class PeopleUseCases:
         """Returns the remaining defaults. Raises: InvalidOption."""
         await self.people.clear_setting(person.id, find_spec(_DEFAULT_SPECS, name).name)
         return await self.get_defaults(person)
+
+    async def get_checkpoint(self, person: Person) -> str:
+        """The model that the person's programs have selected, as in AUTOMATIC1111's options; "": none that is here."""
+        name = str((await self.people.get_settings(person.id)).get(CHECKPOINT) or "")
+        return name if name in self._image_models() else ""
+
+    async def set_checkpoint(self, person: Person, name: str) -> None:
+        """For this person's programs alone; their default in chats stays. Raises: InvalidOption."""
+        known = self._image_models()
+        if name not in known:
+            raise InvalidOption("model", "choice", value=name, allowed=", ".join(known))
+        await self.people.set_setting(person.id, CHECKPOINT, name)
+
+    def _image_models(self) -> list[str]:
+        return [spec.name for spec in self.models if IMAGE_TASKS & set(spec.tasks)]
 
     # ------------------------------------------------------------ personal data
 

@@ -266,6 +266,17 @@ async def test_a_default_that_is_none_is_refused(usecases, people, name, value, 
     assert not people.stored["ann"]
 
 
+async def test_the_model_that_programs_select_is_no_default_of_chats(usecases):
+    ann = make_person()
+    await usecases.set_checkpoint(ann, "fox-diffusion")
+
+    assert await usecases.get_checkpoint(ann) == "fox-diffusion"
+    assert await usecases.get_checkpoint(make_person(id="ben")) == ""
+    assert await usecases.get_defaults(ann) == {}
+    with pytest.raises(InvalidOption):
+        await usecases.set_checkpoint(ann, "owl")
+
+
 async def test_a_strength_can_be_a_default_without_a_picture(usecases):
     assert await usecases.set_default(make_person(), "strength", 0.4) == {"strength": 0.4}
 
