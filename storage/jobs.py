@@ -85,6 +85,7 @@ class SqlJobStore:
         delay_s: float,
         exclusive: bool,
         used_s: float = 0.0,
+        faultless: bool = False,
     ) -> Job | None:
         back = partial(
             transitions.requeue_job,
@@ -93,6 +94,7 @@ class SqlJobStore:
             delay_s=delay_s,
             exclusive=exclusive,
             used_s=used_s,
+            faultless=faultless,
         )
         return await self._database.run_write(lambda tx: back(tx, job_id, attempt))
 

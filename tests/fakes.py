@@ -251,6 +251,8 @@ class FakeJobStore(Fake):
             return self._change_state(job, JobState.CANCELLED)
         self.exclusive = self.exclusive | {job_id} if exclusive else self.exclusive - {job_id}
         counter = "crashes" if crashed else "interruptions" if interrupted else "failures"
+        if faultless:
+            return self._change_state(job, JobState.QUEUED)
         return self._change_state(job, JobState.QUEUED, **{counter: getattr(job, counter) + 1})
 
     async def requeue_interrupted(self, *, max_interruptions) -> int:

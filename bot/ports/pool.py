@@ -68,6 +68,7 @@ class Task:
         is_urgent: offer nothing else until it has a device; used for a model's smoke tests.
         is_trial: a model's smoke test: what computes its passes quickest on the device is found as well.
         is_part: its job has run other tasks before, so it may wait longer for a free slot.
+        is_result: its output is the job's own, not a part's.
         past_s: device-seconds that these tasks have used, which count towards the job's time limit.
         beside: the running task that waits for it; it may join that on a device that runs nothing else.
         rules: for its input and output images; None: they are not checked.
@@ -89,6 +90,7 @@ class Task:
     is_urgent: bool = False
     is_trial: bool = False
     is_part: bool = False
+    is_result: bool = False
     past_s: float = 0.0
     beside: str = ""
     rules: SafetyRules | None = None

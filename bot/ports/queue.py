@@ -214,9 +214,11 @@ class JobStore(Protocol):
         delay_s: float,
         exclusive: bool,
         used_s: float = 0.0,
+        faultless: bool = False,
     ) -> Job | None:
         """Running back to queued, at the front of its person's lane; counts one crash, one interruption, or else one
-        failure. Time used counts towards fairness, up to the estimate. It can be claimed again after `delay_s`.
+        failure; `faultless`: none of them, and no time. Time used counts towards fairness, up to the estimate. It can
+        be claimed again after `delay_s`.
         `exclusive`: run it only on an idle device. If a cancellation was requested, it is cancelled and refunded
         instead."""
 

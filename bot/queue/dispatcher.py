@@ -318,6 +318,9 @@ class Dispatcher:
                         job, interrupted=True, delay_s=0, exclusive=needs_exclusive_device(job)
                     )
                 error = InterruptedTooOften()
+            case WorkerLost() if error.plugin:  # it was disabled, so this ends
+                log.warning("worker lost to a plugin", action="worker_lost", plugin=error.plugin, detail=error.detail)
+                return lambda: self._requeue(job, faultless=True, delay_s=0, exclusive=needs_exclusive_device(job))
             case WorkerLost() if not (error.was_alone and job.crashes + 1 >= self.settings.max_crashes):
                 log.warning("worker lost", action="worker_lost", alone=error.was_alone, detail=error.detail)
                 crashed = error.was_alone
@@ -335,6 +338,7 @@ class Dispatcher:
         *,
         crashed: bool = False,
         interrupted: bool = False,
+        faultless: bool = False,
         delay_s: float,
         exclusive: bool,
         used_s: float = 0.0,
@@ -344,6 +348,7 @@ class Dispatcher:
             job.attempt,
             crashed=crashed,
             interrupted=interrupted,
+            faultless=faultless,
             delay_s=delay_s,
             exclusive=exclusive,
             used_s=used_s,

@@ -173,7 +173,7 @@ class TaskRunner:
         """Somebody may have begun to watch the job during its preparation."""
         may_preview = task.rules is None or task.rules.may_preview
         is_watched = self.progress_bus.is_watched(attempt.job.id)
-        task = replace(task, is_part=attempt.past_s > 0, wants_previews=is_watched and may_preview)
+        task = replace(task, is_part=attempt.past_s > 0, is_result=True, wants_previews=is_watched and may_preview)
         return await self._run_one(attempt, task, is_main=True)
 
     async def _choose_rows(self, attempt: Attempt, task: Task, candidates: Candidates) -> None:

@@ -24,11 +24,13 @@ from bot.ports import (
     RepoListing,
     RepoRef,
     Task,
+    WorkerPlugin,
 )
 from inference.ipc import (
     build_messages,
     image_messages,
     mask_messages,
+    plugin_messages,
     thumbnail_messages,
     tool_messages,
     training_messages,
@@ -57,6 +59,7 @@ class Init:
         classifier_factory: import path of a function that loads a classifier as an
             `inference.safety.checker.ImageScorer`.
         measurements: measured on this device by earlier processes.
+        plugins: to be loaded, in the order in which their hooks are called.
     """
 
     device: str
@@ -68,6 +71,7 @@ class Init:
     loaded_models_mb: int = 0
     heartbeat_timeout_s: float = 30.0
     measurements: tuple[Measurement, ...] = ()
+    plugins: tuple[WorkerPlugin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -291,6 +295,7 @@ _ALLOWED_CLASSES = _classes_in(
         build_messages,
         image_messages,
         mask_messages,
+        plugin_messages,
         thumbnail_messages,
         tool_messages,
         training_messages,

@@ -24,6 +24,7 @@ from bot.ports import (
     Task,
     TaskOutput,
     UnloadResult,
+    WorkerPlugins,
 )
 from inference.images.metadata import generation_metadata
 from inference.ipc.messages import RawImage, TaskResult
@@ -64,6 +65,7 @@ class DevicePool:
         classifier_factory: str = CLASSIFIER_FACTORY,
         early: EarlyWorker | None = None,
         measurements: Iterable[Measurement] = (),
+        plugins: WorkerPlugins | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -71,6 +73,7 @@ class DevicePool:
         Args:
             early: the first process of a device, if it was started before.
             measurements: earlier ones, of any device.
+            plugins: what the workers load; None: nothing.
             clock: seconds, for every time limit.
             sleep: waits before a crashed worker is restarted.
         """
@@ -85,6 +88,7 @@ class DevicePool:
         self._classifier_factory = classifier_factory
         self._early = early
         self._measurements = tuple(measurements)
+        self._plugins = plugins
         self._devices: list[WorkerSupervisor] = []
         self._is_cancelled: dict[str, bool] = {}
         self._unplaced: dict[str, Task] = {}
@@ -126,6 +130,7 @@ class DevicePool:
             classifier_factory=self._classifier_factory,
             early=self._early,
             measurements=self._measurements,
+            plugins=self._plugins,
             clock=self._clock,
             sleep=self._sleep,
         )
@@ -137,6 +142,11 @@ class DevicePool:
         for device in self._devices:
             device.set_models(self._models)
         self._changes.notify()
+
+    def refresh_plugins(self) -> None:
+        """Other plugins are enabled, or their settings have changed: tasks that start from now on get these."""
+        for device in self._devices:
+            device.refresh_plugins()
 
     def list_offers(self, reserved: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
         unplaced = [task.model.name for task in self._unplaced.values() if not task.is_safety_check]

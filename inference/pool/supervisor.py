@@ -12,15 +12,18 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 
-from bot.errors import EaselError, EngineTimeout, Interrupted, JobCancelled, ModelUnavailable, WorkerLost
+from bot.errors import EaselError, Interrupted, JobCancelled
 from bot.models import ModelSpec, slots_of
-from bot.ports import DeviceStatus, Measurement, ModelCapabilities, Offer, Task, UnloadResult
+from bot.ports import DeviceStatus, Measurement, ModelCapabilities, Offer, Task, UnloadResult, WorkerPlugins
 from inference.ipc import messages
+from inference.ipc.plugin_messages import PluginCall, PluginFailed, PluginLoaded, SetPlugins
 from inference.ipc.process import ChildProcess
 from inference.pool.capacity import DeviceCapacity
 from inference.pool.early_worker import WORKER, EarlyWorker
 from inference.pool.idle_unload import IdleTracker
 from inference.pool.load_reports import DeviceMeasurements, LoadReports, load_details
+from inference.pool.plugin_watch import PluginWatch
+from inference.pool.task_outcomes import error_of_loss, reported_outcome
 from inference.pool.watchdog import HandleEvent, Hung, Losses, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 
@@ -45,6 +48,7 @@ class WorkerSupervisor:
         classifier_factory: str = "",
         early: EarlyWorker | None = None,
         measurements: Iterable[Measurement] = (),
+        plugins: WorkerPlugins | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -59,7 +63,8 @@ class WorkerSupervisor:
         self._clock = clock
         self._sleep = sleep
         self._child: ChildProcess | None = None
-        self._watchdog = Watchdog(settings, clock())
+        self._plugin_watch = PluginWatch(plugins, name, clock)
+        self._watchdog = Watchdog(settings, clock(), self._plugin_watch)
         self._running: dict[str, TaskHandle] = {}
         self._pending_events: list[ModelCapabilities | Measurement] = []
         self._loaded_models: tuple[str, ...] = ()
@@ -163,6 +168,11 @@ class WorkerSupervisor:
         """Offer these models from now on."""
         self._models = tuple(models)
 
+    def refresh_plugins(self) -> None:
+        """Send the child the plugins that are enabled now."""
+        if self._child is not None:
+            self._child.send(SetPlugins(self._plugin_watch.list_enabled()))
+
     async def unload_idle_models(self) -> UnloadResult:
         if self._child is None or self._state != "ready":
             return UnloadResult()
@@ -198,7 +208,7 @@ class WorkerSupervisor:
     async def _run_once(self) -> Hung:
         """Run one child until it exits; returns the reason."""
         self._has_completed_a_task = False
-        self._watchdog = Watchdog(self._settings, self._clock())
+        self._watchdog = Watchdog(self._settings, self._clock(), self._plugin_watch)
         settings, early = self._settings, self._early
         try:
             child = early.take(self.name) if early is not None else None
@@ -230,6 +240,7 @@ class WorkerSupervisor:
             loaded_models_mb=self._settings.loaded_models_mb,
             heartbeat_timeout_s=self._settings.heartbeat_timeout_s,
             measurements=self._measurements.list_latest(),
+            plugins=self._plugin_watch.list_enabled(),
         )
 
     async def _monitor(self, child: ChildProcess) -> Hung | None:
@@ -268,8 +279,11 @@ class WorkerSupervisor:
     def _on_exit(self, hung: Hung) -> None:
         """The child has exited: end its tasks and reset the state for the next one."""
         is_alone = sum(not handle.task.beside for handle in self._running.values()) == 1
+        blamed = "" if self._is_stopping else self._plugin_watch.take_blamed(hung.reason)
+        limit_s = self._settings.job_timeout_s
         for handle in self._running.values():
-            handle.put_event(self._error_for(handle, hung, is_alone))
+            lost = error_of_loss(handle, hung, is_alone=is_alone, blamed=blamed, job_timeout_s=limit_s)
+            handle.put_event(Interrupted() if self._is_stopping else lost)
         was_loading = self._watchdog.loading
         self._watchdog.on_load_ended(self._clock(), ())
         self._running.clear()
@@ -284,15 +298,6 @@ class WorkerSupervisor:
             details = {"device": self.name, "reason": hung.reason, "loading": was_loading}
             _log.error("The child process ended", action="child_lost", **details)
         self._on_change()
-
-    def _error_for(self, handle: TaskHandle, hung: Hung, is_alone: bool) -> EaselError:
-        if self._is_stopping:
-            return Interrupted()
-        if handle.stop_deadline is not None:
-            return EngineTimeout(self._settings.job_timeout_s, hung.reason)
-        if hung.stuck_model == handle.task.model.name:
-            return ModelUnavailable(hung.stuck_model, hung.reason)
-        return WorkerLost(was_alone=is_alone and handle.is_accepted, detail=hung.reason)
 
     # ------------------------------------------------------------ the child's messages
 
@@ -317,7 +322,8 @@ class WorkerSupervisor:
             case messages.TaskEnded(task_id=task_id, outcome=outcome, used_s=used_s):
                 if handle := self._running.pop(task_id, None):
                     handle.record_usage(now, used_s, has_stepped=False)
-                    handle.put_event(self._outcome_of(handle, outcome))
+                    self._has_completed_a_task = True
+                    handle.put_event(reported_outcome(handle, outcome, self._settings.job_timeout_s))
                     self._on_change()
             case messages.TaskAccepted(task_id) if task_id in self._running:
                 self._running[task_id].is_accepted = True
@@ -337,6 +343,8 @@ class WorkerSupervisor:
                 self._on_change()
             case messages.Ready():
                 self._on_ready(child)
+            case PluginCall() | PluginLoaded() | PluginFailed():
+                self._plugin_watch.handle(message)
 
     def _on_task_event(self, handle: TaskHandle, event: HandleEvent, used_s: float) -> None:
         if isinstance(event, Measurement):
@@ -386,14 +394,3 @@ class WorkerSupervisor:
             UnloadResult(models=message.models, busy=message.loaded_models, freed_mb=message.freed_mb)
         )
         self._on_change()
-
-    def _outcome_of(self, handle: TaskHandle, outcome: object) -> messages.TaskResult | EaselError:
-        self._has_completed_a_task = True
-        match outcome:
-            case messages.TaskResult():
-                return outcome
-            case messages.PackedError():
-                return messages.unpack_error(outcome)
-        if handle.stop_deadline is not None:
-            return EngineTimeout(self._settings.job_timeout_s)
-        return JobCancelled()

@@ -12,6 +12,7 @@ from bot.commands.best_of import expected_steps
 from bot.errors import EaselError
 from bot.ports import Candidates, Measurement, ModelCapabilities, Progress, Task, TaskWork
 from inference.ipc.messages import RawImage, TaskResult
+from inference.pool.plugin_watch import PluginWatch
 from inference.settings import SLOW_STEP_FACTOR, PoolSettings
 
 HandleEvent = Progress | Measurement | ModelCapabilities | RawImage | Candidates | TaskResult | EaselError
@@ -141,8 +142,9 @@ class Hung:
 class Watchdog:
     """Watches one child. Call `check` every `tick_s`."""
 
-    def __init__(self, settings: PoolSettings, now: float) -> None:
+    def __init__(self, settings: PoolSettings, now: float, plugins: PluginWatch | None = None) -> None:
         self._settings = settings
+        self._plugins = plugins
         self._last_message_at = now
         self._checked_at = now
         self._is_ready = False
@@ -178,11 +180,15 @@ class Watchdog:
         if now - self._checked_at > 5 * self.tick_s + 1.0:
             self._extend_deadlines(now, running)
         self._checked_at = now
+        if self._plugins is not None and (reason := self._plugins.find_hung()):
+            return Hung(reason)
         return self._check_heartbeat(now) or (None if self.loading else self._check_tasks(now, running))
 
     def _extend_deadlines(self, now: float, running: list[TaskHandle]) -> None:
         """This process itself was stopped or swapped out: the child's messages are still unread."""
         self._last_message_at = now
+        if self._plugins is not None:
+            self._plugins.postpone()
         for handle in running:
             if handle.last_step_at is not None:
                 handle.last_step_at = now

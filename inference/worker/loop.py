@@ -11,19 +11,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from bot.commands.refine_tiles import plan_refinement
 from bot.errors import Blocked
 from bot.models import ModelSpec
-from bot.ports import Measurement, Progress, Task, step_of
+from bot.ports import Progress, Task, WorkerPlugin
 from inference.engine.base import (
-    TRIED,
     CandidatesReady,
     ChoosesRows,
-    CostSample,
     Engine,
     ImageReady,
     StepDone,
@@ -32,13 +30,17 @@ from inference.engine.base import (
     import_object,
 )
 from inference.engine.error_mapping import is_out_of_memory, to_task_error
+from inference.engine.plugins.decoded_images import change_decoded
+from inference.engine.plugins.plugin_host import PluginHost
 from inference.ipc import child, messages, sandbox
+from inference.ipc.plugin_messages import SetPlugins
 from inference.safety.checker import SafetyChecker
 from inference.worker.admission import AdmissionQueue
 from inference.worker.early_import import EarlyImport
 from inference.worker.format_trial import FormatTrials
 from inference.worker.model_cache import ModelCache, torch_memory_budget, used_memory_mb
 from inference.worker.running_task import RunningTask
+from inference.worker.task_measurements import measure_task
 
 HEARTBEAT_S = 1.0
 CHOICE_POLL_S = 0.05
@@ -61,6 +63,7 @@ class WorkerLoop:
         libraries = libraries or EarlyImport("")
         self._libraries = libraries
         self._checker = SafetyChecker(init.classifiers, lambda spec: import_object(init.classifier_factory)(spec))
+        self._plugins = PluginHost(pipes.send)
         budget = torch_memory_budget(init.device)
         self._models = ModelCache(
             import_object(init.engine_factory),
@@ -69,6 +72,7 @@ class WorkerLoop:
             self._checker,
             memory_budget=budget,
             libraries=libraries,
+            plugins=self._plugins,
         )
         self._admission = AdmissionQueue()
         self._waiting: deque[Task] = deque()
@@ -80,10 +84,16 @@ class WorkerLoop:
     def run_until_shutdown(self) -> None:
         """Run until the parent sends Shutdown, or until the process is idle and needs a restart."""
         self._pipes.send(messages.Ready(slots=1))
+        self._set_plugins(self._init.plugins)
         while self._drain_inbox() and not (self._models.needs_restart and self._is_idle()):
             self._start_ready_tasks()
             for engine, tasks in self._busy_engines():
                 self._step_engine(engine, tasks)
+
+    def _set_plugins(self, plugins: Sequence[WorkerPlugin]) -> None:
+        if plugins:
+            self._libraries.wait()  # plugins import them, too
+        self._plugins.set_plugins(plugins)
 
     # ------------------------------------------------------------ messages
 
@@ -123,6 +133,8 @@ class WorkerLoop:
                 self._engine_for(task_id).set_previews(task_id, is_enabled and (rules is None or rules.may_preview))
             case messages.UnloadModels(models=names):
                 self._models.unload(names, busy=self._models_in_use())
+            case SetPlugins(plugins):
+                self._set_plugins(plugins)
             case messages.LoadModel(model) if not self._waiting:
                 self._models.load_model(model, busy=self._models_in_use())
 
@@ -195,6 +207,7 @@ class WorkerLoop:
         self._pipes.send(messages.TaskStarted(task.id))
         try:
             self._running[task.id].input_score = self._checker.check_inputs(task)
+            self._plugins.start_task(task)
             self._models[task.model.name].add_task(task)
             self._format_trials.start(task)
         except Exception as error:
@@ -254,12 +267,14 @@ class WorkerLoop:
                 self._format_trials.keep_image(task_id, event.image)
                 if self._format_trials.is_repeating(task_id):
                     return
-                self._send_event(task_id, self._checker.score_output(running.task, event.image, running.input_score))
+                image = change_decoded(self._plugins, task_id, event.image)
+                self._send_event(task_id, self._checker.score_output(running.task, image, running.input_score))
             case CandidatesReady():
                 running.awaits_choice = True
                 self._send_event(task_id, event.candidates)
             case TaskDone():
-                for measurement in self._measurements_of(running):
+                dtype = self._models.dtype_of(running.task.model.name)
+                for measurement in measure_task(running, self._engine_for(task_id), self._init.device, dtype):
                     self._send_event(task_id, measurement)
                     self._models.remember(measurement)
                 result = self._format_trials.end_run(running.task, event.result, running.step_times_s)
@@ -278,31 +293,6 @@ class WorkerLoop:
     def _send_event(self, task_id: str, event: Any) -> None:
         used_s = self._running[task_id].used_s
         self._pipes.send(messages.TaskEvent(task_id=task_id, event=event, used_s=used_s))
-
-    def _measurements_of(self, running: RunningTask) -> list[Measurement]:
-        """The engine's cost samples for such tasks, and this task's time outside steps."""
-        task = running.task
-        if task.options.get("hires") or plan_refinement(task.options, task.model) is not None:
-            return []  # its steps are not of its size
-        measured = list(self._engine_for(task.id).cost_samples(task))
-        tried = [sample for sample in measured if sample.what in TRIED]
-        samples = [sample for sample in measured if sample.what not in TRIED] or _typical_step(running)
-        if samples and not any(sample.what == "job" for sample in samples):
-            backend = samples[0].backend
-            samples.append(CostSample(what="job", batch_size=1, seconds=running.overhead_s, backend=backend))
-        return [
-            Measurement(
-                device=self._init.device,
-                model=task.model.name,
-                dtype=self._models.dtype_of(task.model.name),
-                shape="" if sample.what in TRIED else running.shape,
-                batch_size=sample.batch_size,
-                what=sample.what,
-                seconds=sample.seconds,
-                backend=sample.backend,
-            )
-            for sample in (*samples, *tried)
-        ]
 
     # ------------------------------------------------------------ ending
 
@@ -345,6 +335,9 @@ class WorkerLoop:
     def _end_task(self, task_id: str, outcome: Any) -> None:
         used_s = self._running.pop(task_id).used_s
         self._format_trials.forget(task_id)
+        notes = self._plugins.take_notes(task_id)
+        if notes and isinstance(outcome, messages.TaskResult):
+            outcome = replace(outcome, notes=(*outcome.notes, *notes))
         self._pipes.send(messages.TaskEnded(task_id=task_id, outcome=outcome, used_s=used_s))
 
     def _engine_for(self, task_id: str) -> Engine:
@@ -358,13 +351,6 @@ class WorkerLoop:
 
     def _models_in_use(self) -> frozenset[str]:
         return frozenset(running.task.model.name for running in self._running.values())
-
-
-def _typical_step(running: RunningTask) -> list[CostSample]:
-    """For a task whose engine has no cost samples."""
-    is_text = running.task.task.endswith(("-to-text", "answering"))
-    what = "token" if is_text else step_of(running.task.options)
-    return [CostSample(what=what, batch_size=1, seconds=running.step_s)] if running.step_times_s else []
 
 
 def _heartbeat(pipes: child.PipeConnection, init: messages.Init) -> None:

@@ -20,6 +20,7 @@ from bot.models import TORCH, ModelSpec
 from bot.ports import FORMAT, Measurement, ModelCapabilities
 from inference.engine.base import TRIED, Engine
 from inference.engine.error_mapping import is_out_of_memory, to_load_error
+from inference.engine.plugins.plugin_host import AcceptsPlugins, PluginHost
 from inference.ipc import child, messages
 from inference.safety.checker import SafetyChecker
 from inference.worker.early_import import EarlyImport
@@ -42,13 +43,14 @@ NO_PLAN = PlacementPlan(model="", placements={})
 @dataclass(frozen=True)
 class CachedModel:
     """A loaded model. `plan`: the estimate of its memory; `dtype`: it was asked for, other than the spec's "auto";
-    `checker`: of its images, as `SafetyChecker.load_for` returns it."""
+    `checker`: of its images, as `SafetyChecker.load_for` returns it; `plugins`: those that have changed it."""
 
     spec: ModelSpec
     engine: Engine
     plan: PlacementPlan
     dtype: str = "auto"
     checker: str = ""
+    plugins: tuple[object, ...] = ()
 
 
 def unknown_budget() -> MemoryBudget | None:
@@ -72,7 +74,9 @@ class ModelCache:
         *,
         memory_budget: Callable[[], MemoryBudget | None] = unknown_budget,
         libraries: EarlyImport | None = None,
+        plugins: PluginHost | None = None,
     ) -> None:
+        self._plugins = plugins or PluginHost(pipes.send)
         self._build_engine = build_engine
         self._checker = checker
         self._init = init
@@ -125,6 +129,7 @@ class ModelCache:
         if model.name in self._cached:
             cached = self._cached[model.name]
             is_same = _has_same_spec(cached.spec, model) and cached.dtype == self._with_format(model).dtype
+            is_same = is_same and cached.plugins == self._plugins.model_key
             if is_same or model.name in busy:
                 self._cached.move_to_end(model.name)
                 return None
@@ -139,7 +144,9 @@ class ModelCache:
         except Exception as error:
             return self._report_failed(model, error)
         plan = self._estimate_plan(self._with_format(model), list(self._cached.values()))
-        self._cached[model.name] = CachedModel(model, engine, plan, self._with_format(model).dtype, checker)
+        self._cached[model.name] = CachedModel(
+            model, engine, plan, self._with_format(model).dtype, checker, self._plugins.model_key
+        )
         for _ in range(self._reductions[model.name]):
             engine.reduce_memory()
         load_s = time.monotonic() - started - sum(one.seconds for one in self._measured)
@@ -163,6 +170,8 @@ class ModelCache:
         if not (self._has_imported or self._checker.has_imported):
             self._measure("import", time.monotonic() - started)
         self._has_imported, self._libraries.unreported_s = True, 0.0
+        if isinstance(engine, AcceptsPlugins):
+            engine.plugins = self._plugins
         engine.load_model(self._init.device)
         engine.load_costs(self._measurements_of(model, str(engine.capabilities.get("dtype", ""))))
         return engine

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from inference.engine.base import CostSample
-from inference.ipc.messages import Init
-from inference.worker.loop import WorkerLoop
 from inference.worker.running_task import RunningTask
+from inference.worker.task_measurements import measure_task
 from tests.inference.support import make_task
 
 
@@ -45,12 +44,9 @@ def test_what_a_trial_has_tried_has_no_shape_and_does_not_stand_for_its_steps():
     running = make_running(3.0, 0.5, 0.5)
     running.shape = "8x8"
     tried = CostSample(what="attention", batch_size=1, seconds=0.1, backend="native_flash")
-    models = SimpleNamespace(dtype_of=lambda _: "bfloat16")
-    loop: Any = WorkerLoop.__new__(WorkerLoop)
-    loop._init, loop._models = Init(device="cuda:0", engine_factory=""), models
-    loop._engine_for = lambda _: SimpleNamespace(cost_samples=lambda _: [tried])
+    engine: Any = SimpleNamespace(cost_samples=lambda _: [tried])
 
-    found = {one.what: one for one in loop._measurements_of(running)}
+    found = {one.what: one for one in measure_task(running, engine, "cuda:0", "bfloat16")}
 
     assert {what: (one.shape, one.backend) for what, one in found.items()} == {
         "step": ("8x8", "torch"),

@@ -1,0 +1,65 @@
+"""What plugins do in one device's child: which call runs, for how long it may, and what is reported of it."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from bot.ports import NoWorkerPlugins, WorkerPlugin, WorkerPlugins
+from inference.ipc.plugin_messages import IMPORT, PluginCall, PluginFailed, PluginLoaded
+
+_log = structlog.get_logger("inference")
+MODEL_LOADED = "easel_model_loaded"
+SLOW_FACTOR = 10
+"""An import, and a change to a model that was loaded, may take this many times as long as other calls: they happen
+once, and import libraries."""
+
+
+class PluginWatch:
+    """Of one device; times are those of `clock`, in seconds."""
+
+    def __init__(self, plugins: WorkerPlugins | None, device: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._plugins = plugins or NoWorkerPlugins()
+        self._device, self._clock = device, clock
+        self._call = PluginCall()
+        self._since = 0.0
+
+    def list_enabled(self) -> tuple[WorkerPlugin, ...]:
+        return tuple(self._plugins.list_for_worker())
+
+    def handle(self, message: PluginCall | PluginLoaded | PluginFailed) -> None:
+        match message:
+            case PluginCall():
+                self._call, self._since = message, self._clock()
+            case PluginLoaded(plugin, hooks):
+                self._plugins.record_loaded(plugin, hooks)
+            case PluginFailed(plugin, hook, problem):
+                details = {"device": self._device, "plugin": plugin, "hook": hook, "problem": problem}
+                _log.warning("A plugin had no effect", action="plugin_failed", **details)
+                self._plugins.record_failure(plugin, hook, problem)
+
+    def postpone(self) -> None:
+        """This process itself was stopped: the end of the call may not have been read yet."""
+        self._since = self._clock()
+
+    def find_hung(self) -> str:
+        """Why the child must be killed; empty: no call takes too long."""
+        limit_s = self._plugins.time_limit_s * (SLOW_FACTOR if self._call.hook in (IMPORT, MODEL_LOADED) else 1)
+        if not self._call.plugin or self._clock() - self._since <= limit_s:
+            return ""
+        return f"{_name_call(self._call)} of the plugin {self._call.plugin} took over {limit_s:g} s"
+
+    def take_blamed(self, reason: str) -> str:
+        """The child has ended: the plugin that was being called then, which is disabled for it; empty: none."""
+        call, self._call = self._call, PluginCall()
+        if not call.plugin:
+            return ""
+        sentence = f"{_name_call(call)} ended or blocked the worker of {self._device}: {reason.splitlines()[0]}."
+        details = {"device": self._device, "plugin": call.plugin, "hook": call.hook}
+        _log.error("A plugin was disabled", action="plugin_disabled", **details)
+        self._plugins.disable_for_worker(call.plugin, sentence)
+        return call.plugin
+
+
+def _name_call(call: PluginCall) -> str:
+    return "The import" if call.hook == IMPORT else call.hook
