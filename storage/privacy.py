@@ -106,15 +106,21 @@ class SqlPrivacy:
         return left_out
 
     async def erase_job(self, job_id: str, owner: str, *, retracts: bool = False, besides: str = "") -> Job:
+        return (await self.erase_jobs([job_id], owner, retracts=retracts, besides=besides))[0]
+
+    async def erase_jobs(
+        self, job_ids: Sequence[str], owner: str, *, retracts: bool = False, besides: str = ""
+    ) -> list[Job]:
         started = time.time()
         dialect = self._database.dialect
-        erased = await self._database.run_deletion(
-            lambda tx: erasure.erase_jobs(
-                tx, dialect, [_find_job(tx, job_id, owner)], retracts=retracts, besides=besides
-            )
-        )
+
+        def erase(tx: Connection) -> erasure.ErasedJobs:
+            rows = [_find_job(tx, job_id, owner) for job_id in job_ids]
+            return erasure.erase_jobs(tx, dialect, rows, retracts=retracts, besides=besides)
+
+        erased = await self._database.run_deletion(erase)
         await self._remove_files(erased.files, started)
-        return erased.jobs[0]
+        return list(erased.jobs)
 
     async def erase_picture(
         self, job_id: str, owner: str, number: int, *, retracts: bool = False, besides: str = ""

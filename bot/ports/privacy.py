@@ -1,5 +1,6 @@
 """Export and erasure of personal data: a copy of everything, one job, or the whole person."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,11 @@ class Privacy(Protocol):
 
         Raises: JobNotFound.
         """
+
+    async def erase_jobs(
+        self, job_ids: Sequence[str], owner: str, *, retracts: bool = False, besides: str = ""
+    ) -> list[Job]:
+        """The same for several jobs in one transaction, such as all cells of a grid."""
 
     async def erase_picture(
         self, job_id: str, owner: str, number: int, *, retracts: bool = False, besides: str = ""
