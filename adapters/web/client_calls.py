@@ -90,15 +90,17 @@ class ClientCall:
     def _name(self) -> str:
         return f"{self.client}:{self.caller.key}"
 
-    async def wait(self, tickets: Sequence[Ticket]) -> list[Job]:
+    async def wait(self, tickets: Sequence[Ticket], *, may_be_cancelled: bool = False) -> list[Job]:
         """The jobs, finished. They are cancelled if the client hangs up; the body of its request must have been read.
+
+        `may_be_cancelled`: jobs that were cancelled meanwhile are among them, and no failure.
 
         Raises: JobFailed, of the first that has no result; ShuttingDown; Unauthorized: the key was revoked;
         ClientDisconnect: there is nobody to answer.
         """
         ids = [ticket.job.id for ticket in tickets]
         async with self.holding(ids) as ended:
-            waits = [asyncio.ensure_future(self._wait_for(job_id)) for job_id in ids]
+            waits = [asyncio.ensure_future(self._wait_for(job_id, may_be_cancelled)) for job_id in ids]
             finished = asyncio.gather(*waits)
             gone = asyncio.ensure_future(_wait_for_disconnect(self.request))
             ends = [asyncio.ensure_future(one.wait()) for one in (self.context.closing, ended)]
@@ -118,8 +120,9 @@ class ClientCall:
                 with suppress(asyncio.CancelledError, Exception):
                     await finished
 
-    async def _wait_for(self, job_id: str) -> Job:
-        return succeeded(await self.context.usecases.jobs.wait_for_job(self.caller.person, job_id))
+    async def _wait_for(self, job_id: str, may_be_cancelled: bool) -> Job:
+        job = await self.context.usecases.jobs.wait_for_job(self.caller.person, job_id)
+        return job if may_be_cancelled and job.state is JobState.CANCELLED else succeeded(job)
 
     @asynccontextmanager
     async def holding(self, job_ids: Sequence[str]) -> AsyncIterator[asyncio.Event]:
