@@ -15,10 +15,12 @@ from bot.problem_texts.adapter_problems import ADAPTER_PROBLEMS, NOT_USED, SWITC
 from bot.problem_texts.best_problems import BEST_PROBLEMS, LOW_MATCH, UNJUDGED, UNRANKED
 from bot.problem_texts.collection_problems import COLLECTION_PROBLEMS
 from bot.problem_texts.enhancing_problems import ENHANCED, ENHANCING_PROBLEMS, NOT_ENHANCED
+from bot.problem_texts.grid_problems import AXIS_REFUSED, GRID_PROBLEMS
 from bot.problem_texts.image_problems import IMAGE_PROBLEMS, NO_ANSWER
 from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MANY_CODES, LinkRefused, TooManyCodes
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, IN_BFLOAT16, MODEL_PROBLEMS
 from bot.problem_texts.people_problems import BLOCKED_PERSON, PEOPLE_PROBLEMS
+from bot.problem_texts.plugin_notes import NO_EFFECT
 from bot.problem_texts.region_problems import REGION_PROBLEMS
 from bot.problem_texts.training_problems import TRAINING_PROBLEMS
 
@@ -41,6 +43,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     **COLLECTION_PROBLEMS,
     **ENHANCING_PROBLEMS,
     **BEST_PROBLEMS,
+    **GRID_PROBLEMS,
     "needs_init": N_("{option} only works with an input picture: attach one, or leave {option} out."),
     "model_lacks": N_("The model {value} does not support {option}: leave it out, or choose another model."),
     "cannot_refine": N_(
@@ -64,6 +67,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     ),
     "wildcard_empty": N_("The wildcard {value} has no entries."),
     "wildcards": N_("The wildcards of {option} nest too deeply; at most {allowed} are expanded."),
+    "no_webhooks": N_("No webhooks are set up on this server: leave {option} out."),
     "no_styles": N_("No styles are defined here: leave {option} out."),
     "lora": N_("There is no LoRA {value}.{hint} Those for this model: {allowed}."),
     "no_lora": N_(
@@ -102,6 +106,7 @@ EXAMPLES: Mapping[str, str] = {
     "prompt": N_("Add a prompt, for example: a red fox."),
     "question": N_("Add a question, for example: what is this?"),
     "texts": N_("Add texts with | between them, for example: a fox | a cat."),
+    "x": N_("A grid needs an axis: an option and its values, for example x: steps=4,8."),
 }
 """Instead of "missing", by the option's name."""
 SIZE_RANGE = N_("Each side must be {allowed} pixels; you asked for {value}.")
@@ -183,6 +188,12 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
     match error:
         case errors.NoModel():
             return translate(error.sentence)
+        case errors.AxisRefused():
+            return translate(AXIS_REFUSED).format(
+                axis=error.option.lstrip("-"),
+                place=clean_excerpt(error.place, 2 * MAX_SHOWN),
+                reason=explain(error.reason, locale=locale),
+            )
         case errors.InvalidOption():
             return _explain_option(error, translate)
         case errors.UnknownCommand():
@@ -368,7 +379,7 @@ def format_note(note: str, locale: str = "en") -> str:
         return translate(note)
     known = (
         *(UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN, READ_AS, ENLARGED_FIRST, IN_BFLOAT16),
-        *(SWITCHED_OFF, NOT_USED, LOW_MATCH, ENHANCED),
+        *(SWITCHED_OFF, NOT_USED, LOW_MATCH, ENHANCED, NO_EFFECT),
     )
     for template in known:
         start = template.removesuffix("{words}")

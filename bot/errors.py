@@ -59,6 +59,19 @@ class NoModel(InvalidOption):
         self.sentence = sentence
 
 
+class AxisRefused(InvalidOption):
+    """A value of an axis of a grid, or a cell, is refused.
+
+    Args:
+        place: the option of the axis and its value ("steps=500"), or those of all axes of a cell.
+    """
+
+    def __init__(self, axis: str, place: str, reason: InvalidOption) -> None:
+        super().__init__(axis, reason.problem, value=reason.value, allowed=reason.allowed, nearest=reason.nearest)
+        self.place = place
+        self.reason = reason
+
+
 class UnknownCommand(UserError):
     code = "invalid_option"
 
@@ -341,14 +354,15 @@ class EngineTimeout(EngineError):
 
 
 class WorkerLost(EngineError):
-    """The worker process died or stopped responding. `was_alone`: it was running only this job."""
+    """The worker process died or stopped responding, `was_alone` with this job, or while a `plugin`'s hook ran."""
 
     code = "worker_lost"
     retries = 2
 
-    def __init__(self, *, was_alone: bool, detail: str = "") -> None:
+    def __init__(self, *, was_alone: bool, detail: str = "", plugin: str = "") -> None:
         super().__init__(detail)
         self.was_alone = was_alone
+        self.plugin = plugin
 
 
 class Interrupted(EaselError):

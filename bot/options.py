@@ -18,6 +18,7 @@ from bot.i18n import N_
 
 MAX_PROMPT = 2000
 MAX_SEED = 4294967295
+MAX_LORA_WEIGHT = 2.0
 MAX_LINE = 3 * MAX_PROMPT
 """Characters of a typed line: prompt, negative prompt and flags."""
 BYTES_PER_CHARACTER = 10
@@ -305,7 +306,7 @@ def parse_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dic
 _FLAG = re.compile(r"(?<!\S)(?:--|\u2014|\u2013)([A-Za-z][^\s=]*)(?:\s*=\s*|\s+|$)")
 _QUOTED = re.compile(r"\"([^\"]*)\"(?!\S)|'([^']*)'(?!\S)|\u201c([^\u201d]*)\u201d(?!\S)")
 _WORD = re.compile(r"\S*")
-_MULTI_WORD = ("prompt", "negative_prompt", "question", "texts", "region", "detail")
+_MULTI_WORD = ("prompt", "negative_prompt", "question", "texts", "region", "detail", "x", "y", "z")
 """Options that take all words up to the next flag; others take one."""
 
 

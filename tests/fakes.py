@@ -152,7 +152,7 @@ class FakeJobStore(Fake):
         job = self.jobs[job_id]
         return job if job.state is JobState.RUNNING and job.attempt == attempt and job_id not in self.lost else None
 
-    async def accept_jobs(self, jobs, *, key, limits, quote=None) -> AcceptResult:
+    async def accept_jobs(self, jobs, *, key, limits, quote=None, batch=None) -> AcceptResult:
         self._begin("accept_jobs", jobs=jobs, key=key, limits=limits, quote=quote)
         keys = {**({key.key: key.body_hash} if key else {}), **({f"quote:{quote}": ""} if quote else {})}
         for name in keys.keys() & self.keys.keys():
@@ -707,6 +707,9 @@ class FakePrivacy(Fake):
         job = await self._store.get_job(job_id, owner)
         self._begin("erase_job", job_id=job_id)
         return self._store.jobs.pop(job.id)
+
+    async def erase_jobs(self, job_ids, owner, *, retracts=False, besides="") -> list[Job]:
+        return [await self.erase_job(one, owner, retracts=retracts, besides=besides) for one in job_ids]
 
     async def erase_picture(self, job_id, owner, number, *, retracts=False, besides="") -> Job:
         self._begin("erase_picture", job_id=job_id, number=number)

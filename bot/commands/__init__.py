@@ -7,6 +7,7 @@ from bot.commands.caption import Caption
 from bot.commands.cutout import Cutout
 from bot.commands.describe import Describe
 from bot.commands.edit import Edit
+from bot.commands.grid import Grid
 from bot.commands.imagine import Imagine
 from bot.commands.match import Match
 from bot.commands.pan import Pan
@@ -19,7 +20,10 @@ from bot.options import clean_excerpt, find_nearest
 
 COMMANDS: dict[str, type[Command]] = {
     command.name: command
-    for command in (Imagine, Caption, Ask, Describe, Match, Edit, Blend, Upscale, Cutout, Preview, Zoom, Pan, Square)
+    for command in (
+        *(Imagine, Caption, Ask, Describe, Match, Edit, Blend),
+        *(Upscale, Cutout, Preview, Zoom, Pan, Square, Grid),
+    )
 }
 
 _MAX_NAME = 60
@@ -55,6 +59,7 @@ __all__ = [
     "Cutout",
     "Describe",
     "Edit",
+    "Grid",
     "Imagine",
     "Match",
     "Pan",

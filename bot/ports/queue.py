@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from bot.jobs import ImageRef, Job, JobError, JobState, Origin, Result
+from bot.ports.batches import NewBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +145,12 @@ class JobStore(Protocol):
         key: RequestKey | None,
         limits: Limits,
         quote: str | None = None,
+        batch: NewBatch | None = None,
     ) -> AcceptResult:
         """Accept all jobs or none, in one transaction: idempotency key, outstanding limit, quota reserve (a ledger row
         `reserve` for each job), job rows, input-media rows, search text, and for `wants_delivery` a placeholder
-        outbox row. Images must belong to the owner. All jobs must have the same owner.
+        outbox row. Images must belong to the owner. All jobs must have the same owner. `batch`: what is remembered of
+        the batch that they name.
 
         Raises: QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound, StorageFull, StorageBusy.
         """

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from bot.prompts.addon_names import fold_name
 from bot.prompts.editing import EditablePrompt, parse_edits
 
 MAX_WEIGHT = 5.0
 """Either sign: a negative weight moves away from the words."""
-MAX_LORA_WEIGHT = 2.0
 _EMPHASIS = 1.1
 _MAX_PRODUCT = 1e9
 """Of nested weights, so that none becomes infinite."""
@@ -65,6 +65,20 @@ def find_lora_tags(prompt: str) -> list[LoraTag]:
         LoraTag(_FILE_ENDING.sub("", found[1].strip()), _lora_weight(found[2] or ""))
         for found in _LORA.finditer(prompt)
     ]
+
+
+def set_lora_weight(prompt: str, name: str, weight: float) -> str:
+    """The prompt with this LoRA at this weight, wherever its tag is, else at the end; 0 leaves it out."""
+    tag = f"<lora:{name}:{weight:g}>" if weight else ""
+    folded = fold_name(_FILE_ENDING.sub("", name.strip()))
+
+    def rewrite(found: re.Match[str]) -> str:
+        return tag if fold_name(_FILE_ENDING.sub("", found[1].strip())) == folded else found[0]
+
+    written = _LORA.sub(rewrite, prompt)
+    if tag and tag not in written:
+        written = f"{written} {tag}"
+    return re.sub(r" {2,}", " ", written).strip()
 
 
 def find_idle_tags(prompt: str) -> list[str]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from bot.errors import InvalidOption
 from bot.models import ModelSpec
-from bot.options import MAX_PROMPT, MAX_SEED, clean_text, find_nearest
+from bot.options import MAX_LORA_WEIGHT, MAX_PROMPT, MAX_SEED, clean_text, find_nearest
 from bot.ports import PromptAddon, TaskAddon
 from bot.prompts.addon_names import find_spellings, fold_name
-from bot.prompts.grammar import MAX_LORA_WEIGHT, LoraTag, find_lora_tags, read_edits, task_prompts, without_tags
+from bot.prompts.grammar import LoraTag, find_lora_tags, read_edits, task_prompts, without_tags
 from bot.prompts.styles import StyleSettings, apply_negative_style, apply_style, fold_style
 from bot.prompts.wildcards import WildcardFolder, WildcardReader, expand_wildcards, has_wildcards
 from bot.runtime.text_worker import TextWorker

@@ -38,6 +38,7 @@ from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
 from bot.settings.core import QueueSettings, QuotaSettings
 from bot.usecases.adapters import AdapterUseCases
+from bot.usecases.confirming import confirmation_required, share_price
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
 from bot.usecases.planning import RequestPlanner
@@ -78,6 +79,7 @@ class JobUseCases:
         token_counter: TokenCounter | None = None,
         refused: RefusedRequests | None = None,
         adapters: AdapterUseCases | None = None,
+        webhooks: Collection[str] = (),
     ) -> None:
         self._store = store
         self._history = history
@@ -106,6 +108,8 @@ class JobUseCases:
             recalled=RecalledRequests(media, models, prompt_resolver.list_addons),
             mask_check=mask_check,
             adapters=adapters,
+            max_cells=queue.max_outstanding,
+            webhooks=webhooks,
         )
         self.forget_maps = forget_maps
         self.forget_searches: Callable[[Collection[str]], None] = lambda _owners: None
@@ -118,8 +122,8 @@ class JobUseCases:
     async def submit(
         self, person: Person, request: Request, *, key: str | None = None, quote: str | None = None
     ) -> list[Ticket]:
-        """Accept all jobs of the request (several if its prompt has `{a|b}`) or none. The tickets have a position and
-        an ETA unless the request wants delivery.
+        """Accept all jobs of the request (several of a grid, or if its prompt has `{a|b}`) or none. The tickets have a
+        position and an ETA unless the request wants delivery.
 
         Raises: InvalidOption, UnknownCommand, QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound,
         Blocked, StorageFull, StorageBusy, ShuttingDown.
@@ -132,13 +136,15 @@ class JobUseCases:
             raise ShuttingDown
         refuse_blocked(person)
         async with self.refused.recorded(person, request):
-            jobs = await self._planner.plan_jobs(person, request)
+            plan = await self._planner.plan(person, request)
+        jobs = plan.jobs
         if len(jobs) > 1 and quote is None and not request.is_confirmed:
-            raise _confirmation_required(request, jobs)
+            raise confirmation_required(request, jobs)
         if quote is not None:
             jobs = self._apply_quote(person, request, jobs, quote)
         request_key = RequestKey(key, body_hash(request)) if key is not None else None
-        accepted = await self._store.accept_jobs(jobs, key=request_key, limits=self._limits(person), quote=quote)
+        limits = self._limits(person)
+        accepted = await self._store.accept_jobs(jobs, key=request_key, limits=limits, quote=quote, batch=plan.batch)
         self._wake([job.id for job in accepted.jobs])
         if request.wants_delivery:
             return [Ticket(job=job) for job in accepted.jobs]  # the placeholder will show the position
@@ -171,7 +177,7 @@ class JobUseCases:
     async def quote(self, person: Person, request: Request) -> Quote:
         """The price of the request, valid for `QUOTE_VALID_S`; nothing is reserved. Raises like `submit`."""
         refuse_blocked(person)
-        jobs = await self._planner.plan_jobs(person, request)
+        jobs = (await self._planner.plan(person, request)).jobs
         cost = round(sum(job.cost for job in jobs), 3)
         return Quote(
             jobs=len(jobs),
@@ -213,7 +219,7 @@ class JobUseCases:
         _, until, cost = terms.split("-")
         if time.time() > float(until):
             raise InvalidOption("quote", "quote")
-        return [replace(job, cost=float(cost) / len(jobs)) for job in jobs]
+        return share_price(jobs, float(cost))
 
     def _sign_quote(self, person: Person, request: Request, count: int, terms: str) -> str:
         """Bind the terms, "nonce-expiry-cost", to the person and the request."""
@@ -375,16 +381,6 @@ class JobUseCases:
             owners.add(job.owner)
         self.forget_maps()
         self.forget_searches(owners)
-
-
-def _confirmation_required(request: Request, jobs: Sequence[NewJob]) -> InvalidOption:
-    """Several images need a confirmation first: a quote, or in a chat a flag."""
-    if not request.wants_delivery:
-        return InvalidOption("quote", "needs_quote", value=len(jobs))
-    cost = sum(job.cost for job in jobs)
-    if not cost:
-        return InvalidOption("confirm", "needs_confirm_free", value=len(jobs))
-    return InvalidOption("confirm", "needs_confirm", value=len(jobs), allowed=f"{cost:g}")
 
 
 def _is_equal(given: str, expected: str) -> bool:

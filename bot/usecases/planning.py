@@ -1,14 +1,15 @@
 """Turns a request into jobs: checks it, chooses its model, fills in its options and prices it. Writes nothing."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.commands import Ask, Command, Imagine, Upscale
+from bot.commands import Ask, Command, Grid, Imagine, Upscale, find_command
 from bot.commands.control_maps import check_map_shapes
 from bot.commands.defaults import SIZES, apply_defaults
 from bot.commands.edit import adapt_to_model
+from bot.commands.grid_axes import MAX_CELLS
 from bot.commands.inpainting import note_repainting
 from bot.commands.parts import parts_of
 from bot.errors import InvalidOption
@@ -16,20 +17,33 @@ from bot.jobs import Job, Origin, new_job_id
 from bot.models import ModelRegistry, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import JobStore, MediaStore, NewJob, People, Person
+from bot.ports.batches import NewBatch
 from bot.prompts.combinations import expand_combinations
 from bot.prompts.resolver import PromptResolver
 from bot.queue.pricing import Rates, estimate_s, price
 from bot.usecases.adapters import AdapterUseCases
+from bot.usecases.grid_planning import GridPlanner
 from bot.usecases.job_images import images_of_job, seen_from
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
 from bot.usecases.recalled import RecalledRequests
 from bot.usecases.recipes import GIVEN
 from bot.usecases.requests import Request
+from bot.usecases.webhook_events import check_webhook
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`batch`: of a grid; jobs of a prompt's combinations have a batch without more."""
+
+    jobs: list[NewJob]
+    batch: NewBatch | None = None
 
 
 @dataclass(kw_only=True)
 class RequestPlanner:
+    """`max_cells`: of a grid."""
+
     store: JobStore
     media: MediaStore
     people: People
@@ -40,15 +54,22 @@ class RequestPlanner:
     recalled: RecalledRequests
     mask_check: MaskCheck | None = None
     adapters: AdapterUseCases | None = None
+    webhooks: Collection[str] = ()
 
-    async def plan_jobs(self, person: Person, request: Request) -> list[NewJob]:
+    max_cells: int = MAX_CELLS
+
+    async def plan(self, person: Person, request: Request) -> Plan:
         """The jobs of the request. What a file of the person says about itself is fitted where it would be refused."""
+        check_webhook(request, self.webhooks)
+        if find_command(request.command) is Grid:
+            return Plan(*await GridPlanner(self._plan_as_asked, self.max_cells).plan(person, request))
         try:
-            return await self._plan_as_asked(person, request)
+            return Plan(await self._plan_as_asked(person, request))
         except InvalidOption as refused:
-            return await self._plan_as_asked(person, await self.recalled.fit(person, request, refused))
+            return Plan(await self._plan_as_asked(person, await self.recalled.fit(person, request, refused)))
 
-    async def _plan_as_asked(self, person: Person, request: Request) -> list[NewJob]:
+    async def _plan_as_asked(self, person: Person, request: Request, seed: int | None = None) -> list[NewJob]:
+        """`seed`: of what gives none; None: drawn at random."""
         if request.parent is not None and request.requires_own_parent:
             request = _with_pictures(request, await self.store.get_job(request.parent, person.id))
         command = request.to_command()
@@ -62,7 +83,7 @@ class RequestPlanner:
         asked, command = command, adapt_to_model(command.for_model(model), model)
         origin = note_repainting(_hide_what_is_made_of(request), asked, command, model)
         request = replace(request, origin=origin)
-        seed = secrets.randbelow(MAX_SEED + 1)
+        seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
         each = _expand_combinations(command)
         batch = new_job_id() if len(each) > 1 else None
         filled = list(zip(each, await self._resolve_options(person, each, model, seed, aspect), strict=True))
