@@ -13,6 +13,7 @@ from bot.errors import StartupError
 from bot.runtime.private_files import make_private_folder
 from storage.adapters import SqlAdapters
 from storage.administration import SqlAdministration
+from storage.batches import SqlBatches
 from storage.changes import SqlJobChanges
 from storage.corrections import SqlCorrections
 from storage.database import Database
@@ -79,6 +80,7 @@ class Storage:
     media: SqlMediaStore
     outbox: SqlOutbox
     pictures: SqlPictures
+    batches: SqlBatches
     collections: SqlCollections
     embeddings: SqlEmbeddings
     corrections: SqlCorrections
@@ -110,6 +112,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
     discarded = DiscardedFiles(sweep, files)
     privacy = SqlPrivacy(database, files, data_dir / "exports", opened_at=opened_at)
     purge = Purge(database, privacy, discarded)
+    media = SqlMediaStore(database, files, disk, discarded, sweep)
     async with database.running(), purge.running():
         yield Storage(
             jobs=SqlJobStore(database, disk, discarded),
@@ -120,9 +123,10 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             links=SqlLinks(database),
             sessions=SqlSessions(database),
             spaces=SqlSpacePolicyStore(database),
-            media=SqlMediaStore(database, files, disk, discarded, sweep),
+            media=media,
             outbox=SqlOutbox(database),
             pictures=SqlPictures(database),
+            batches=SqlBatches(database, discarded, media),
             collections=SqlCollections(database),
             embeddings=SqlEmbeddings(database),
             corrections=SqlCorrections(database),

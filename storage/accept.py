@@ -10,13 +10,14 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from bot.errors import Blocked, IdempotencyConflict, MediaNotFound, NotFound, QueueFull
 from bot.jobs import Job
 from bot.ports import AcceptResult, Limits, NewJob, RequestKey
+from bot.ports.batches import NewBatch
 from storage import fair_share, ledger
+from storage.batch_rows import add_batches
 from storage.changes import announce_change
 from storage.dialect import Dialect
 from storage.disk import DiskSpace
 from storage.mapping import last_change, space_key, to_job, to_row
 from storage.outbox import enqueue_message
-from storage.picture_tables import batch
 from storage.schema import SPACE_IS_ACTIVE, inbox, job, job_media, media_owner, person, person_load, space_share, utcnow
 
 RETRY_FULL_S = 30
@@ -44,6 +45,7 @@ class AcceptJobs:
     jobs: Sequence[NewJob]
     keys: Sequence[RequestKey]
     limits: Limits
+    batch: NewBatch | None = None
 
     def __call__(self, tx: Connection) -> AcceptResult:
         if known := self._find_replay(tx):
@@ -119,8 +121,7 @@ class AcceptJobs:
             if new.wants_delivery:
                 enqueue_message(tx, new.id, "placeholder", now)
         if names := {new.batch for new in stored if new.batch}:
-            rows = [{"id": name, "owner": self.owner, "kind": "prompts", "spec": {}} for name in sorted(names)]
-            tx.execute(insert(batch), rows)
+            add_batches(tx, self.owner, [self.batch or NewBatch(id=name) for name in sorted(names)])
         if uses := [use for new in stored for use in _media_uses(new)]:
             tx.execute(insert(job_media), uses)
         return stored

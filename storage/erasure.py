@@ -14,6 +14,7 @@ from bot.errors import NotFound
 from bot.jobs import Job, JobError, JobState, Origin, Result
 from bot.problem_texts.link_problems import LinkRefused
 from storage import people, transitions
+from storage.batch_rows import leave_batch
 from storage.blocking import remember_block
 from storage.changes import announce_change
 from storage.consents import delete_corrections, forget_corrections
@@ -22,9 +23,9 @@ from storage.grid_messages import keep_grid_messages
 from storage.learning_tables import correction
 from storage.link_tables import carried_usage, link_code, link_event
 from storage.mapping import JobRow, from_result, next_version, to_job
-from storage.media_queries import delete_ownerless, is_used
+from storage.media_queries import delete_ownerless, disown_if_unused, is_used
 from storage.moderation_tables import refusal
-from storage.picture_tables import batch, collection, collection_item, favourite, report, session
+from storage.picture_tables import batch, batch_sheet, collection, collection_item, favourite, report, session
 from storage.retractions import retract_messages
 from storage.schema import (
     IS_ENDED,
@@ -77,7 +78,7 @@ def erase_jobs(
         dialect.remove_text(tx, row.seq)
         tx.execute(update(job).where(job.c.seq == row.seq).values(**next_version(), **_emptied_columns(row)))
         announce_change(tx, row.owner)
-        files += _delete_batch(tx, row)
+        files += _leave_batch(tx, row)
         files += _disown_media(tx, row)
     return ErasedJobs(tuple(to_job(row) for row in rows), tuple(files))
 
@@ -106,13 +107,11 @@ def _emptied_columns(row: JobRow) -> dict[str, Any]:
     }
 
 
-def _delete_batch(tx: Connection, row: JobRow) -> list[tuple[str, str]]:
-    """A batch, and its sheet, go with the last of its jobs."""
-    has_jobs = exists().where(job.c.batch == batch.c.id)
-    gone = batch.c.id == row._mapping[job.c.batch]
-    sheets = list(tx.scalars(delete(batch).where(gone, ~has_jobs).returning(batch.c.sheet)))
-    m = media_owner.c
-    return _disown(tx, m.media.in_([one for one in sheets if one]) & (m.owner == row.owner) & ~is_used())
+def _leave_batch(tx: Connection, row: JobRow) -> list[tuple[str, str]]:
+    """A batch goes with the last of its jobs; its sheets, with any of them."""
+    batch_id = row._mapping[job.c.batch]
+    sheets = leave_batch(tx, batch_id) if batch_id is not None else []
+    return disown_if_unused(tx, sheets, row.owner) if sheets else []
 
 
 def _disown_media(tx: Connection, row: JobRow) -> list[tuple[str, str]]:
@@ -146,6 +145,8 @@ def begin_forgetting(tx: Connection, person_id: str, *, with_linked: bool = True
     tx.execute(update(person).where(person.c.id == person_id).values(forgotten=True, name=FORGOTTEN_NAME))
     of_person = select(api_key.c.prefix).where(api_key.c.person == person_id)
     tx.execute(delete(session).where(session.c.key.in_(of_person)))
+    of_person_batches = batch_sheet.c.batch.in_(select(batch.c.id).where(batch.c.owner == person_id))
+    tx.execute(delete(batch_sheet).where(of_person_batches))
     tx.execute(delete(batch).where(batch.c.owner == person_id))
     _clear_private_rules(tx, person_id)
     collections = select(collection.c.id).where(collection.c.person == person_id)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select, update
 from bot.errors import JobNotFound, NotCancellable
 from bot.jobs import ID_LENGTH, Job, JobError, JobState, Result
 from bot.ports import AcceptResult, LeaseRenewal, Limits, NewJob, Offer, QueueView, RequestKey
+from bot.ports.batches import NewBatch
 from storage import accept, queue_view, transitions
 from storage.accept import AcceptJobs
 from storage.changes import announce_change
@@ -30,13 +31,19 @@ class SqlJobStore:
         self._discarded = discarded
 
     async def accept_jobs(
-        self, jobs: Sequence[NewJob], *, key: RequestKey | None, limits: Limits, quote: str | None = None
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        key: RequestKey | None,
+        limits: Limits,
+        quote: str | None = None,
+        batch: NewBatch | None = None,
     ) -> AcceptResult:
         """A quote can be used once, like an idempotency key; it identifies its person and request."""
         if len({new.owner for new in jobs}) != 1:
             raise ValueError("the jobs of one request must have the same owner")
         keys = [*([key] if key else []), *([RequestKey(f"quote:{quote}", "")] if quote else [])]
-        request = AcceptJobs(self._database.dialect, self._disk, tuple(jobs), keys, limits)
+        request = AcceptJobs(self._database.dialect, self._disk, tuple(jobs), keys, limits, batch)
         return await self._database.run_write(request)
 
     async def find_request(self, key: str) -> tuple[str, tuple[Job, ...]] | None:

@@ -11,7 +11,7 @@ from bot.errors import MediaNotFound
 from bot.jobs import StoredImage
 from storage.learning_tables import embedding
 from storage.mapping import JobRow, to_result
-from storage.picture_tables import batch
+from storage.picture_tables import batch, batch_sheet
 from storage.schema import job, job_media, media, media_owner
 from storage.sources import find_source
 
@@ -25,8 +25,14 @@ def is_used() -> ColumnElement[bool]:
     """Whether a job of the owner of a row of `media_owner`, or a batch as its sheet, has the image."""
     o = media_owner.c
     by_job = exists().where(job_media.c.media == o.media, job_media.c.owner == o.owner)
-    by_batch = exists().where(batch.c.sheet == o.media, batch.c.owner == o.owner)
-    return or_(by_job, by_batch)
+    return or_(by_job, is_sheet_of_grid())
+
+
+def is_sheet_of_grid() -> ColumnElement[bool]:
+    """Whether a row of `media_owner` is a sheet of one of its owner's batches."""
+    o = media_owner.c
+    is_owners = (batch_sheet.c.batch == batch.c.id, batch.c.owner == o.owner)
+    return exists().where(batch_sheet.c.media == o.media, *is_owners)
 
 
 def save_image(tx: Connection, image: StoredImage, owner: str, now: datetime, source: str | None) -> None:
@@ -129,7 +135,8 @@ def sum_uploads(tx: Connection, owner: str, since: datetime) -> tuple[int, datet
         earlier.c.media == o.media, earlier.c.owner != o.owner, earlier.c.kept_since < o.kept_since
     )
     query = select(func.coalesce(func.sum(media.c.size), 0), func.min(o.kept_since)).join(media_owner)
-    used, oldest_at = tx.execute(query.where(o.owner == owner, o.kept_since > since, ~is_result, ~is_shared)).one()
+    is_made = is_result | is_sheet_of_grid()
+    used, oldest_at = tx.execute(query.where(o.owner == owner, o.kept_since > since, ~is_made, ~is_shared)).one()
     return int(used), oldest_at
 
 

@@ -12,10 +12,25 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from bot.jobs import JobState
 from bot.ports import SweepResult
+from storage.batch_rows import drop_sheets
 from storage.changes import announce_change
 from storage.consents import delete_corrections
 from storage.database import Database
@@ -23,7 +38,7 @@ from storage.files import TEMPORARY, MediaFiles, owner_of
 from storage.learning_tables import correction, embedding
 from storage.mapping import from_result, next_version, to_result
 from storage.media_queries import SHEET, delete_ownerless, embedding_bytes, is_used
-from storage.picture_tables import batch, collection_item, favourite
+from storage.picture_tables import batch, batch_sheet, collection_item, favourite
 from storage.schema import job, job_media, media, media_owner, utcnow
 
 CHUNK = 100
@@ -140,7 +155,7 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     uses = tuple_(job_media.c.media, job_media.c.owner).in_(owned)
     jobs = select(job_media.c.job).where(uses, job_media.c.role == "output")
     sheets = select(job_media.c.media, job_media.c.owner).where(job_media.c.job.in_(jobs), job_media.c.role == SHEET)
-    owned = [*owned, *((row.media, row.owner) for row in tx.execute(sheets))]
+    owned = [*owned, *((row.media, row.owner) for row in tx.execute(sheets)), *_drop_sheets(tx, jobs)]
     uses = tuple_(job_media.c.media, job_media.c.owner).in_(owned)
     for row in tx.execute(
         select(job.c.seq, job.c.id, job.c.owner, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))
@@ -148,9 +163,21 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
         _drop_images(tx, row, {media_id for media_id, _ in owned})
     delete_corrections(tx, tuple_(correction.c.media, correction.c.person).in_(owned))
     tx.execute(delete(job_media).where(uses))
-    tx.execute(update(batch).where(tuple_(batch.c.sheet, batch.c.owner).in_(owned)).values(sheet=None))
+    of_owner = select(batch_sheet.c.batch).join(batch).where(tuple_(batch_sheet.c.media, batch.c.owner).in_(owned))
+    ids = [media_id for media_id, _ in owned]
+    tx.execute(delete(batch_sheet).where(batch_sheet.c.batch.in_(of_owner), batch_sheet.c.media.in_(ids)))
     tx.execute(delete(media_owner).where(tuple_(media_owner.c.media, media_owner.c.owner).in_(owned)))
-    return delete_ownerless(tx, [media_id for media_id, _ in owned])
+    return delete_ownerless(tx, ids)
+
+
+def _drop_sheets(tx: Connection, jobs: Select[tuple[str]]) -> list[tuple[str, str]]:
+    """Grids lose their sheets with the pictures of these jobs: no new ones are composed. Returns (id, owner)."""
+    named = select(job.c.batch, job.c.owner).where(job.c.id.in_(jobs), job.c.batch.is_not(None)).distinct()
+    found = [(row.batch, row.owner) for row in tx.execute(named)]
+    dropped = [(one, owner) for batch_id, owner in found for one in drop_sheets(tx, [batch_id], is_due=False)]
+    owners = tuple_(media_owner.c.media, media_owner.c.owner).in_(dropped)
+    unused = select(media_owner.c.media, media_owner.c.owner).where(owners, ~is_used()) if dropped else None
+    return [] if unused is None else [(row.media, row.owner) for row in tx.execute(unused)]
 
 
 def _drop_images(tx: Connection, row: Row[Any, Any, Any, Any], deleted: set[str]) -> None:

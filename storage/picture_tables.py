@@ -3,7 +3,20 @@
 Pictures of a job are numbered from 1 in the stored order; a number stays valid when other pictures are deleted.
 """
 
-from sqlalchemy import JSON, CheckConstraint, Column, Float, ForeignKey, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
 
 from storage.columns import Number, UtcDateTime, metadata
 
@@ -19,8 +32,18 @@ batch = Table(
     Column("owner", ForeignKey("person.id"), nullable=False, index=True),
     Column("kind", String(16), nullable=False),
     Column("spec", JSON, nullable=False),
-    Column("sheet", ForeignKey("media.id"), index=True),
+    Column("is_due", Boolean, nullable=False, server_default=false()),
 )
+"""`is_due`: its sheets are to be composed once all of its jobs have ended."""
+
+batch_sheet = Table(
+    "batch_sheet",
+    metadata,
+    Column("batch", ForeignKey("batch.id"), primary_key=True),
+    Column("z", Integer, primary_key=True, autoincrement=False),
+    Column("media", ForeignKey("media.id"), nullable=False, index=True),
+)
+"""`z`: the place of its value on a grid's third axis."""
 
 session = Table(
     "session",

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select
 
 from bot.errors import ImageGone, NotFound
 from bot.jobs import Job, Result
+from storage.batch_rows import drop_sheets, list_batches
 from storage.changes import announce_change
 from storage.database import Database
 from storage.grid_messages import refresh_grid_message
@@ -103,7 +104,8 @@ def erase_picture(tx: Connection, row: JobRow, result: Result, number: int) -> l
     refresh_grid_message(tx, row)
     shown = tuple_(job_media.c.role, job_media.c.position).in_([("output", number - 1), (SHEET, 0)])
     used = delete(job_media).where(job_media.c.job == row.id, shown).returning(job_media.c.media)
-    return disown_if_unused(tx, list(tx.scalars(used)), row.owner)
+    sheets = drop_sheets(tx, list_batches(tx, [row.id]), is_due=True)
+    return disown_if_unused(tx, [*tx.scalars(used), *sheets], row.owner)
 
 
 def _without(result: Result, number: int) -> dict[str, Any]:

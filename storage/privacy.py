@@ -25,7 +25,7 @@ from storage.learning_tables import consent, correction
 from storage.link_tables import carried_usage, link_code, link_event
 from storage.mapping import JobRow, to_job
 from storage.moderation_tables import refusal
-from storage.picture_tables import batch, collection, collection_item, favourite, report, session
+from storage.picture_tables import batch, batch_sheet, collection, collection_item, favourite, report, session
 from storage.retractions import retract_messages
 from storage.schema import (
     account,
@@ -229,6 +229,7 @@ def _collect_rows(tx: Connection, person_id: str) -> tuple[dict[str, Any], list[
     ids = select(job.c.id).where(job.c.owner == person_id)
     keys = select(api_key.c.prefix).where(api_key.c.person == person_id)
     collections = select(collection.c.id).where(collection.c.person == person_id)
+    batches = select(batch.c.id).where(batch.c.owner == person_id)
     rows = {
         "exported_at": utcnow(),
         "person": _read_rows(tx, person, person.c.id == person_id),
@@ -243,6 +244,7 @@ def _collect_rows(tx: Connection, person_id: str) -> tuple[dict[str, Any], list[
         "images_of_jobs": _read_rows(tx, job_media, job_media.c.owner == person_id),
         "outgoing": _read_rows(tx, outbox, outbox.c.job.in_(ids), "id", "message_ref", "refs"),
         "batches": _read_rows(tx, batch, batch.c.owner == person_id),
+        "batch_sheets": _read_rows(tx, batch_sheet, batch_sheet.c.batch.in_(batches)),
         "sessions": _read_rows(tx, session, session.c.key.in_(keys), "token_hash"),
         "favourites": _read_rows(tx, favourite, favourite.c.person == person_id),
         "collections": _read_rows(tx, collection, collection.c.person == person_id),

@@ -35,7 +35,7 @@ from storage.columns import UtcDateTime as UtcDateTime
 from storage.columns import metadata as metadata
 from storage.columns import utcnow as utcnow
 
-REVISION = "0009"
+REVISION = "0010"
 """The newest migration: a database with this revision needs no alembic at startup."""
 
 

@@ -139,7 +139,7 @@ def test_an_upgrade_fills_what_the_old_rows_say(make_database):
         run_migrations(tx, dialect)
 
     assert rows_of(tx, "job", ["id", "changed"]) == [("first", 1), ("second", 2), ("third", 3)]
-    assert rows_of(tx, "batch", ["id", "owner", "kind", "sheet"]) == [("both", "ann", "prompts", None)]
+    assert rows_of(tx, "batch", ["id", "owner", "kind", "is_due"]) == [("both", "ann", "prompts", 0)]
     sources = rows_of(tx, "media_owner", ["media", "source"])
     assert sources == [(USED, "discord"), (SHOWN, "web"), (UNUSED, None)]
     assert rows_of(tx, "measurement", ["backend", "samples"]) == [("torch", 3)]
