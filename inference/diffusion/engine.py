@@ -21,8 +21,6 @@ from inference.backends.regional_compile import STREAMED
 from inference.checkpoints.resolve import model_path
 from inference.diffusion.batching import BatchedModule, batching_rule_for
 from inference.diffusion.candidates import CHOICE, WaitingRows
-from inference.diffusion.control.controls import ControlNets
-from inference.diffusion.control.references import AdapterReferences
 from inference.diffusion.coroutines import ModuleCall, SplitCall
 from inference.diffusion.decode_batching import batchable_prefix
 from inference.diffusion.decode_thread import DecodeResult, DecodeThread
@@ -38,17 +36,18 @@ from inference.diffusion.masks import mask_notes
 from inference.diffusion.pass_costs import pass_cost_samples
 from inference.diffusion.pipeline_call import SEED_COUNT
 from inference.diffusion.pipeline_capabilities import MAX_TASKS, describe_pipeline
-from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, RunExtension, sampler_name
+from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, sampler_name
+from inference.diffusion.plugin_hooks import PluginHooks
 from inference.diffusion.prefix_caches import empty_cache, max_references, select_startable
 from inference.diffusion.previews import Previewer, preview_decoder
 from inference.diffusion.prompt_cache import PromptConditioner
-from inference.diffusion.row_options import RowOptions
+from inference.diffusion.run_extensions import create_extensions
 from inference.diffusion.sequence import ImageOutput, ImageSequence
 from inference.diffusion.shared_component import SharedComponent
 from inference.diffusion.split_sequences import SplitSequences
 from inference.diffusion.step_loop import StepLoop
-from inference.diffusion.tiles.tiled_refinement import TiledRefinement
 from inference.engine.base import CostSample, EngineEvent, ImageReady, TaskDone, TaskFailed
+from inference.engine.plugins.plugin_host import PluginHost
 from inference.ipc.messages import TaskResult
 from inference.memory.offload import offloader_of, uses_model_offload
 from inference.memory.precision import dtype_name
@@ -64,6 +63,7 @@ _LOADED = (
 class DiffusionEngine:
     def __init__(self, model: ModelSpec) -> None:
         self._model = model
+        self.plugins = PluginHost()
         self._pipelines: dict[str, Any] = {}
         self._capabilities: dict[str, Any] = {}
         self._tasks: dict[str, ImageTask] = {}
@@ -113,7 +113,10 @@ class DiffusionEngine:
         self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras, self._execution)
         self._split_sequences = SplitSequences(self._step_loop, self._advance, self._fail_task)
         self._waiting_rows = WaitingRows(self._tasks, self._close_sequence, self._run_on)
-        self._runner.extensions += self._create_extensions(pipeline)
+        self._plugin_hooks = PluginHooks(self.plugins, self._runner)
+        self._runner.extensions += create_extensions(
+            self._model, self._runner, self._denoiser, self._conditioner, self._step_loop.modules, self._plugin_hooks
+        )
         self._decode_thread = (
             None
             if uses_model_offload(pipeline)
@@ -130,21 +133,7 @@ class DiffusionEngine:
         for extension in self._runner.extensions:
             self._capabilities |= extension.capabilities()
         self._capabilities["options"] += self._capabilities["row_options"]
-
-    def _create_extensions(self, pipeline: Any) -> Sequence[RunExtension]:
-        """Features that add to images' pipeline runs, in the order in which they do."""
-        controls = ControlNets(self._model, pipeline, self._denoiser, self._step_loop.modules)
-        return (
-            RowOptions(self._model, self._runner, self._conditioner),
-            TiledRefinement(self._model, self._runner, self._conditioner, controls, self._step_loop.modules),
-            controls,
-            AdapterReferences(self._model, pipeline, self._restore_weights),
-        )
-
-    def _restore_weights(self) -> None:
-        """Of the torch denoiser, if they were released."""
-        for module in self._step_loop.modules.values():
-            module.restore_weights()
+        self.plugins.model_loaded(self._model.name, pipeline)
 
     def load_costs(self, measurements: Sequence[Measurement]) -> None:
         self._step_loop.load_costs(measurements)
@@ -163,7 +152,7 @@ class DiffusionEngine:
         self._tasks[task.id] = running
         self._new_sequences += running.sequences
 
-    def _new_sequence(self, task: Task, index: int = 0) -> ImageSequence:
+    def _new_sequence(self, task: Task, index: int = 0, *, has_plugins: bool = True) -> ImageSequence:
         return ImageSequence(
             task=task,
             index=index,
@@ -172,6 +161,7 @@ class DiffusionEngine:
             previewer=Previewer(self._preview_decoder, time.monotonic),
             denoiser=self._denoiser,
             loras=requested_loras(task, index),
+            plugins=self.plugins.changes_tensors(task.id) if has_plugins else (),
             is_compared=self._waiting_rows.can_compare(task, self._max_references),
         )
 
@@ -384,9 +374,16 @@ class DiffusionEngine:
             self._events.append(TaskDone(task_id=sequence.task.id, result=result))
 
     def _fail_task(self, sequence: ImageSequence, error: Exception) -> None:
-        """One failed image ends its task."""
+        """One failed image ends its task, unless it can be made without the plugins that have changed it."""
         if sequence.task.id not in self._tasks:
             return  # another of its images failed first
+        whole = sequence.whole or sequence
+        if self._plugin_hooks.may_repeat(whole, error):
+            self._close_sequence(whole)
+            again = self._new_sequence(self._tasks[whole.task.id].task, whole.index, has_plugins=False)
+            self._tasks[whole.task.id].start_again(whole, again)
+            self._new_sequences.append(again)
+            return
         self.cancel_task(sequence.task.id)
         self._events.append(TaskFailed(task_id=sequence.task.id, error=error))
 

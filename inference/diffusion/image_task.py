@@ -35,6 +35,11 @@ class ImageTask:
         self.finished_images += 1
         self.finished_steps += sequence.steps
 
+    def start_again(self, failed: ImageSequence, sequence: ImageSequence) -> None:
+        """One of its images is made once more, from its first step."""
+        self.sequences[self.sequences.index(failed)] = sequence
+        self.reported_step = self.reported_parts = 0
+
     def drop(self, sequence: ImageSequence) -> None:
         """One of its images does not go on."""
         self.sequences.remove(sequence)

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -47,6 +48,20 @@ HALF_PRECISION_OVERFLOW = (
     'set dtype = "float32" or "bfloat16" for the model'
 )
 
+
+@dataclass(frozen=True)
+class CallChanges:
+    """What plugins change of a pipeline's call.
+
+    Attributes:
+        adapt_arguments: gets the call's arguments and the names of those that the pipeline takes.
+        adapt_latents: gets a step's number, the number of steps, and the latents in the pipeline's layout.
+    """
+
+    adapt_arguments: Callable[[dict[str, Any], Collection[str]], dict[str, Any]]
+    adapt_latents: Callable[[int, int, Any], Any]
+
+
 OnStep = Callable[[int, int, Any], None]
 """Called after each step with its number, the number of steps, and the latents, (1, channels, h, w), or None."""
 
@@ -67,6 +82,7 @@ def generate(
     on_step: OnStep,
     prompt_arguments: Mapping[str, Any] | None = None,
     added_arguments: Mapping[str, Any] = MappingProxyType({}),
+    changes: CallChanges | None = None,
 ) -> tuple[numpy.ndarray, bool]:
     """Generate one image.
 
@@ -103,11 +119,15 @@ def generate(
         prompts = {name: arguments[name] for name in _PROMPT_ARGUMENTS if arguments.get(name)}
         arguments |= {name: spell_markers(pipeline.processor, text) for name, text in prompts.items()}
     if "callback_on_step_end" in accepted:
-        arguments["callback_on_step_end"] = _step_callback(on_step, int(task.options["steps"]), computed_size)
+        steps = int(task.options["steps"])
+        arguments["callback_on_step_end"] = _step_callback(on_step, steps, computed_size, changes)
         arguments["callback_on_step_end_tensor_inputs"] = ["latents"]
     arguments |= {**_FIXED_ARGUMENTS, **added_arguments}
+    arguments = {name: value for name, value in arguments.items() if name in accepted}
+    if changes is not None:
+        arguments = changes.adapt_arguments(arguments, accepted)
     try:
-        output = pipeline(**{name: value for name, value in arguments.items() if name in accepted})
+        output = pipeline(**arguments)
     except ValueError as error:
         raise _size_error(task, error) or error from None
     image, was_blanked = _to_uint8(output.images), any(getattr(output, "nsfw_content_detected", None) or ())
@@ -194,11 +214,16 @@ def _with_true_guidance(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return given | {TRUE_GUIDANCE: scale, "negative_prompt": negative or (" " if scale > 1 else None)}
 
 
-def _step_callback(on_step: OnStep, steps: int, size: tuple[int, int]) -> Callable[..., dict[str, Any]]:
+def _step_callback(
+    on_step: OnStep, steps: int, size: tuple[int, int], changes: CallChanges | None
+) -> Callable[..., dict[str, Any]]:
     def on_step_end(pipeline: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
         total = getattr(pipeline, "num_timesteps", None) or steps
-        on_step(min(index + 1, total), total, unpack_latents(pipeline, values.get("latents"), size))
-        return {}
+        step, latents = min(index + 1, total), values.get("latents")
+        if changes is not None:
+            latents = changes.adapt_latents(step, total, latents)
+        on_step(step, total, unpack_latents(pipeline, latents, size))
+        return {} if changes is None else {"latents": latents}
 
     return on_step_end
 

@@ -14,7 +14,7 @@ from inference.diffusion.coroutines import CallWrapper, InterceptedCalls, Module
 from inference.diffusion.embedding_cache import EmbeddingCache
 from inference.diffusion.expected_latents import StepRecord
 from inference.diffusion.hires import first_task, second_task, wants_hires
-from inference.diffusion.pipeline_call import generate
+from inference.diffusion.pipeline_call import CallChanges, generate
 from inference.diffusion.pipeline_variants import FROM_IMAGE, WITH_MASK, pipeline_variant
 from inference.diffusion.prompt_cache import Conditioning, PromptConditioner, prompt_swap_for
 from inference.diffusion.samplers import Samplers
@@ -41,6 +41,7 @@ class PipelineRun:
         wrappers: what the pipeline calls instead of intercepted methods, by component and method.
         is_divided: the denoiser's calls are made in parts, which have filters of their own.
         is_tiled: the convolutions of all intercepted components wrap around.
+        changes: what plugins change of the pipeline's call.
         own_task: instead of the sequence's.
         proxied: the run's copy of the pipeline, which filters may read; None before the run starts.
     """
@@ -56,6 +57,7 @@ class PipelineRun:
     wrappers: dict[str, dict[str, CallWrapper]] = field(default_factory=dict)
     is_divided: bool = False
     is_tiled: bool = False
+    changes: CallChanges | None = None
     own_task: Task | None = None
     proxied: Any = None
 
@@ -152,8 +154,9 @@ class PipelineRunner:
                 suspend(ModuleCall(STEP_BOUNDARY, "", (), {}))
 
         return generate(
-            run.proxied, sequence.task, sequence.seed, on_step, conditioning.arguments, added_arguments=run.arguments
-        )
+            run.proxied, sequence.task, sequence.seed, on_step, conditioning.arguments,
+            added_arguments=run.arguments, changes=run.changes,
+        )  # fmt: skip
 
     def _intercept_calls(self, run: PipelineRun) -> None:
         """What every run has: its own scheduler, cached embeddings, and the calls of the denoiser and the VAE."""

@@ -49,6 +49,8 @@ class ImageSequence:
         parts: of the divided call that it waits for.
         parts_done: of all divided calls, which shows that a long step goes on.
         whole, part_number: of a part: the image, and which of its parts this is.
+        plugins: the names of those that may change how it is computed.
+        changed_by: those that have, each with a hook that did.
         is_compared: with the other images of its task while it is made; see `candidates.py`.
     """
 
@@ -75,6 +77,8 @@ class ImageSequence:
     parts_done: int = 0
     whole: "ImageSequence | None" = None
     part_number: int = 0
+    plugins: tuple[str, ...] = ()
+    changed_by: dict[str, str] = field(default_factory=dict)
     is_compared: bool = False
     _coroutine: PipelineCoroutine | None = None
     _modules: Mapping[str, BatchedModule] = field(default_factory=dict)
@@ -138,6 +142,6 @@ class ImageSequence:
         loras = self.loras if outcome.component == self.denoiser or module.uses_denoiser else ()
         self.backend = module.backend_for(outcome, self.call_arguments, loras)
         key = rule.batch_key(self.call_arguments)
-        self.batch_key = (outcome.component, self.backend, outcome.is_tiled, loras, key)
+        self.batch_key = (outcome.component, self.backend, outcome.is_tiled, loras, self.plugins, key)
         self.rows = rule.count_rows(self.call_arguments)
         self.tokens = rule.count_tokens(self.call_arguments)

@@ -105,6 +105,7 @@ def _part_of(whole: ImageSequence, parts: PendingParts, number: int) -> ImageSeq
         previewer=whole.previewer,
         denoiser=whole.denoiser,
         loras=whole.loras,
+        plugins=whole.plugins,
         steps=whole.steps_left * (len(parts.waiting) + 1),
         whole=whole,
         part_number=number,

@@ -62,7 +62,7 @@ class AcceptsPlugins(Protocol):
 class PluginHost:
     """The plugins of one child. `send`: to the parent."""
 
-    def __init__(self, send: Callable[[object], None]) -> None:
+    def __init__(self, send: Callable[[object], None] = lambda _message: None) -> None:
         self._send = send
         self._plugins: tuple[LoadedPlugin, ...] = ()
         self._tasks: dict[str, TaskHooks] = {}
@@ -145,8 +145,12 @@ class PluginHost:
     # ------------------------------------------------------------ calls
 
     def has_hook(self, task_id: str, hook: str) -> bool:
+        return bool(self.plugins_with(task_id, hook))
+
+    def plugins_with(self, task_id: str, hook: str) -> list[str]:
+        """The names of those that apply to the task and have this hook."""
         hooks = self._tasks.get(task_id)
-        return hooks is not None and any(hook in plugin.hooks for plugin in hooks.plugins)
+        return [plugin.name for plugin in (hooks.plugins if hooks is not None else ()) if hook in plugin.hooks]
 
     def change(
         self,
