@@ -68,6 +68,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "wildcard_empty": N_("The wildcard {value} has no entries."),
     "wildcards": N_("The wildcards of {option} nest too deeply; at most {allowed} are expanded."),
     "no_webhooks": N_("No webhooks are set up on this server: leave {option} out."),
+    "no_webhooks": N_("No webhooks are set up on this server: leave {option} out."),
     "no_styles": N_("No styles are defined here: leave {option} out."),
     "lora": N_("There is no LoRA {value}.{hint} Those for this model: {allowed}."),
     "no_lora": N_(

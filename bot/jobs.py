@@ -56,6 +56,7 @@ class Origin:
     Attributes:
         age_restricted: whether the channel is for adults only; None: the platform has no such channels.
         is_admin: the requester may administer this server.
+        webhook: the name of the webhook that is called when the job has ended; empty: none.
     """
 
     platform: str
@@ -70,6 +71,7 @@ class Origin:
     age_restricted: bool | None = None
     is_admin: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    webhook: str = ""
 
     @property
     def is_shared(self) -> bool:

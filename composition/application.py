@@ -171,13 +171,20 @@ def wire_application(
     from composition.administration import build_sampler
     from composition.learning import build_adapters, build_learning
     from composition.searching import build_searching
+    from composition.webhooks import build_webhook_sender
 
     loaded = _run_every_job(loaded) if only_submitted else loaded
     events, maps = ProgressBus(), MapCache()
     sources = sources or build.default_model_sources(loaded)
     adapters = build_adapters(loaded, storage, pool, sources)
     moderation, prompt_resolver = build.build_moderation(loaded, storage), build.build_prompt_resolver(loaded, adapters)
-    deliverer = Deliverer(outbox=storage.outbox, media=storage.media, progress_bus=events, platforms=platforms or {})
+    deliverer = Deliverer(
+        outbox=storage.outbox,
+        media=storage.media,
+        progress_bus=events,
+        platforms=platforms or {},
+        webhook_sender=build_webhook_sender(loaded, storage),
+    )
     dispatcher = build.build_dispatcher(
         loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, maps, adapters,
         only_submitted=only_submitted,

@@ -41,6 +41,14 @@ def settings_sections() -> dict[str, type]:
     }
 
 
+def named_sections() -> dict[str, type]:
+    """Sections with one table per name, beside `[models.NAME]`, each with the dataclass of a table."""
+    from adapters.webhooks.settings import SECTION, WebhookSettings
+    from bot.prompts.styles import NAMED_SECTIONS
+
+    return {**NAMED_SECTIONS, SECTION: WebhookSettings}
+
+
 def shipped_models() -> "dict[str, ModelSpec]":
     """The models and presets of the shipped `config.toml` next to main.py."""
     from bot.models import ModelSettings
@@ -66,8 +74,8 @@ def _build_specs(tables: Mapping[str, Any]) -> "dict[str, ModelSpec]":
 
 def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> LoadedConfig:
     """Read and check all settings. Raises: ConfigError."""
+    from adapters.webhooks.settings import SECTION, complete_webhooks, secret_variable
     from bot.models import ModelRegistry, ModelSettings
-    from bot.prompts.styles import NAMED_SECTIONS
     from bot.settings import RenamedSetting, make_data_dir, read_secrets, read_settings, settings_files
 
     data_dir = make_data_dir(environ)
@@ -76,15 +84,18 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
     settings = read_settings(
         settings_sections(),
         model_type=ModelSettings,
-        named=NAMED_SECTIONS,
+        named=named_sections(),
         files=files,
         environ=environ,
         on_renamed=renamed.append,
     )
     specs = _build_specs(settings.pop("models"))
+    secrets = read_secrets(environ, data_dir)
+    webhooks = complete_webhooks(settings[SECTION], secrets.others)
+    signing = {secret_variable(name): one.secret for name, one in webhooks.items()}
     return LoadedConfig(
-        settings=settings,
-        secrets=read_secrets(environ, data_dir),
+        settings={**settings, SECTION: webhooks},
+        secrets=replace(secrets, others=signing),
         data_dir=data_dir,
         models=ModelRegistry(specs),
         root=ROOT,

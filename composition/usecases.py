@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from adapters.cli.ports import LoadedConfig
+from adapters.webhooks.settings import webhooks_of
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.model_install.owner_config import ModelConfigFile
@@ -235,6 +236,7 @@ def build_job_use_cases(
         token_counter=TokenizerFiles(),
         refused=RefusedRequests(storage.refusals),
         adapters=adapters,
+        webhooks=tuple(webhooks_of(loaded.settings)),
     )
 
 

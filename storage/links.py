@@ -135,8 +135,8 @@ def _check_state(tx: Connection, *rows: JobRow) -> None:
     if tx.scalar(select(exists().where(job.c.owner.in_(ids), IS_QUEUED | IS_RUNNING))):
         raise LinkRefused("open_jobs")
     owned = job.c.owner.in_(ids) & (job.c.id == outbox.c.job)
-    # Messages that are only deleted or edited need no owner, and may wait long for a platform that is off.
-    is_first = (outbox.c.kind != "retract") & (job.c.state != JobState.DELIVERED)
+    # What is only deleted, edited or sent to a webhook needs no owner, and may wait long for what is off.
+    is_first = outbox.c.kind.not_in(("retract", "webhook")) & (job.c.state != JobState.DELIVERED)
     if tx.scalar(select(exists().where(IS_PENDING, is_first, owned))):
         raise LinkRefused("deliveries")
 

@@ -12,14 +12,13 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    literal_column,
     or_,
     select,
     update,
 )
 
 from bot.jobs import TRANSITIONS, Job, JobState
-from bot.ports import Delivery
+from bot.ports import WEBHOOK, Delivery
 from storage.changes import announce_change
 from storage.database import Database
 from storage.mapping import JobRow, next_version, to_job
@@ -30,11 +29,13 @@ _placeholder = outbox.alias("placeholder")
 _unsent = outbox.alias("unsent")
 
 
-def enqueue_message(tx: Connection, job_id: str, kind: str, now: datetime, *, is_deliverable: bool = True) -> None:
-    """Enqueue a message; that of an erased job is never delivered (`is_owed` False)."""
+def enqueue_message(
+    tx: Connection, job_id: str, kind: str, now: datetime, *, target: str = "", is_deliverable: bool = True
+) -> None:
+    """Enqueue a message; that of an erased job is never delivered (`is_deliverable` False)."""
     state = "pending" if is_deliverable else "undeliverable"
-    row = {"job": job_id, "kind": kind, "state": state, "tries": 0, "reason": "", "due_at": now, "created_at": now}
-    tx.execute(insert(outbox), row)
+    row = {"job": job_id, "kind": kind, "target": target, "state": state, "tries": 0, "reason": ""}
+    tx.execute(insert(outbox), {**row, "due_at": now, "created_at": now})
 
 
 class SqlOutbox:
@@ -122,16 +123,15 @@ def _is_deliverable() -> ColumnElement[bool]:
     return or_(outbox.c.kind != "result", ~has_pending_placeholder)
 
 
-_IS_MESSAGE = outbox.c.kind.in_([literal_column(f"'{kind}'") for kind in ("placeholder", "result", "retract")])
 ROWS_OF_A_JOB = 5
-"""At most: the placeholder, the result, and what is retracted from each platform."""
+"""At most: the placeholder, the result, its webhook, and what is retracted from each platform."""
 _DUE = (
     select(outbox.c.id, outbox.c.job)
-    .where(IS_PENDING, _IS_MESSAGE, outbox.c.due_at <= bindparam("now"), _is_deliverable())
+    .where(IS_PENDING, outbox.c.due_at <= bindparam("now"), _is_deliverable())
     .order_by(outbox.c.due_at, outbox.c.id)
     .limit(bindparam("most"))
 )
-_NEXT_DUE = select(func.min(outbox.c.due_at)).where(IS_PENDING, _IS_MESSAGE, _is_deliverable())
+_NEXT_DUE = select(func.min(outbox.c.due_at)).where(IS_PENDING, _is_deliverable())
 _DELIVERIES = (
     select(
         job,
@@ -175,7 +175,9 @@ def _mark_sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
     """A result that changed while it was being sent, because a picture was deleted, is due again."""
     is_stale = delivery.kind == "result" and _version_of(tx, delivery.job.id) != delivery.job.version
     state = "pending" if is_stale else "sent"
-    confirmed = tx.execute(_update_pending(delivery).values(state=state, message_ref=message_ref)).rowcount
+    confirmed = tx.execute(_update_pending(delivery).values(state=state, message_ref=message_ref or None)).rowcount
+    if delivery.kind == WEBHOOK:  # what it received is no message
+        return
     if confirmed:
         _remember_message(tx, delivery.job.id, delivery.job.origin.platform, message_ref)
     else:

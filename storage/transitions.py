@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from bot.error_texts import explain
 from bot.errors import InterruptedTooOften
 from bot.jobs import TRANSITIONS, Job, JobError, JobState, Result
-from bot.ports import LeaseRenewal
+from bot.ports import WEBHOOK, LeaseRenewal
 from storage import fair_share, ledger
 from storage.changes import announce_change
 from storage.dialect import Dialect
@@ -138,7 +138,7 @@ def _finish(
     error: JobError | None = None,
     **values: Any,
 ) -> JobRow:
-    """End a job: settle the ledger, correct virtual time and enqueue the result message."""
+    """End a job: settle the ledger, correct virtual time and enqueue the result message and its webhook's event."""
     ledger.settle_job(tx, row, "capture" if state == JobState.RENDERED else "refund", now)
     if row.state == JobState.RUNNING:
         fair_share.leave_running(tx, row, used_s)
@@ -146,6 +146,8 @@ def _finish(
         fair_share.leave_queue(tx, row)
     if row.wants_delivery:
         enqueue_message(tx, row.id, "result", now, is_deliverable=not row.erased)
+    if webhook := row._mapping[job.c.origin].get("webhook"):  # an erased job has none any more
+        enqueue_message(tx, row.id, WEBHOOK, now, target=webhook)
     stored_error = None if error is None else asdict(error)
     return change_state(
         tx, row, state, finished_at=now, lease_until=None, not_before=None, error=stored_error, **values

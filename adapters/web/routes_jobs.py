@@ -90,7 +90,13 @@ def _to_request(body: JobBody, caller: Caller) -> usecases.Request:
         require_job_id(body.parent)
     role = command_class.roles[0] if command_class.roles else "init"
     images = tuple(_to_image_ref(image, role) for image in body.images)
-    origin = Origin(platform="web", space_id="web", account_id=caller.person.id, is_admin=caller.is_admin)
+    origin = Origin(
+        platform="web",
+        space_id="web",
+        account_id=caller.person.id,
+        is_admin=caller.is_admin,
+        webhook=body.webhook or "",
+    )
     return usecases.Request(
         origin=origin,
         command=command_class.name,

@@ -47,6 +47,7 @@ from bot.ports.learning import (
 )
 from bot.ports.links import LinkedAccount, LinkResult, Links, LinkSide
 from bot.ports.media import (
+    WEBHOOK,
     Delivery,
     HealthCheck,
     Maintenance,
@@ -113,6 +114,8 @@ from bot.ports.refusals import BlockedRequest, Refusals
 from bot.ports.safety import ClassifierStatus, SafetyRules, SpacePolicy, SpacePolicyStore
 from bot.ports.session_store import SessionStore
 from bot.ports.token_counts import TokenCount, TokenCounter
+from bot.ports.webhooks import WebhookSender
+from bot.ports.worker_plugins import NoWorkerPlugins, WorkerPlugin, WorkerPlugins
 
 __all__ = [
     "ALL_JOBS",
@@ -126,6 +129,7 @@ __all__ = [
     "OWN_REPLAY",
     "RANK",
     "UNMARKED",
+    "WEBHOOK",
     "AcceptResult",
     "Adapter",
     "AdapterKind",
@@ -189,6 +193,7 @@ __all__ = [
     "ModerationPolicy",
     "NearPicture",
     "NewJob",
+    "NoWorkerPlugins",
     "Offer",
     "Outbox",
     "OwnerModelConfig",
@@ -242,6 +247,9 @@ __all__ = [
     "UnloadResult",
     "UploadUsage",
     "Usage",
+    "WebhookSender",
+    "WorkerPlugin",
+    "WorkerPlugins",
     "describe_loras",
     "step_of",
 ]

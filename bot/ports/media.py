@@ -97,6 +97,10 @@ class MediaStore(Protocol):
         beyond `max_gb` (0: unlimited), and files without owner rows."""
 
 
+WEBHOOK = "webhook"
+"""`Delivery.kind`, and in place of a platform, of an event that is sent to a webhook."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
     """One outbox row that is due. `message_ref` refers to the message that it edits: the placeholder, if it was posted,
@@ -105,23 +109,25 @@ class Delivery:
     id: int
     job: Job
     kind: str
-    """"placeholder", "result" or "retract"."""
+    """"placeholder", "result", "retract" or "webhook"."""
     tries: int
     message_ref: str | None
     is_update: bool = False
     """The message was sent before, and shows what was deleted since."""
     target: str = ""
-    """Of a `retract`: the platform of the messages."""
+    """Of a `retract`: the platform of the messages; of a `webhook`: its name."""
     refs: tuple[str, ...] = ()
     """Of a `retract`: the messages to delete; their job is erased, so it is empty."""
 
     @property
     def platform(self) -> str:
-        return self.target or self.job.origin.platform
+        return WEBHOOK if self.kind == WEBHOOK else self.target or self.job.origin.platform
 
     @property
     def chat_id(self) -> str:
-        """The chat that it concerns, for taking turns."""
+        """The chat, or the webhook, that it concerns, for taking turns."""
+        if self.kind == WEBHOOK:
+            return self.target
         return self.refs[0].partition(":")[0] if self.refs else self.job.origin.chat_id
 
     @property

@@ -17,12 +17,13 @@ import structlog
 from bot.commands.best_of import best_of
 from bot.errors import MediaNotFound, StorageBusy, StorageFull
 from bot.jobs import Job, Media
-from bot.ports import Delivery, MediaStore, Outbox, Platform
+from bot.ports import WEBHOOK, Delivery, MediaStore, Outbox, Platform, WebhookSender
 from bot.ports.platform_answers import MessageGone, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 from bot.queue.grid_message import GridMessage, GridMessages
 from bot.queue.message_progress import MessageProgress
 from bot.queue.progress import ProgressBus
 from bot.queue.retraction import retract_messages
+from bot.queue.webhook_deliveries import WebhookDeliveries
 from bot.runtime.fair_slots import FairSlots
 
 log = structlog.get_logger()
@@ -72,16 +73,19 @@ class Deliverer:
     progress_bus: ProgressBus
     platforms: Mapping[str, Platform]
     grids: GridMessages | None = None
+    webhook_sender: WebhookSender | None = None
 
     _busy: set[str] = field(default_factory=set)
     _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
     _progress: MessageProgress = field(init=False)
+    _webhooks: WebhookDeliveries = field(init=False)
     _slots: defaultdict[str, FairSlots] = field(
         default_factory=lambda: defaultdict(lambda: FairSlots(MAX_CONCURRENT, per_owner=MAX_CONCURRENT_PER_CHAT))
     )
 
     def __post_init__(self) -> None:
         self._progress = MessageProgress(progress_bus=self.progress_bus, grids=self.grids)
+        self._webhooks = WebhookDeliveries(outbox=self.outbox, sender=self.webhook_sender)
 
     def connect(self, adapters: Iterable[object]) -> None:
         """Deliver through the adapters that are chat platforms."""
@@ -158,6 +162,10 @@ class Deliverer:
             await asyncio.sleep(delay_s)
 
     async def _attempt(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
+        if delivery.kind == WEBHOOK:
+            wait_s = back_off_s(delivery.tries)
+            await self._webhooks.attempt(delivery, back_off_s=wait_s, store=self._retry_until_stored)
+            return
         platform = self.platforms.get(delivery.platform)
         if platform is None:
             await self._retry_until_stored(

@@ -26,6 +26,8 @@ OTHER_VARIABLES = frozenset(
 OTHER_PREFIXES = ("EASEL_TEST_", "EASEL_BENCH_")
 
 _NAME = re.compile(r"[a-z0-9-]+")
+_SECRET = re.compile(r"token|secret|passw", re.IGNORECASE)
+"""Names of what must not be shown."""
 _MAX_LISTED = 40
 
 
@@ -148,8 +150,9 @@ class _Reader:
             try:
                 into[key] = shape.parse_value(key, value)
             except ValueError:
+                shown = "" if _SECRET.search(key) else f" is {format_value(value)}, but"
                 allowed = shape.describe_allowed(key)
-                self._problems.append(f"{source}: {section}.{written} is {format_value(value)}, but must be {allowed}.")
+                self._problems.append(f"{source}: {section}.{written}{shown} must be {allowed}.")
 
     def _accept_old_name(self, renamed: RenamedSetting, where: str, *, is_new_set: bool) -> None:
         if is_new_set:
@@ -249,7 +252,7 @@ class _Reader:
         known = list(known)
         near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
-        if re.search(r"token|secret|passw", name, re.IGNORECASE):
+        if _SECRET.search(name):
             hint = f" Tokens are not settings: set {', '.join(SECRETS)} in the environment or in {SECRETS_FILE}."
         if len(known) > _MAX_LISTED:
             listed = f"Sections: {', '.join([*self._shapes, *self._named])}"

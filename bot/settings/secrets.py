@@ -1,6 +1,7 @@
 """Tokens from the environment, from files named there, or from `secrets.env` in the data directory."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ SECRETS: Mapping[str, tuple[str, str]] = {
     "EASEL_TELEGRAM__WEBHOOK_SECRET": ("webhook_secret", "EASEL_TELEGRAM__WEBHOOK_SECRET"),
 }
 """Each secret's variable, its field in `Secrets`, and its alias."""
+OTHER_SECRETS = re.compile(r"EASEL_WEBHOOKS__[A-Z0-9_]+__SECRET")
+"""Secrets that are settings of a table in the config, and may be in `secrets.env` too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class Secrets:
 
     Attributes:
         sources: where each variable's value comes from, for `doctor`.
+        others: values of `OTHER_SECRETS` by variable, those of the settings included.
     """
 
     discord_token: str = field(default="", repr=False)
@@ -33,10 +37,12 @@ class Secrets:
     civitai_token: str = field(default="", repr=False)
     webhook_secret: str = field(default="", repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def values(self) -> tuple[str, ...]:
         """All values that are set, to be redacted in logs."""
-        return tuple(filter(None, (getattr(self, name) for name, _ in SECRETS.values())))
+        own = (getattr(self, name) for name, _ in SECRETS.values())
+        return tuple(filter(None, (*own, *self.others.values())))
 
     def get(self, variable: str) -> str:
         """A secret by its variable, such as "DISCORD_TOKEN"; empty if it is not set."""
@@ -59,7 +65,8 @@ def read_secrets(environ: Mapping[str, str], data_dir: Path) -> Secrets:
                 found[name], sources[variable] = value, source
     if problems:
         raise ConfigError(problems)
-    return Secrets(**found, sources=sources)
+    others = {name: value for name, value in (stored | dict(environ)).items() if OTHER_SECRETS.fullmatch(name)}
+    return Secrets(**found, sources=sources, others=others)
 
 
 def write_secrets(data_dir: Path, values: Mapping[str, str]) -> Path:
@@ -121,7 +128,7 @@ def _read_secrets_file(path: Path, problems: list[str]) -> dict[str, str]:
         name, sign, value = line.strip().removeprefix("export ").partition("=")
         if not name or name.startswith("#"):
             continue
-        if not sign or name.strip() not in known:
+        if not sign or not (name.strip() in known or OTHER_SECRETS.fullmatch(name.strip())):
             problems.append(f"{path}: line {number} is not NAME=value with one of: {', '.join(sorted(known))}.")
             continue
         stored[name.strip()] = value.strip().strip("\"'")

@@ -57,6 +57,7 @@ def body_hash(request: Request) -> str:
         "line": request.line,
         "images": [_identity(image) for image in request.images],
         "parent": request.parent,
+        **({"webhook": request.origin.webhook} if request.origin.webhook else {}),
     }
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
 

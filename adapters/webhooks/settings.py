@@ -1,0 +1,105 @@
+"""`[webhooks.NAME]` in the config: where events may be sent, in a module that imports no HTTP library."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import SplitResult, urlsplit
+
+from bot.errors import ConfigError
+from bot.settings.core import Bounds
+
+SECTION = "webhooks"
+MIN_SECRET = 16
+"""Characters of a secret."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookSettings:
+    """`[webhooks.NAME]` in the config."""
+
+    bounds: ClassVar[Bounds] = {}
+
+    url: str
+    """Where events are posted, https or http."""
+    secret: str = field(default="", repr=False)
+    """Signs the events; also EASEL_WEBHOOKS__NAME__SECRET, in the environment or in `secrets.env`."""
+    secret_file: str = field(default="", repr=False)
+    """A file with the secret; also EASEL_WEBHOOKS__NAME__SECRET_FILE."""
+    allow_private: bool = False
+    """Its host may have private addresses. An address that is in `url` itself needs no permission."""
+
+
+def secret_variable(name: str) -> str:
+    return f"EASEL_WEBHOOKS__{name.replace('-', '_').upper()}__SECRET"
+
+
+def complete_webhooks(
+    webhooks: Mapping[str, WebhookSettings], stored: Mapping[str, str]
+) -> Mapping[str, WebhookSettings]:
+    """Each with its secret, from the setting, its file, or `stored`: variables in `secrets.env`.
+
+    Raises: ConfigError, which never quotes a secret.
+    """
+    problems: list[str] = []
+    completed = {
+        name: replace(one, secret=_find_secret(name, one, stored, problems), secret_file="")
+        for name, one in webhooks.items()
+    }
+    for name, one in completed.items():
+        problems += _problems_of(name, one)
+    if problems:
+        raise ConfigError(problems)
+    return completed
+
+
+def _find_secret(name: str, one: WebhookSettings, stored: Mapping[str, str], problems: list[str]) -> str:
+    if one.secret.strip():
+        return one.secret.strip()
+    if one.secret_file:
+        try:
+            return Path(one.secret_file).read_text(encoding="utf-8-sig").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            problems.append(f"webhooks.{name}.secret_file names {one.secret_file}, which cannot be read: {why}.")
+            return "?" * MIN_SECRET  # one problem is enough
+    return stored.get(secret_variable(name), "")
+
+
+def _problems_of(name: str, one: WebhookSettings) -> Iterator[str]:
+    if problem := url_problem(one.url):
+        yield f"webhooks.{name}.url {problem}."
+    if not one.secret:
+        yield (
+            f"webhooks.{name} has no secret: set {secret_variable(name)} in the environment or in secrets.env, "
+            f"or secret in [webhooks.{name}]."
+        )
+    elif len(one.secret) < MIN_SECRET:
+        yield f"The secret of webhooks.{name} is too short: it needs at least {MIN_SECRET} characters."
+
+
+def url_problem(url: str) -> str:
+    """What is wrong with the address, without quoting it: it can hold a secret. Empty: nothing."""
+    try:
+        parts = urlsplit(url)
+        has_host, _ = bool(parts.hostname), parts.port
+    except ValueError:
+        return "is not an address: write it like https://studio.example/easel"
+    if parts.scheme not in ("http", "https") or not has_host:
+        return "must begin with https:// or http:// and name a host"
+    if parts.username is not None or parts.password is not None:
+        return "must not contain a user name or password: the events are signed instead"
+    if parts.fragment or not url.isascii() or any(char.isspace() for char in url):
+        return "must be one address without spaces, a # part or other scripts"
+    return ""
+
+
+def host_of(url: str) -> str:
+    """The host with the port, for people and logs: paths may be secret."""
+    parts: SplitResult = urlsplit(url)
+    return parts.netloc
+
+
+def webhooks_of(settings: Mapping[str, Any]) -> Mapping[str, WebhookSettings]:
+    found: Mapping[str, WebhookSettings] = settings.get(SECTION, {})
+    return found
