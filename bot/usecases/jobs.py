@@ -108,7 +108,6 @@ class JobUseCases:
             recalled=RecalledRequests(media, models, prompt_resolver.list_addons),
             mask_check=mask_check,
             adapters=adapters,
-            webhooks=webhooks,
             max_cells=queue.max_outstanding,
             webhooks=webhooks,
         )
