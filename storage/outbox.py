@@ -21,6 +21,7 @@ from bot.jobs import TRANSITIONS, Job, JobState
 from bot.ports import WEBHOOK, Delivery
 from storage.changes import announce_change
 from storage.database import Database
+from storage.grid_messages import has_open_cells, waits_for_cells
 from storage.mapping import JobRow, next_version, to_job
 from storage.retractions import drop_old_retraction, retract_if_erased, settle_retraction
 from storage.schema import IS_PENDING, IS_QUEUED, IS_RUNNING, job, message, outbox, utcnow
@@ -116,11 +117,11 @@ def _update_pending(delivery: Delivery) -> Update:
 
 
 def _is_deliverable() -> ColumnElement[bool]:
-    """A result waits while its placeholder is still pending."""
+    """A result waits while its placeholder is still pending, and that of a grid for all of its cells."""
     has_pending_placeholder = exists().where(
         _unsent.c.job == outbox.c.job, _unsent.c.kind == "placeholder", _unsent.c.state == "pending"
     )
-    return or_(outbox.c.kind != "result", ~has_pending_placeholder)
+    return or_(outbox.c.kind != "result", ~has_pending_placeholder & ~waits_for_cells())
 
 
 ROWS_OF_A_JOB = 5
@@ -173,13 +174,15 @@ def _to_delivery(row: JobRow) -> Delivery:
 
 def _mark_sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
     """A result that changed while it was being sent, because a picture was deleted, is due again."""
-    is_stale = delivery.kind == "result" and _version_of(tx, delivery.job.id) != delivery.job.version
+    job_id = tx.scalar(select(outbox.c.job).where(outbox.c.id == delivery.id)) or delivery.job.id
+    is_same = job_id == delivery.job.id  # the message of a grid may have been handed over
+    is_stale = delivery.kind == "result" and not (is_same and _version_of(tx, job_id) == delivery.job.version)
     state = "pending" if is_stale else "sent"
     confirmed = tx.execute(_update_pending(delivery).values(state=state, message_ref=message_ref or None)).rowcount
     if delivery.kind == WEBHOOK:  # what it received is no message
         return
     if confirmed:
-        _remember_message(tx, delivery.job.id, delivery.job.origin.platform, message_ref)
+        _remember_message(tx, job_id, delivery.job.origin.platform, message_ref)
     else:
         retract_if_erased(tx, delivery.job.id, delivery.job.origin.platform, message_ref)
     if confirmed and delivery.kind == "result" and not is_stale:
@@ -202,7 +205,7 @@ def _watched(tx: Connection) -> list[Delivery]:
     rows = tx.execute(
         select(job, o.id.label("delivery"), o.kind, o.tries, o.message_ref)
         .join(outbox, o.job == job.c.id)
-        .where(or_(IS_QUEUED, IS_RUNNING), is_shown)
+        .where(or_(IS_QUEUED, IS_RUNNING, has_open_cells(job.c.batch)), is_shown)
         .order_by(job.c.seq)
     )
     return [_to_delivery(row) for row in rows]
