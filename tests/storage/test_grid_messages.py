@@ -17,8 +17,11 @@ async def make_grid(storage, person, count=3, kind="grid"):
     cells = [lead, *(await accept(storage, person, count - 1))]
     name = new_job_id()
 
+    axes = [{"axis": "x", "option": "steps", "title": "steps", "values": list(range(1, count + 1))}]
+    spec = {"axes": axes, "cells": [one.id for one in cells]}
+
     def join(tx):
-        tx.execute(insert(batch), {"id": name, "owner": person.id, "kind": kind, "spec": {}})
+        tx.execute(insert(batch), {"id": name, "owner": person.id, "kind": kind, "spec": spec})
         tx.execute(update(job_table).where(job_table.c.id.in_([one.id for one in cells])).values(batch=name))
 
     await storage.jobs._database.run_write(join)
