@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bot.models import CONTROL_KINDS, REFERENCE_KINDS
-from bot.options import MAX_SEED
-from bot.prompts.grammar import MAX_LORA_WEIGHT, find_lora_tags
+from bot.options import MAX_LORA_WEIGHT, MAX_SEED
+from bot.prompts.grammar import find_lora_tags
 from bot.samplers import find_missing_schedule, read_sampler, read_schedule
 
 GenerationMetadata = dict[str, Any]
