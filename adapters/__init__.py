@@ -9,6 +9,9 @@ PLATFORMS: dict[str, str] = {
     "telegram": "adapters.telegram:TelegramAdapter",
 }
 
-MOUNTS: dict[str, str] = {}
+MOUNTS: dict[str, str] = {
+    "/v1": "adapters.openai:build_app",
+    "/mcp": "adapters.mcp.mcp_mount:build_mcp",
+}
 """Applications that `adapters/web` serves below a path: the APIs that other programs speak. Each is a function of
 `adapters.web.context.WebContext` that returns an ASGI application."""

@@ -56,7 +56,9 @@ class ClientCall:
         *,
         parent: str | None = None,
         extra: Mapping[str, Any] | None = None,
+        is_confirmed: bool = False,
     ) -> usecases.Request:
+        """`is_confirmed`: the client knows how many images `{a|b}` in the prompt makes."""
         person = self.caller.person
         origin = Origin(
             platform="web",
@@ -72,6 +74,7 @@ class ClientCall:
             images=tuple(images),
             parent=parent,
             requires_own_parent=True,
+            is_confirmed=is_confirmed,
         )
 
     async def submit(self, request: usecases.Request, *, is_retry: bool = False) -> list[Ticket]:

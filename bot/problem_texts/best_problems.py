@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from bot.i18n import N_
 
 BEST_PROBLEMS: Mapping[str, str] = {
+    "n_combinations": N_(
+        "The prompt has {value} combinations: set {option} to {value} for one picture of each (at most {allowed}), or "
+        "write one prompt without {{a|b}}."
+    ),
     "best_needs_prompt": N_("{option} compares pictures with the prompt: write one, or leave {option} out."),
     "with_best": N_("best already makes {value} pictures: leave {option} out."),
 }

@@ -7,6 +7,7 @@ from bot.i18n import N_
 IMAGE_PROBLEMS: Mapping[str, str] = {
     "no_known_words": N_("The matching model knows none of these words. Describe in English what a picture shows."),
     "needs_image": N_("This needs a picture: attach one, or reply to one."),
+    "needs_shown_image": N_("No message has an image: send one as a data: URL, and a question about it."),
     "needs_images": N_("This needs {allowed} pictures or more: attach them to one message."),
     "too_few_pictures": N_(
         "This needs {allowed} pictures, but there are {value}: attach all of them to one message, "
@@ -19,6 +20,10 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
     ),
     "refine_small": N_("The model {value} refines pictures of at least {allowed} px a side: use a larger scale."),
     "mask_opaque": N_("The mask has no transparent part: send a PNG that is transparent where the picture may change."),
+    "which_cell": N_(
+        "This message shows a grid. Reply to it with the place of one picture, such as {value}: it is shown alone, and "
+        "there you can use it."
+    ),
     "no_images": N_("This command accepts no picture."),
     "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
     "one_at_a_time": N_("The model {value} sees one picture at a time: ask about each of them alone."),

@@ -1,0 +1,67 @@
+"""`/v1/chat/completions`: questions about images, and captions."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from adapters.openai.conversations import build_request, read_conversation
+from adapters.openai.event_stream import DONE, EventStream, format_event, with_errors
+from adapters.openai.fields import Fields
+from adapters.openai.retries import is_retry
+from adapters.openai.text_deltas import TextDeltas, cut_at_stop, follow_text
+from adapters.openai.text_options import read_text_order
+from adapters.web.client_calls import ClientCall
+from bot.jobs import Job
+
+MESSAGES = "messages"
+PARAMS = {"question": MESSAGES, "images": MESSAGES, "max_new_tokens": "max_tokens"}
+MAX_IMAGES = 3
+"""Images of the largest size that a body may have; of smaller ones, more."""
+_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+"""Tokens are not counted: nobody pays by them here."""
+
+
+async def complete_chat(call: ClientCall) -> Response:
+    fields = Fields(await call.read_json(images=MAX_IMAGES))
+    order = read_text_order(fields, call.context.usecases.models)
+    conversation = read_conversation(fields.get(MESSAGES), MESSAGES)
+    if conversation.has_instructions:
+        fields.ignore(f"{MESSAGES}.system")
+    asked = fields.get("stream_options")
+    has_usage = isinstance(asked, dict) and bool(asked.get("include_usage"))
+    request = await build_request(call, conversation, order.options, order.model, MESSAGES)
+    (ticket,) = await call.submit(request, is_retry=is_retry(call.request))
+    if order.is_stream:
+        chunks = _chunks(call, ticket.job, TextDeltas(order.stop), has_usage=has_usage)
+        return EventStream(with_errors(chunks, PARAMS), fields.headers)
+    (job,) = await call.wait([ticket])
+    text = cut_at_stop((job.result.text or "") if job.result else "", order.stop)
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    body = {**_head(job, "chat.completion"), "choices": [choice], "usage": _USAGE}
+    return JSONResponse(body, headers=fields.headers)
+
+
+def _head(job: Job, kind: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{job.id}", "object": kind, "created": int(time.time()), "model": job.model}
+
+
+async def _chunks(call: ClientCall, job: Job, deltas: TextDeltas, *, has_usage: bool) -> AsyncGenerator[str, None]:
+    head = _head(job, "chat.completion.chunk")
+    more = {"usage": None} if has_usage else {}
+
+    def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return format_event({**head, "choices": [choice], **more})
+
+    yield chunk({"role": "assistant", "content": ""})
+    async with aclosing(follow_text(call, job, deltas)) as texts:
+        async for text in texts:
+            yield chunk({"content": text})
+    yield chunk({}, "stop")
+    if has_usage:
+        yield format_event({**head, "choices": [], "usage": _USAGE})
+    yield DONE
