@@ -13,6 +13,7 @@ from adapters.cli import error_output, file_arguments, output
 from adapters.cli.admin_commands import add_admin_commands
 from adapters.cli.correct_command import add_correct_command
 from adapters.cli.history_commands import add_history_commands
+from adapters.cli.mcp_command import add_mcp_command
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.output import with_image_wording
 from adapters.cli.ports import CompositionRoot
@@ -77,6 +78,7 @@ def _build_app(session: Session) -> typer.Typer:
     add_history_commands(app, session)
     add_correct_command(app, session)
     add_admin_commands(app, session)
+    add_mcp_command(app, session)
     return app
 
 

@@ -7,7 +7,8 @@ import unicodedata
 from typing import Self, TextIO
 
 from adapters.cli.output import printable
-from adapters.cli.views import DONE, JobBody
+from adapters.cli.views import JobBody
+from adapters.web.progress_lines import format_job_progress
 
 LINE_INTERVAL_S = 10.0
 """Seconds between two lines about the same state, where lines cannot be updated in place."""
@@ -83,31 +84,3 @@ def format_partial_answer(text: str, columns: int) -> str:
 def _width(text: str) -> int:
     """Columns of a terminal: a letter of Chinese, Japanese or Korean, and an emoji, takes two."""
     return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
-
-
-def format_job_progress(job: JobBody) -> str:
-    """The job's progress in one line."""
-    left = f", about {max(1, round(job['eta_s']))} s left" if job.get("eta_s") is not None else ""
-    state, progress = job["state"], job.get("progress")
-    if state == "queued" and (install := job.get("install_progress")):
-        percent = f", {100 * install['done'] // install['total']} %" if install["total"] else ""
-        activity = "Downloading" if install["stage"] == "downloading" else "Preparing"
-        return f"{activity} {install['title']}{percent}{left}."
-    if state == "queued":
-        position = job.get("position")
-        return f"Queued{f' at position {position}' if position else ''}{left}."
-    if state == "running":
-        is_finishing = progress is not None and progress["phase"] == "finishing"
-        return f"{_format_phase(progress)}{'' if is_finishing else left}."
-    return "Done." if state in DONE else f"Finished: {state}."
-
-
-def _format_phase(progress: JobBody | None) -> str:
-    match progress["phase"] if progress else "waiting":
-        case "waiting":
-            return "Starting"
-        case "loading":
-            return "Loading the model"
-        case "finishing":
-            return "Finishing"
-    return f"Step {progress['step']} of {progress['steps']}" if progress and progress["steps"] else "Running"

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from adapters.web import (
@@ -76,7 +77,9 @@ def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingPro
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
     for path, build in mounts.items():
-        app.mount(path, build(context))
+        mounted = build(context)
+        app.router.routes.append(Route(path, mounted, include_in_schema=False))  # a mount has only what is below it
+        app.mount(path, mounted)
     app.add_middleware(
         KeyLimitMiddleware,
         limit=context.settings.max_requests_per_key,

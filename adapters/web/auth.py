@@ -12,7 +12,7 @@ import hmac
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -28,6 +28,9 @@ from bot.usecases.people import is_key
 from bot.usecases.sessions import hash_token
 
 LOCAL = "local"
+CLIENT_HEADER = "X-Easel-Client"
+"""With which `easel mcp` says that another program asks through it. Only the lock file's secret makes it valid."""
+_CLIENTS = {"mcp"}
 _FORWARDING = re.compile(
     r"via|(x-)?forwarded(-.*)?|(x-)?original-.*|.*-(ip|clientip|addr|address|for)|(x-)?(host|scheme|url-scheme|varnish)|"
     r"front-end-https|cdn-loop|x-cloud-trace-context|(.*-)?proxy(-.*)?|"
@@ -49,14 +52,21 @@ session_cookie = APIKeyCookie(
 
 @dataclass(frozen=True)
 class Caller:
-    """`key` is the key's prefix, or "local". `session`: the hash of the session token. `is_keyless`: the local person, who
-    needs no key as long as none exists."""
+    """Who asks.
+
+    Attributes:
+        key: the key's prefix, or "local".
+        session: the hash of the session token.
+        is_keyless: the local person, who needs no key as long as none exists.
+        client: the API that the request came through, where `easel mcp` serves one.
+    """
 
     person: Person
     key: str
     is_admin: bool = False
     session: str = ""
     is_keyless: bool = False
+    client: str = ""
 
 
 def read_bearer(request: Request) -> str | None:
@@ -84,7 +94,8 @@ async def get_caller(
     """Raises: Unauthorized, RequestRefused."""
     text = read_bearer(request)
     if text is not None:
-        return await _key_caller(context, text)
+        caller, client = await _key_caller(context, text), request.headers.get(CLIENT_HEADER, "")
+        return replace(caller, client=client) if caller.key == LOCAL and client in _CLIENTS else caller
     token = read_session(request.scope, request.headers)
     if token is not None and (caller := await _session_caller(request, context, token)) is not None:
         return caller

@@ -49,7 +49,8 @@ async def upload_image(request: Request, response: Response, context: ContextDep
     """Upload a PNG, JPEG, WebP, AVIF, HEIC, GIF, TIFF or BMP image. It is stored upright and without its metadata."""
     await context.usecases.media.check_allowance(caller.person)
     async with context.uploads.receive(request, caller.person.id) as data:
-        image = await context.usecases.media.upload(caller.person, data, source=_source_of(request, context))
+        source = caller.client or _source_of(request, context)
+        image = await context.usecases.media.upload(caller.person, data, source=source)
     response.headers["Location"] = f"{MEDIA_URL}{image.id}"
     fitted = None
     if image.parameters is not None:

@@ -14,6 +14,7 @@ class WebSettings:
         "port": (0, 65535),
         **dict.fromkeys(("max_connections", "max_uploads", "max_uploads_per_person"), (1, None)),
         **dict.fromkeys(("header_timeout_s", "body_timeout_s"), (0.05, None)),
+        "mcp_wait_s": (0, 3600),
     }
 
     enabled: bool = True
@@ -36,5 +37,7 @@ class WebSettings:
     """Maximum number of concurrent uploads of one person, and of one address that is not loopback."""
     max_requests_per_key: int = 100
     """Maximum number of concurrent requests with one API key, event streams included; 0: no limit."""
+    mcp_wait_s: float = 45.0
+    """How long a call of an MCP tool waits for its job before it answers with the job's id, seconds."""
     metrics_token: str = ""
     """The bearer token for `/metrics`; without one, only admins and programs on this machine may read them."""

@@ -255,11 +255,11 @@ def _job_path(job_id: str) -> str:
 
 
 def _request_body(request: JobRequest) -> dict[str, Any]:
-    images = [_image_body(image) for image in request.images]
+    images = [image_body(image) for image in request.images]
     return {"command": request.command, "options": dict(request.options), "images": images}
 
 
-def _image_body(image: ImageRef) -> dict[str, Any]:
+def image_body(image: ImageRef) -> dict[str, Any]:
     plain = ImageRef(image.id)
     said = {name: getattr(image, name) for name in ("kind", "weight", "start", "end", "ready")}
     return {"id": image.id, "role": image.role} | {n: one for n, one in said.items() if one != getattr(plain, n)}

@@ -1,0 +1,203 @@
+"""The backends of `easel mcp`: the running server's REST API, or the use cases of this process."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from adapters.cli.client.http import HttpClient, image_body
+from adapters.cli.client.open import open_service_client
+from adapters.cli.ports import CompositionRoot, LoadedConfig
+from adapters.mcp.tool_backend import CLIENT, Body, ToolBackend, ToolRequest
+from adapters.mcp.usecase_backend import UseCaseBackend
+from adapters.web.auth import CLIENT_HEADER
+from bot.errors import EaselError, JobNotFound, ShuttingDown
+from bot.jobs import Media
+from bot.ports import Person
+from bot.usecases import UseCases
+
+IDLE_S = 60.0
+"""How long a backend stays open after its last call. In this process it holds the data directory meanwhile."""
+_POLL_S = 2.0
+
+
+class RestBackend:
+    """The server that is running."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    async def list_commands(self) -> list[Body]:
+        commands: list[Body] = (await self._get("/api/v1/commands"))["commands"]
+        return commands
+
+    async def list_models(self) -> list[Body]:
+        models: list[Body] = (await self._get("/api/v1/models"))["models"]
+        return models
+
+    async def get_quota(self) -> Body:
+        return await self._get("/api/v1/quota")
+
+    async def upload_image(self, data: bytes) -> str:
+        file = {"file": ("image", data, "application/octet-stream")}
+        return str((await self._post("/api/v1/media", files=file))["id"])
+
+    async def quote_price(self, request: ToolRequest) -> Body:
+        return await self._post("/api/v1/quotes", json=_request_body(request))
+
+    async def submit_jobs(self, request: ToolRequest) -> list[str]:
+        content = _request_body(request) | ({"quote": request.quote} if request.quote is not None else {})
+        body = await self._post("/api/v1/jobs", json=content)
+        return [str(job["id"]) for job in body.get("jobs") or [body]]
+
+    def follow_job(self, job_id: str) -> AsyncIterator[Body]:
+        return self._client.follow_job(job_id)
+
+    async def read_job(self, job_id: str) -> Body:
+        return await self._client.read_job(job_id)
+
+    async def cancel_job(self, job_id: str) -> None:
+        await self._client.cancel_job(job_id)
+
+    async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[Body], str | None]:
+        jobs, following, _ = await self._client.list_jobs(q, before=before, limit=limit)
+        return jobs, following
+
+    async def read_image(
+        self, media_id: str, *, max_bytes: int | None = None, width: int | None = None
+    ) -> Media | None:
+        url = f"/api/v1/media/{quote(media_id, safe='')}"
+        params = {} if width is None else {"w": str(width)}
+        response = await self._client.send_request("GET", url, params=params, is_safe=True)
+        if max_bytes is not None and len(response.content) > max_bytes:
+            return None
+        return Media(response.content, response.headers.get("content-type", "").partition(";")[0])
+
+    async def _get(self, path: str) -> Body:
+        body: Body = (await self._client.send_request("GET", path, is_safe=True)).json()
+        return body
+
+    async def _post(self, path: str, **content: Any) -> Body:
+        response = await self._client.send_request("POST", path, headers={CLIENT_HEADER: CLIENT}, **content)
+        body: Body = response.json()
+        return body
+
+
+def _request_body(request: ToolRequest) -> Body:
+    body = {
+        "command": request.command,
+        "options": dict(request.options),
+        "images": [image_body(image) for image in request.images],
+    }
+    return body | ({"parent": request.parent} if request.parent is not None else {})
+
+
+@dataclass(frozen=True)
+class LocalBackend(UseCaseBackend):
+    """This process, which runs the jobs that were submitted in it."""
+
+    _submitted: set[str] = field(default_factory=set)
+
+    async def submit_jobs(self, request: ToolRequest) -> list[str]:
+        ids = await super().submit_jobs(request)
+        self._submitted.update(ids)
+        return ids
+
+    async def has_unfinished_jobs(self) -> bool:
+        person, _ = await self.identify()
+        for job_id in list(self._submitted):
+            with suppress(JobNotFound):
+                if not (await self.usecases.jobs.get_ticket(person, job_id)).job.state.is_final:
+                    return True
+            self._submitted.discard(job_id)
+        return False
+
+
+def open_backend(composition: CompositionRoot, loaded: LoadedConfig) -> Any:
+    """A context manager with a `ToolBackend`. Raises: StartupError."""
+
+    def make_local(usecases: UseCases) -> ToolBackend:
+        async def identify() -> tuple[Person, bool]:
+            return await usecases.people.local_person(), True
+
+        return LocalBackend(usecases, identify)
+
+    return open_service_client(composition, loaded, make_local, RestBackend)
+
+
+class BackendOnDemand:
+    """Opens a backend at the first call, and closes it when none has needed it for `idle_s`.
+
+    A backend of this process is open for as long as its jobs are unfinished: they run in it. One whose server is gone
+    is opened again at the next call. Its context is entered and left in one task, as it has to be.
+    """
+
+    def __init__(self, open_one: Any, *, idle_s: float = IDLE_S, poll_s: float = _POLL_S) -> None:
+        self._open_one = open_one
+        self._idle_s = idle_s
+        self._poll_s = poll_s
+        self._lock = asyncio.Lock()
+        self._keeper: asyncio.Task[None] | None = None
+        self._backend: ToolBackend | None = None
+        self._users = 0
+        self._used_at = 0.0
+        self._is_stale = asyncio.Event()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[ToolBackend]:
+        """Raises: StartupError."""
+        async with self._lock:
+            backend = self._backend if not self._is_stale.is_set() else None
+            if backend is None:
+                backend = await self._open()
+            self._users += 1
+        try:
+            yield backend
+        except EaselError as error:
+            if getattr(error, "code", "") == "server_gone":
+                self._is_stale.set()
+            raise
+        finally:
+            self._users -= 1
+            self._used_at = time.monotonic()
+
+    async def close(self) -> None:
+        """Leaves unfinished jobs to the next server."""
+        self._is_stale.set()
+        if self._keeper is not None:
+            if self._backend is None:  # it is being opened
+                self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+
+    async def _open(self) -> ToolBackend:
+        if self._keeper is not None:  # the last one releases the data directory first
+            await asyncio.wait([self._keeper])
+        self._is_stale.clear()
+        self._used_at = time.monotonic()
+        opened: asyncio.Future[ToolBackend] = asyncio.get_running_loop().create_future()
+        self._keeper = asyncio.create_task(self._keep_open(opened))
+        return await asyncio.shield(opened)
+
+    async def _keep_open(self, opened: "asyncio.Future[ToolBackend]") -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                self._backend = await stack.enter_async_context(self._open_one())
+            except (Exception, asyncio.CancelledError) as error:
+                opened.set_exception(error if isinstance(error, Exception) else ShuttingDown())
+                opened.exception()  # the call that asked for it may have been cancelled
+                return
+            opened.set_result(self._backend)
+            try:
+                while not self._is_stale.is_set() and await self._is_needed():
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._is_stale.wait(), self._poll_s)
+            finally:
+                self._backend = None
+
+    async def _is_needed(self) -> bool:
+        if self._users or time.monotonic() - self._used_at < self._idle_s:
+            return True
+        return isinstance(self._backend, LocalBackend) and await self._backend.has_unfinished_jobs()
