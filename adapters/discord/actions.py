@@ -4,6 +4,7 @@ from contextlib import suppress
 
 from adapters.discord import chat_commands, messages, offers, texts
 from adapters.discord.events import PLATFORM, DiscordEvent
+from adapters.discord.grid_buttons import press_grid_button
 from adapters.discord.job_requests import find_target_job, input_images, settle_deferral, submit_command, submit_job
 from adapters.discord.modals import parse_target
 from adapters.discord.responder import Responder
@@ -20,6 +21,7 @@ from bot.chat.follow_ups import (
     shows_other_job,
     toggle_favourite,
 )
+from bot.chat.grid_actions import refuse_grid
 from bot.chat.offers import offer_key
 from bot.chat.reporting import report_by_button, report_message
 from bot.commands import COMMANDS
@@ -77,6 +79,7 @@ async def _run_context_menu(responder: Responder) -> None:
     person = await responder.context.identify_person(responder.event)
     job = await find_target_job(responder)
     event, chat = responder.event, responder.usecases.chat
+    await refuse_grid(responder.usecases, PLATFORM, event.target, job)
     picture = await chat.picture_of_message(PLATFORM, event.target) if job is not None else 0
     if event.name == texts.VARY_THIS and job is not None:
         origin = event.origin(spoiler=job.is_spoiler)
@@ -125,6 +128,10 @@ async def _press_button(responder: Responder) -> None:
     usecases, person = responder.usecases, await responder.context.identify_person(event)
     if button.is_offer:
         if not await offers.take_offer(responder, person, button):
+            await _reply_expired(responder)
+        return
+    if button.is_of_grid:
+        if not await press_grid_button(responder, person, button):
             await _reply_expired(responder)
         return
     if button.action in SHARED_ACTIONS and await shows_other_job(usecases, PLATFORM, button, event.target):

@@ -25,27 +25,35 @@ async def run_command(responder: Responder) -> None:
     if event.name not in CHAT_COMMANDS:
         await responder.reply(chat_texts.format_text(texts.UNKNOWN_COMMAND, event.locale))
         return
-    reply = await run_chat_command(await _build_context(responder), event.name, event.options)
+    reply = await run_chat_command(await build_context(responder), event.name, event.options)
     responder.context.forget_recent_jobs(event.account_id)
-    await _send_reply(responder, reply)
+    await send_reply(responder, reply)
 
 
 async def press_confirmation(responder: Responder) -> None:
     """The answer to a question with two buttons. Raises: UserError."""
-    reply = await answer_confirmation(await _build_context(responder), responder.event.name)
+    reply = await answer_confirmation(await build_context(responder), responder.event.name)
     responder.context.forget_recent_jobs(responder.event.account_id)
     if reply is not None:
-        await _send_reply(responder, reply)
+        await send_reply(responder, reply)
     await responder.delete_question()
 
 
 async def press_button(responder: Responder, button: Button) -> None:
     """The answer to a button that runs a command. Raises: UserError."""
-    reply = await run_command_button(await _build_context(responder), button)
-    if button.shows_picture and responder.event.can_post:
+    reply = await run_command_button(await build_context(responder), button)
+    if button.shows_picture:
+        await show_to_everybody(responder, reply)
+    else:
+        await send_reply(responder, reply)
+
+
+async def show_to_everybody(responder: Responder, reply: ChatReply) -> None:
+    """A picture in the channel, or where the bot may not post, to the person alone."""
+    if reply.images and responder.event.can_post:
         await _post_picture(responder, reply)
     else:
-        await _send_reply(responder, reply)
+        await send_reply(responder, reply)
 
 
 async def _post_picture(responder: Responder, reply: ChatReply) -> None:
@@ -53,13 +61,22 @@ async def _post_picture(responder: Responder, reply: ChatReply) -> None:
     view = build_view(reply.buttons, responder.locale)
     ref = await responder.post(reply.text, files=await _image_files(responder, reply), view=view)
     if ref is None:
-        await _send_reply(responder, reply)
+        await send_reply(responder, reply)
     elif reply.job is not None:
         chat = responder.usecases.chat
         await chat.remember_message(reply.job, PLATFORM, ref, picture=reply.picture)
 
 
-async def _build_context(responder: Responder) -> ChatContext:
+async def answer_with_picture(responder: Responder, reply: ChatReply) -> None:
+    """The answer to a message, which others see and reply to."""
+    view = build_view(reply.buttons, responder.locale)
+    sent = await responder.reply(reply.text, files=await _image_files(responder, reply), view=view)
+    if sent is not None and reply.job is not None:
+        ref = f"{responder.event.channel_id}:{sent.id}"
+        await responder.usecases.chat.remember_message(reply.job, PLATFORM, ref, picture=reply.picture)
+
+
+async def build_context(responder: Responder) -> ChatContext:
     return ChatContext(
         usecases=responder.usecases,
         person=await responder.context.identify_person(responder.event),
@@ -74,7 +91,7 @@ def _upload_limit(event: DiscordEvent) -> int:
     return min(event.size_limit or FILE_LIMIT, FILE_LIMIT)
 
 
-async def _send_reply(responder: Responder, reply: ChatReply) -> None:
+async def send_reply(responder: Responder, reply: ChatReply) -> None:
     locale = responder.locale
     view = build_confirm_view(reply.confirm, locale) if reply.confirm else None
     if reply.buttons:

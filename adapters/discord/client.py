@@ -14,7 +14,7 @@ from adapters.discord.events import PLATFORM
 from adapters.discord.library_patches import UNREADABLE, cap_reconnect_wait, drop_unreadable_events, log_dropped
 from adapters.discord.slash_commands import build_tree
 from adapters.discord.translations import CatalogueTranslator
-from adapters.discord.views import OWN_BUTTONS, JobButton
+from adapters.discord.views import CellMenu, JobButton, is_own
 
 log = structlog.get_logger()
 
@@ -65,7 +65,7 @@ class EaselClient(discord.AutoShardedClient):
         self.event_handler = event_handler
         self.was_ready = False
         drop_unreadable_events(self)
-        self.add_dynamic_items(JobButton)
+        self.add_dynamic_items(JobButton, CellMenu)
         self.tree = build_tree(self)
 
     async def setup_hook(self) -> None:
@@ -94,7 +94,7 @@ class EaselClient(discord.AutoShardedClient):
         custom_id = str(data.get("custom_id", ""))
         if interaction.type is discord.InteractionType.modal_submit:
             await self.event_handler.on_modal_submit(interaction, custom_id)
-        elif interaction.type is discord.InteractionType.component and not OWN_BUTTONS.match(custom_id):
+        elif interaction.type is discord.InteractionType.component and not is_own(custom_id):
             await self.event_handler.on_button(interaction, custom_id)
 
     async def on_message(self, message: discord.Message) -> None:

@@ -20,6 +20,7 @@ from adapters.discord.responder import Responder, resume_responder
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
 from bot.chat.follow_ups import PROMPTED_ACTIONS, WORDED_ACTIONS
+from bot.chat.grid_actions import refuse_grid
 from bot.chat.reporting import NOTHING_TO_REPORT
 from bot.error_texts import explain
 from bot.errors import EaselError, ImageGone, JobNotFound, QueueFull, StorageBusy, StorageFull, UserError
@@ -69,6 +70,8 @@ class EventHandler:
         pictures, locale = event_parsing.attached_images(message, any_file=True), str(interaction.locale)
         try:
             job = await self._find_job(target)
+            if name != texts.CAPTION_THIS:  # that is refused with its answer
+                await self._refuse_grid(target, job)
         except (UserError, TimeoutError) as error:
             await self._refuse(interaction, error, locale)
             return
@@ -339,6 +342,11 @@ class EventHandler:
         """Raises: StorageBusy, TimeoutError."""
         async with asyncio.timeout(READ_TIMEOUT_S):
             return await self._context.usecases.chat.job_of_message(PLATFORM, target)
+
+    async def _refuse_grid(self, target: str, job: Job | None) -> None:
+        """Raises: InvalidOption, StorageBusy, TimeoutError."""
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            await refuse_grid(self._context.usecases, PLATFORM, target, job)
 
     async def _find_picture(self, target: str) -> int:
         with suppress(EaselError, TimeoutError):

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from adapters.discord import event_parsing, texts
+from adapters.discord import chat_commands, event_parsing, texts
 from adapters.discord.events import PLATFORM
 from adapters.discord.job_requests import settle_deferral, submit_job
 from adapters.discord.offers import send_offer
@@ -13,6 +13,7 @@ from bot.chat import help_texts
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
 from bot.chat.buttons import Button
+from bot.chat.grid_actions import read_reply, show_cell
 from bot.chat.offers import offer_drawing, offer_for_image
 from bot.chat.question_detector import is_question, is_remark
 from bot.errors import ImageGone
@@ -30,8 +31,7 @@ async def handle_message(responder: Responder) -> None:
         return
     job = await responder.usecases.chat.job_of_message(PLATFORM, event.target) if event.target else None
     if job is not None:
-        picture = await responder.usecases.chat.picture_of_message(PLATFORM, event.target)
-        await _handle_reply_to_job(responder, job, picture)
+        await _handle_reply(responder, job)
     elif event.pictures:
         await _handle_images(responder)
     elif event.target:
@@ -67,6 +67,24 @@ async def _handle_images(responder: Responder) -> None:
         await submit_job(responder, person, "ask", {"question": event.text}, images)
     else:
         await submit_job(responder, person, "caption", {}, images)
+
+
+async def _handle_reply(responder: Responder, job: Job) -> None:
+    """A reply to a grid names one of its pictures."""
+    event, usecases = responder.event, responder.usecases
+    named = await read_reply(usecases, PLATFORM, event.target, event.text, event.locale) if job.batch else None
+    if named is None:
+        picture = await usecases.chat.picture_of_message(PLATFORM, event.target)
+        await _handle_reply_to_job(responder, job, picture)
+    elif named.cell is None:
+        if not is_remark(event.text):
+            await responder.reply(named.sentence)
+    elif named.text and named.cell.is_made:
+        responder.event = replace(event, text=named.text)
+        await _handle_reply_to_job(responder, named.cell.job, 1)
+    else:
+        reply = await show_cell(await chat_commands.build_context(responder), named.cell)
+        await chat_commands.answer_with_picture(responder, reply)
 
 
 async def _handle_reply_to_job(responder: Responder, job: Job, picture: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import discord
 
 from adapters.discord import texts
-from adapters.discord.limits import MAX_ALT, MAX_CONTENT, max_file_bytes
+from adapters.discord.limits import MAX_ALT, MAX_CONTENT, MAX_FILES, max_file_bytes
 from adapters.discord.views import build_view
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
@@ -77,7 +77,8 @@ def render_progress(usecases: UseCases, ticket: Ticket, progress: Progress) -> d
 
 
 async def render_result(usecases: UseCases, job: Job, pictures: Sequence[Media], *, limit: int) -> dict[str, Any]:
-    """The final message. `limit`: the largest file in bytes. Raises: TooLarge."""
+    """The final message, with as many pictures as it takes. `limit`: the largest file in bytes. Raises: TooLarge."""
+    pictures = pictures[:MAX_FILES]
     file_limit = max_file_bytes(limit, len(pictures))
     files, was_changed = [], False
     for picture, made in zip(pictures, match_pictures(job, pictures), strict=True):

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -19,7 +19,7 @@ from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.commands import CHAT_COMMANDS
 from bot.chat.flagged_images import has_image_flags
 from bot.chat.replies import ChatCommand
-from bot.commands import COMMANDS, Answer, Command, Imagine
+from bot.commands import COMMANDS, Answer, Command, Grid, Imagine
 from bot.i18n import N_
 from bot.models import CONTROL_KINDS
 from bot.options import MAX_PROMPT, OptionSpec
@@ -32,7 +32,15 @@ CONTROL_HELP = N_("A picture that controls the composition; control_kind says ho
 CONTROL_KIND_HELP = N_("What the control is: outlines, a sketch, depth, a pose, or tile")
 FLAGS_HELP = N_("Further options, as in: --control depth:0.6 --style-of ID --schedule karras")
 MORE_FLAGS_HELP = N_("Further options, as flags: --sampler euler")
-CONFIRM_HELP = N_("True: yes, make every picture that {a|b} in the prompt stands for")
+CONFIRM_HELP: Mapping[type[Command], str] = {
+    Imagine: N_("True: yes, make every picture that {a|b} in the prompt stands for"),
+    Grid: N_("True: yes, make every picture of the grid, at the price that was named"),
+}
+GRID_OPTIONS = (
+    "prompt", "x", "y", "z", "negative_prompt", "seed", "steps", "guidance_scale", "size", "aspect", "strength",
+    "style", "model",
+)  # fmt: skip
+"""The options of /grid that are listed: with all of them there would be more than Discord allows."""
 MAX_TEXT = 6000
 MAX_DESCRIPTION = 100
 
@@ -94,27 +102,34 @@ class SlashCommandTree(app_commands.CommandTree[Any]):
 
 def _job_command(kind: type[Command], limit: autocomplete.SuggestionLimit) -> app_commands.Command[Any, ..., Any]:
     made = _Parameters()
-    for spec in kind.specs:
+    for spec in _listed_specs(kind):
         name = public_option(spec.name)
-        if not spec.is_advanced:
-            made.add(name, _annotation(spec), spec.help, is_required=spec.is_required)
-            if 0 < len(spec.choices) <= autocomplete.MAX_CHOICES:
-                made.choices[name] = _choices(spec.choices)
-            elif name in autocomplete.AUTOCOMPLETERS:
-                made.autocompleters[name] = limit.apply_to(autocomplete.AUTOCOMPLETERS[name])
-    if kind is Imagine:
-        made.add("confirm", bool, CONFIRM_HELP)
+        made.add(name, _annotation(spec), spec.help, is_required=spec.is_required)
+        if 0 < len(spec.choices) <= autocomplete.MAX_CHOICES:
+            made.choices[name] = _choices(spec.choices)
+        elif name in autocomplete.AUTOCOMPLETERS:
+            made.autocompleters[name] = limit.apply_to(autocomplete.AUTOCOMPLETERS[name])
+    if kind in CONFIRM_HELP:
+        made.add("confirm", bool, CONFIRM_HELP[kind])
     if kind.images_allowed:
         made.add("image", discord.Attachment, IMAGE_HELP, is_required=kind.images_needed > 0)
     if "mask" in kind.further_images:
         made.add(MASK_OPTION, discord.Attachment, MASK_HELP)
-    for number in range(2, kind.images_allowed + 1):
+    for number in range(2, (1 if kind is Grid else kind.images_allowed) + 1):
         is_needed = number <= kind.images_needed
         more_help = MORE_IMAGES_HELP if kind.answers is Answer.IMAGES else MORE_ASKED_HELP
         help_text = IMAGE_HELP if is_needed else more_help
         made.add(f"image{number}", discord.Attachment, help_text, is_required=is_needed)
     _add_image_flags(kind, made)
     return _build_command(kind.name, kind.summary, made)
+
+
+def _listed_specs(kind: type[Command]) -> list[OptionSpec]:
+    """The options of a command that have a place of their own; the others are typed into `flags`."""
+    if kind is Grid:
+        known = {spec.name: spec for spec in kind.specs}
+        return [known[name] for name in GRID_OPTIONS]
+    return [spec for spec in kind.specs if not spec.is_advanced]
 
 
 def _add_image_flags(kind: type[Command], made: _Parameters) -> None:

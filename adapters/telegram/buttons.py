@@ -4,7 +4,7 @@ What a press carries may be forged, so a follow-up to a job is accepted only und
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -27,10 +27,11 @@ from adapters.telegram.context import (
     build_origin,
 )
 from adapters.telegram.delivery import BLANK_IMAGE
+from adapters.telegram.grid_buttons import answers_grid, send_sheets
 from adapters.telegram.message_parsing import IncomingMessage, parse_message
 from bot import error_texts
 from bot.chat import texts as chat_texts
-from bot.chat.buttons import Button, parse_button
+from bot.chat.buttons import GRID, Button, parse_button
 from bot.chat.commands import COMMAND_ACTIONS, answer_confirmation, is_confirmation, run_command_button
 from bot.chat.flagged_images import find_images, leave_out
 from bot.chat.follow_ups import (
@@ -43,12 +44,14 @@ from bot.chat.follow_ups import (
     shows_job,
     toggle_favourite,
 )
+from bot.chat.grid_actions import show_cell_of_button
+from bot.chat.grid_commands import cancel_grid
 from bot.chat.offers import offer_key, offered_request
 from bot.chat.picture_texts import format_original
 from bot.chat.replies import ChatContext
 from bot.chat.reporting import report_by_button
 from bot.commands import COMMANDS
-from bot.errors import JobNotFound, UserError
+from bot.errors import JobNotFound, NotFound, UserError
 from bot.jobs import Job, Origin, StoredImage
 from bot.options import pop_flag
 from bot.ports import Person
@@ -164,6 +167,8 @@ class ButtonHandler:
             return await self._take_offer(press, button, locale)
         if button.action in OWNER_ACTIONS:
             press = await self._press_for_chat(press, button)
+        if button.is_of_grid:
+            return await self._press_grid_button(press, button, locale)
         match button.action:
             case "cancel":
                 return chat_texts.format_state(await self._chat.cancel_job(press.person, button.job_id), locale)
@@ -189,8 +194,9 @@ class ButtonHandler:
         """What an anonymous admin asked for is the group's or channel's: any admin of it may press what is the
         owner's."""
         account = ""
-        with suppress(JobNotFound):
-            account = (await self._chat.get_job(button.job_id)).origin.account_id
+        with suppress(JobNotFound, NotFound):
+            asked = self._context.usecases.grid_chat.get if button.arg == GRID else self._chat.get_job
+            account = (await asked(button.job_id)).origin.account_id
         if not account.startswith("-"):
             return press
         if not await self._context.delivery.permissions.is_chat_admin(int(account), press.query.from_user.id):
@@ -198,6 +204,22 @@ class ButtonHandler:
         name = press.message.chat.effective_name or ""
         person = await self._context.usecases.people.identify_account(PLATFORM, account, name)
         return replace(press, person=person)
+
+    async def _press_grid_button(self, press: ButtonPress, button: Button, locale: str) -> str:
+        ctx = self._build_chat_context(press)
+        if not await answers_grid(ctx, button, press.ref):
+            return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
+        match button.action:
+            case "cancel":
+                return await cancel_grid(ctx, button.job_id)
+            case "delete":
+                refs = await ctx.usecases.grid_chat.delete(ctx.person, button.job_id, platform=PLATFORM)
+                return await self._remove_messages(refs, locale)
+            case "original":
+                await send_sheets(self._context, ctx, button.job_id, press.target)
+            case _:
+                await self._commands.send_reply(await show_cell_of_button(ctx, button), press.target, ctx)
+        return ""
 
     async def _follow_up(self, press: ButtonPress, button: Button, job: Job, locale: str) -> str:
         match button.action:
@@ -329,6 +351,9 @@ class ButtonHandler:
         refs = await delete_job(self._context.usecases, press.person, PLATFORM, button, press.ref)
         if refs is None:
             return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
+        return await self._remove_messages(refs, locale)
+
+    async def _remove_messages(self, refs: Iterable[str], locale: str) -> str:
         for ref in {ref.partition("#")[0] for ref in refs}:
             await self._remove_message(ref)
         return chat_texts.format_text(chat_texts.DELETED, locale)

@@ -4,9 +4,11 @@ One message per job, edited in place: edits can be repeated safely, so a lost re
 """
 
 import base64
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TypeVar
 
 import structlog
@@ -19,7 +21,7 @@ from adapters.telegram.permissions import ChatPermissions
 from adapters.telegram.rate_limit import Lane
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import TYPED
-from bot.chat.buttons import Button, group_buttons, offered_buttons
+from bot.chat.buttons import CELL, Button, group_buttons, offered_buttons
 from bot.chat.follow_ups import needs_demo_hint
 from bot.chat.picture_texts import format_alts
 from bot.chat.replies import ChatImage, Confirmation
@@ -28,6 +30,7 @@ from bot.errors import Blocked, TooLarge
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
 from bot.ports.platform_answers import PAGE_PATIENCE, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
+from bot.queue.grid_message import GridMessage
 from bot.usecases import UseCases
 
 log = structlog.get_logger()
@@ -48,6 +51,10 @@ BLANK_IMAGE = Media(
 T = TypeVar("T")
 BUTTONS_PER_ROW = 3
 SHORT_PER_ROW = 5
+CELLS_PER_ROW = 8
+"""As many as Telegram shows beside one another."""
+MAX_CELLS = 40
+_COLUMN = re.compile("[a-z]+")
 
 
 def build_keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMarkup | None:
@@ -55,18 +62,28 @@ def build_keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMark
     rows = []
     for kind, group in group_buttons(buttons):
         per_row = _buttons_per_row(kind, group)
-        made = [
-            InlineKeyboardButton(chat_texts.format_button(button, locale), callback_data=button.encode())
-            for button in group
-        ]
-        rows += [made[at : at + per_row] for at in range(0, len(made), per_row)]
+        for some in _split_cells(group) if kind == CELL else [group]:
+            made = [
+                InlineKeyboardButton(chat_texts.format_button(button, locale), callback_data=button.encode())
+                for button in some
+            ]
+            rows += [made[at : at + per_row] for at in range(0, len(made), per_row)]
     return InlineKeyboardMarkup(rows) if rows else None
+
+
+def _split_cells(group: Sequence[Button]) -> list[list[Button]]:
+    """The cells of each row of a grid; none where they would fill the screen: a reply shows one as well."""
+    if len(group) > MAX_CELLS:
+        return []
+    return [list(row) for _, row in groupby(group, lambda button: _COLUMN.sub(" ", button.cell))]
 
 
 def _buttons_per_row(kind: str, group: Sequence[Button]) -> int:
     """`Report` has no row of its own."""
     if kind in ("show", "vary", "list", "pan"):
         return SHORT_PER_ROW
+    if kind == CELL:
+        return CELLS_PER_ROW
     is_one_more = len(group) == BUTTONS_PER_ROW + 1 and group[-1].action == "report"
     return BUTTONS_PER_ROW + is_one_more
 
@@ -312,7 +329,10 @@ class TelegramDelivery:
             return None, text
         if best_of(job.options):
             return await self._fit(pictures[0], text, locale)
-        sheet = await self.usecases.media.result_sheet(job)
+        if isinstance(job, GridMessage):
+            sheet: Media | None = await self.usecases.media.contact_sheet(pictures)
+        else:
+            sheet = await self.usecases.media.result_sheet(job)
         return await self._fit(sheet or pictures[0], "\n".join(filter(None, [text, format_alts(job)])), locale)
 
     async def _fit(self, sheet: Media, text: str, locale: str) -> tuple[Media, str]:

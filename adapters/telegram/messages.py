@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from adapters.telegram.bot_api import ChatTarget, message_ref, reply_target
-from adapters.telegram.chat_commands import ChatCommandHandler
+from adapters.telegram.chat_commands import ChatCommandHandler, build_chat_context
 from adapters.telegram.context import (
     ASK_PROMPT,
     EDIT_OR_ASK_OFFER,
@@ -25,6 +25,7 @@ from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button
 from bot.chat.flagged_images import count_open, find_images, leave_out, pictures_needed
 from bot.chat.follow_ups import run_worded_follow_up
+from bot.chat.grid_actions import GridReply, read_reply, refuse_grid, show_cell
 from bot.chat.offers import ButtonOffer, offer_drawing, offer_for_image
 from bot.chat.question_detector import is_question, is_remark
 from bot.commands import COMMANDS, Command
@@ -133,7 +134,7 @@ class MessageHandler:
         parent: Job | None = None
         shared: tuple[ImageRef, ...] = ()
         if len(photos) < max(1, kind.images_needed):
-            parent, _, picture = await self._find_job(request)
+            parent, picture = await self._find_picture_job(request)
         if parent is not None:
             shared = await self._chat.share_images(request.person, parent.id, request.origin, picture=picture)
             shared = shared[: limit if kind.images_needed > 1 else max(1, kind.album_allowed)]
@@ -149,7 +150,7 @@ class MessageHandler:
         parent: Job | None = None
         if not photos or len(photos) < pictures_needed(kind, flags) + count_open(flags):
             photos = (*request.incoming.replied_photos[:1], *photos)
-            parent, _, number = await self._find_job(request)
+            parent, number = await self._find_picture_job(request)
         if parent is not None:
             wants_mask = any(flag.role == "mask" for flag in flags)
             shared = await self._chat.sharing.share_picture(
@@ -182,18 +183,51 @@ class MessageHandler:
         of the only picture that it is about."""
         if not request.incoming.replied_bot_message:
             return None, "", 0
-        ref, chat = f"{request.incoming.message.chat.id}:{request.incoming.replied_bot_message}", self._chat
+        ref, chat = self._replied_ref(request), self._chat
         for purpose in ("", *WORDED_PROMPTS, EDIT_OR_ASK_OFFER):
             job = await chat.job_of_message(PLATFORM, ref + purpose)
             if job is not None:
                 return job, purpose, await chat.picture_of_message(PLATFORM, ref + purpose)
         return None, "", 0
 
+    @staticmethod
+    def _replied_ref(request: MessageRequest) -> str:
+        return f"{request.incoming.message.chat.id}:{request.incoming.replied_bot_message}"
+
+    async def _find_picture_job(self, request: MessageRequest) -> tuple[Job | None, int]:
+        """The same, for a command that works on its picture. Raises: InvalidOption: the message shows a grid."""
+        job, purpose, picture = await self._find_job(request)
+        if not purpose:
+            await refuse_grid(self._context.usecases, PLATFORM, self._replied_ref(request), job)
+        return job, picture
+
     # ------------------------------------------------------------ replies
 
     async def _handle_reply(self, request: MessageRequest) -> None:
         """A reply to the bot: a question about its picture, an edit, or the person is asked which."""
         job, purpose, picture = await self._find_job(request)
+        text = request.incoming.text
+        if job is not None and job.batch and not purpose and text:
+            named = await read_reply(self._context.usecases, PLATFORM, self._replied_ref(request), text, request.locale)
+            if named is not None:
+                await self._handle_reply_to_grid(request, named)
+                return
+        await self._handle_reply_to_job(request, job, purpose, picture)
+
+    async def _handle_reply_to_grid(self, request: MessageRequest, named: GridReply) -> None:
+        """It names one picture, and may ask about it."""
+        if named.cell is None:
+            if not is_remark(request.incoming.text):
+                await self._context.responder.reply(request.target, named.sentence, refused=request.origin.account_id)
+        elif named.text and named.cell.is_made:
+            about = replace(request, incoming=replace(request.incoming, text=named.text))
+            await self._handle_reply_to_job(about, named.cell.job, "", 1)
+        else:
+            is_private = request.incoming.is_private
+            ctx = build_chat_context(self._context, request.person, request.origin, is_private=is_private)
+            await self._chat_commands.send_reply(await show_cell(ctx, named.cell), request.target, ctx)
+
+    async def _handle_reply_to_job(self, request: MessageRequest, job: Job | None, purpose: str, picture: int) -> None:
         text = request.incoming.text
         if job is None or not text:
             if request.incoming.is_private:

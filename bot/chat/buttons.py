@@ -20,6 +20,7 @@ from bot.models import (
     VISUAL_QUESTION_ANSWERING,
     ModelRegistry,
 )
+from bot.queue.grid_message import GridMessage
 from bot.usecases.job_images import picture_at
 
 ACTIONS = (
@@ -44,8 +45,16 @@ ACTIONS = (
     "square",
     "report",
 )
-ARGUMENTS = {"vary": ("subtle", "strong"), "history": ("starred",), **CANVAS_ARGUMENTS}
-"""What may follow an action, after a dot."""
+GRID, CELL = "grid", "cell"
+ARGUMENTS = {
+    "vary": ("subtle", "strong"),
+    "history": ("starred",),
+    **dict.fromkeys(("cancel", "original", "delete"), (GRID,)),
+    "show": (CELL,),
+    **CANVAS_ARGUMENTS,
+}
+"""What may follow an action, after a dot. With `grid`, the button carries a grid's id in place of a job's; with `cell`,
+the id of a cell's job."""
 ARGUED = frozenset(CANVAS_ARGUMENTS)
 """Actions that need an argument."""
 NUMBERED = frozenset({"pick", "history"})
@@ -75,6 +84,7 @@ class Button:
             example), for `history` a page, which begins after the job.
         arg: how the action is done: one of `ARGUMENTS`.
         label: the job's place in a list, which the button shows and does not carry.
+        cell, title: the name and the values of a grid's cell, which it does not carry either.
     """
 
     action: str
@@ -82,6 +92,13 @@ class Button:
     number: int = 0
     arg: str = ""
     label: int = 0
+    cell: str = ""
+    title: str = ""
+
+    @property
+    def is_of_grid(self) -> bool:
+        """Whether it is about a grid or one of its cells."""
+        return self.arg in (GRID, CELL)
 
     @property
     def is_example(self) -> bool:
@@ -129,12 +146,25 @@ def offered_buttons(job: Job, models: ModelRegistry, *, picture: int = 0) -> tup
 
     `picture`: the message shows this one of several.
     """
+    if isinstance(job, GridMessage):
+        return _buttons_of_grid(job)
     if not job.state.is_final:
         return (Button("cancel", job.id),)
     if job.state not in (JobState.RENDERED, JobState.DELIVERED) or job.result is None:
         return (Button("reroll", job.id),)
     report = [Button("report", job.id, picture)] if job.origin.is_shared else []
     return (*_result_buttons(job, models, picture), *report)
+
+
+def _buttons_of_grid(shown: GridMessage) -> tuple[Button, ...]:
+    """Each of its pictures alone; in a server or group, each can be reported there."""
+    if not shown.state.is_final:
+        return (Button("cancel", shown.grid, arg=GRID),)
+    cells = (
+        Button("show", cell.job.id, arg=CELL, cell=cell.name, title=cell.title) for cell in shown.cells if cell.is_made
+    )
+    original = [Button("original", shown.grid, arg=GRID)] if shown.result and shown.result.media else []
+    return (*cells, *original, Button("delete", shown.grid, arg=GRID))
 
 
 def _result_buttons(job: Job, models: ModelRegistry, picture: int) -> tuple[Button, ...]:
@@ -211,8 +241,8 @@ def _ask(job: Job, models: ModelRegistry, number: int) -> list[Button]:
 
 
 def group_buttons(buttons: Iterable[Button]) -> list[tuple[str, list[Button]]]:
-    """The buttons that belong in rows of their own, with what they are: "show", "vary", "list", "other", or one of
-    `_OWN_ROWS`."""
+    """The buttons that belong in rows of their own, with what they are: "show", "vary", "list", "cell", "other", or one
+    of `_OWN_ROWS`."""
     return [(kind, list(group)) for kind, group in groupby(buttons, _kind_of)]
 
 
@@ -223,6 +253,8 @@ def _kind_of(button: Button) -> str:
         return "vary"
     if button.label:
         return "list"
+    if button.cell:
+        return CELL
     return _OWN_ROWS.get(button.action, "other")
 
 

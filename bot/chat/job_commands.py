@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from bot.chat import picture_texts, texts
+from bot.chat import grid_commands, picture_texts, texts
 from bot.chat.arguments import ChatOption, OptionKind, Suggestion
 from bot.chat.buttons import Button, offered_buttons
 from bot.chat.replies import ChatContext, ChatImage, ChatReply
@@ -14,6 +14,7 @@ from bot.errors import Blocked, ImageGone, JobNotFound, MediaNotFound, NotYours
 from bot.i18n import N_
 from bot.jobs import Job, JobState, StoredImage
 from bot.ports import HistoryFilter
+from bot.queue.grid_message import GridMessage
 from bot.safety import Verdict
 from bot.usecases import Ticket
 
@@ -66,16 +67,22 @@ async def _list_open_tickets(ctx: ChatContext) -> list[Ticket]:
 
 
 async def cancel_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
-    """By its id, else the job replied to, else the only one there is; of several, the queue is listed."""
+    """By its id, else the job replied to, else the only one there is; of several, the queue is listed. The cells of a
+    grid are cancelled together."""
+    tickets: list[Ticket] = []
     if prefix := options.get("id"):
-        job_id = (await _find_own_job(ctx, prefix)).id
+        shown = await grid_commands.find_grid(ctx, str(prefix))
+        job_id = (await _find_own_job(ctx, prefix)).id if shown is None else ""
     elif ctx.replied_job is not None:
-        job_id = ctx.replied_job.id
+        shown, job_id = await grid_commands.replied_grid(ctx), ctx.replied_job.id
     else:
         tickets = await _list_open_tickets(ctx)
-        if len(tickets) != 1:
+        shown = await grid_commands.common_grid(ctx, tickets)
+        if len(tickets) != 1 and shown is None:
             return _format_queue(ctx, tickets)
         job_id = tickets[0].job.id
+    if shown is not None:
+        return ChatReply(text=await grid_commands.cancel_grid(ctx, shown.grid))
     ticket = await ctx.usecases.chat.cancel_job(ctx.person, job_id)
     return ChatReply(text=texts.format_job_line(ticket, ctx.locale))
 
@@ -142,7 +149,10 @@ async def _list_page(ctx: ChatContext, q: str, only: HistoryFilter, page: int, b
 
 
 async def show_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
-    """One of the person's own jobs again: by its id, else the one replied to, else the latest."""
+    """One of the person's own jobs again, or a whole grid: by its id, else the one replied to, else the latest."""
+    shown = await _grid_to_show(ctx, options)
+    if shown is not None:
+        return await grid_commands.show_grid(ctx, shown)
     job = await _job_to_show(ctx, options)
     if ctx.replied_picture and not options.get("id"):
         return await show_picture(ctx, job, ctx.replied_picture)
@@ -154,7 +164,18 @@ async def show_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
             return ChatReply(text=text)
     if job.result is not None and answer_of(job.command) is Answer.IMAGES and not images:
         text = f"{text}\n{explain(ImageGone(), locale=ctx.locale)}"
-    return ChatReply(text=text, images=images, buttons=offered_buttons(job, ctx.usecases.models), job=job)
+    number = await grid_commands.number_of_cell(ctx, job) if images else 0
+    buttons = offered_buttons(job, ctx.usecases.models, picture=number)
+    return ChatReply(text=text, images=images, buttons=buttons, job=job, picture=number)
+
+
+async def _grid_to_show(ctx: ChatContext, options: Mapping[str, Any]) -> GridMessage | None:
+    if prefix := options.get("id"):
+        return await grid_commands.find_grid(ctx, str(prefix))
+    if ctx.replied_job is not None:
+        return await grid_commands.replied_grid(ctx)
+    latest, _ = await ctx.usecases.jobs.list_tickets(ctx.person, limit=1)
+    return await grid_commands.common_grid(ctx, latest)
 
 
 async def show_picture(ctx: ChatContext, job: Job, number: int) -> ChatReply:

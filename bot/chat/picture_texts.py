@@ -13,7 +13,8 @@ def format_picture(job: Job, number: int, locale: str = "en") -> str:
     """Under one picture of several: which one it is, and what makes it again."""
     assert job.result is not None
     translate, prompt = translator(locale), clean_text(str(job.options.get("prompt") or ""))
-    title = translate("Picture {number} of {count}").format(number=number, count=job.result.places)
+    count = job.result.places
+    title = translate("Picture {number} of {count}").format(number=number, count=count) if count > 1 else ""
     shown, seed = job.result.find_picture(number), job.result.seed_of(number)
     details = [title, f"{shown.width}x{shown.height}" if shown else ""]
     details.append("" if seed is None else translate("seed {seed}").format(seed=seed))

@@ -5,10 +5,13 @@ are written as the platform's people write them (`CommandStyle`).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bot import error_texts
+from bot.chat import grid_texts
 from bot.chat.arguments import TYPED, CommandStyle
 from bot.chat.buttons import Button
+from bot.chat.durations import format_duration
 from bot.chat.used_options import format_used
 from bot.commands import Answer, Preview, answer_lines, answer_of
 from bot.commands.preview import describe_preview
@@ -18,6 +21,7 @@ from bot.jobs import BY_BOT, Job, JobState
 from bot.models import InstallProgress
 from bot.options import clean_text
 from bot.ports import Progress
+from bot.queue.grid_message import GridMessage
 from bot.usecases import Ticket
 
 SHORT_ID = 6
@@ -34,6 +38,16 @@ HISTORY_LINES = 10
 
 def format_state(ticket: Ticket, locale: str = "en") -> str:
     """The placeholder: where the job is and how long it will likely take."""
+    job = ticket.job
+    if isinstance(job, GridMessage) and job.state is JobState.QUEUED:
+        waiting = _format_job_state(replace(ticket, eta_s=job.eta_s), locale)
+        return grid_texts.format_waiting(job, waiting, locale)
+    if isinstance(job, GridMessage) and job.state is JobState.RUNNING and not job.cancel_requested:
+        return grid_texts.format_filling(job, locale)
+    return _format_job_state(ticket, locale)
+
+
+def _format_job_state(ticket: Ticket, locale: str) -> str:
     translate, job = translator(locale), ticket.job
     match job.state:
         case JobState.QUEUED if ticket.install_progress is not None:
@@ -98,7 +112,7 @@ def _ordinal(number: int, translate: Translate) -> str:
 
 def format_status(ticket: Ticket, progress: Progress, locale: str = "en") -> str:
     """The placeholder at some progress: of the job, or of the model that it waits for; the answer as far as it is."""
-    if progress.phase == "waiting":
+    if progress.phase == "waiting" or isinstance(ticket.job, GridMessage):
         return format_state(ticket, locale)
     if progress.text and not ticket.job.cancel_requested:
         return f"{_format_text(ticket.job, progress.text)}\u2026"
@@ -130,14 +144,6 @@ def _format_loading(eta_s: float | None, translate: Translate) -> str:
     return translate("Loading the model, {left} left.").format(left=format_duration(eta_s, translate))
 
 
-def format_duration(seconds: float, translate: Translate) -> str:
-    if seconds < 90:
-        return translate("about {n} s").format(n=max(1, round(seconds)))
-    if seconds < 5400:
-        return translate("about {n} min").format(n=round(seconds / 60))
-    return translate("about {n} h").format(n=round(seconds / 3600))
-
-
 def format_result(job: Job, locale: str = "en", *, with_demo_hint: bool = False) -> str:
     """The final message's text: the answer, or what the picture was made from, then notes; or why there is none."""
     if job.result is None:
@@ -145,7 +151,8 @@ def format_result(job: Job, locale: str = "en", *, with_demo_hint: bool = False)
     demo_hint = error_texts.translator(job.origin.locale)(error_texts.DEMO_HINT)
     notes = [note for note in job.result.notes if note != demo_hint]
     hints = [translator(locale)(error_texts.DEMO_HINT)] if with_demo_hint else []
-    return "\n".join(line for line in (_format_answer(job, locale), *notes, *hints) if line)
+    answer = grid_texts.format_grid(job, locale) if isinstance(job, GridMessage) else _format_answer(job, locale)
+    return "\n".join(line for line in (answer, *notes, *hints) if line)
 
 
 def format_placeholder(ticket: Ticket, locale: str = "en") -> str:
@@ -329,6 +336,7 @@ CANNOT_POST = N_("I can't post in this chat, so you get the answer as a private 
 
 BUTTONS: Mapping[str, str] = {
     "cancel": N_("Cancel"),
+    "cancel.grid": N_("Cancel all"),
     "reroll": N_("Reroll"),
     "vary": N_("Vary"),
     "upscale": N_("Upscale"),
@@ -339,7 +347,9 @@ BUTTONS: Mapping[str, str] = {
     "ask": N_("Ask"),
     "edit": N_("Edit"),
     "original": N_("Original"),
+    "original.grid": N_("Original"),
     "delete": N_("Delete"),
+    "delete.grid": N_("Delete"),
     "show": N_("U{number}"),
     "pick": N_("Imagine {number}"),
     "vary.subtle": N_("Vary (subtle)"),
@@ -361,8 +371,8 @@ TRY_IT, MAKE_IT = N_("Try it"), N_("Make it")
 
 
 def format_button(button: Button, locale: str = "en") -> str:
-    if button.label:
-        return str(button.label)
+    if button.label or button.cell:
+        return str(button.label or button.cell)
     label = TRY_IT if button.is_example else MAKE_IT if button.makes_offer else BUTTONS[button.name]
     if button.name == "vary" and button.number:
         label = VARY_ONE

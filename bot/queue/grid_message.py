@@ -15,11 +15,18 @@ _MADE = frozenset({JobState.RENDERED, JobState.DELIVERED})
 
 @dataclass(frozen=True, kw_only=True)
 class GridCell:
-    """A cell of a message. `name`: its column's letter and its row's number, of several sheets with that of its sheet:
-    "b2", "1b2". `title`: its values, as in "steps 8, guidance 5"."""
+    """A cell of a message.
+
+    Attributes:
+        name: the letter of its column and the number of its row; where there are several sheets, after the number of
+            its sheet: "b2", "1b2".
+        title: its values, as in "steps 8, guidance 5".
+        z: the place of its sheet, from 0.
+    """
 
     name: str
     title: str
+    z: int
     job: Job
 
     @property

@@ -28,7 +28,10 @@ class GridPlanner:
     max_cells: int = MAX_CELLS
 
     async def plan(self, person: Person, request: Request) -> tuple[list[NewJob], NewBatch]:
-        """The jobs of the cells, in their order. Raises: InvalidOption: of which cell it says; what planning raises."""
+        """The jobs of the cells, in their order; on a chat platform the first has the message of all.
+
+        Raises: InvalidOption: of which cell it says; what planning raises.
+        """
         grid = request.to_command()
         assert isinstance(grid, Grid)
         axes = grid.axes
@@ -40,7 +43,8 @@ class GridPlanner:
         for cell in list_cells(axes, grid.cell_options, grid.images):
             jobs.append(await self._plan_one(person, request, axes, cell, seed))
         batch = NewBatch(id=new_job_id(), kind=GRID, spec=write_spec(axes, [job.id for job in jobs]))
-        return [replace(job, batch=batch.id) for job in jobs], batch
+        first, *others = (replace(job, batch=batch.id) for job in jobs)
+        return [first, *(replace(job, wants_delivery=False) for job in others)], batch
 
     async def _plan_one(self, person: Person, request: Request, axes: Sequence[Axis], cell: Cell, seed: int) -> NewJob:
         command = cell_command(cell.options)
