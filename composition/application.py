@@ -11,9 +11,11 @@ from composition.settings import ENGINES
 
 if TYPE_CHECKING:
     from bot.jobs import Job
+    from bot.plugins.plugin_manager import PluginManager
     from bot.ports import ImageProcessor, Measurement, Platform, Pool
     from bot.queue.delivery import Deliverer
     from bot.queue.dispatcher import Dispatcher
+    from bot.queue.plugin_deliveries import PluginDeliveries
     from bot.queue.pricing import Rates
     from bot.queue.retention import RetentionJob
     from bot.queue.sampler import MetricSampler
@@ -39,6 +41,7 @@ class Application:
     sampler: "MetricSampler"
     fused_builds: "FusedBuilds"
     picture_embedder: "PictureEmbedder"
+    deliveries: "PluginDeliveries"
     storage: "Storage"
 
 
@@ -58,6 +61,7 @@ async def open_application(
     from bot.model_install.owner_config import ModelConfigFile
     from bot.queue.pricing import Rates
     from bot.queue.recovery import recover_jobs
+    from composition.plugins import build_plugins
     from composition.settings import shipped_models
     from inference.backends.builds import FOLDER as BUILDS
     from inference.backends.builds import remove_unfinished
@@ -86,14 +90,24 @@ async def open_application(
         pictures = await stack.enter_async_context(ImageService(limits))
         warm_up = settings["pool"].warm_up and not only_submitted
         pool_settings = replace(settings["pool"], warm_up=warm_up)  # a single command loads just what it needs
+        plugins = await stack.enter_async_context(build_plugins(loaded))
         measured = await storage.measurements.load_measurements()
         pool = await stack.enter_async_context(
             await _device_pool(loaded, pool_settings, pictures, engines, measured, early)
         )
         rates = Rates(measured, lambda: next((one.device for one in pool.device_statuses()), ""))
         application = wire_application(
-            loaded, storage, pool, pictures, rates, platforms, secret=secret, only_submitted=only_submitted
+            loaded,
+            storage,
+            pool,
+            pictures,
+            rates,
+            platforms,
+            secret=secret,
+            only_submitted=only_submitted,
+            plugins=plugins,
         )
+        stack.push_async_callback(application.deliveries.close)
         await application.usecases.corrections.finish_withdrawals()
         await application.usecases.adapters.refresh()
         yield application
@@ -156,6 +170,7 @@ def wire_application(
     secret: str,
     only_submitted: bool = False,
     sources: "ModelSources | None" = None,
+    plugins: "PluginManager | None" = None,
 ) -> Application:
     """Wire the core over an open storage and pool.
 
@@ -163,6 +178,7 @@ def wire_application(
         secret: signs quotes.
         only_submitted: runs only the jobs that are submitted through this application.
         sources: where models come from; the hub and this machine when not given.
+        plugins: those that run; none when not given.
     """
     from bot.queue.delivery import Deliverer
     from bot.queue.parts.maps import MapCache
@@ -170,6 +186,7 @@ def wire_application(
     from composition import usecases as build
     from composition.administration import build_sampler
     from composition.learning import build_adapters, build_learning
+    from composition.plugins import build_plugins, connect_plugins
     from composition.searching import build_searching
     from composition.webhooks import build_webhook_sender
 
@@ -178,26 +195,32 @@ def wire_application(
     sources = sources or build.default_model_sources(loaded)
     adapters = build_adapters(loaded, storage, pool, sources)
     moderation, prompt_resolver = build.build_moderation(loaded, storage), build.build_prompt_resolver(loaded, adapters)
+    plugin_manager = plugins or build_plugins(loaded)
+    own_plugins = connect_plugins(plugin_manager, storage.media, moderation, prompt_resolver)
     deliverer = Deliverer(
         outbox=storage.outbox,
         media=storage.media,
         progress_bus=events,
         platforms=platforms or {},
         webhook_sender=build_webhook_sender(loaded, storage),
+        on_delivered=own_plugins.deliveries.observe,
     )
     dispatcher = build.build_dispatcher(
         loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, maps, adapters,
-        only_submitted=only_submitted,
+        own_plugins.texts, only_submitted=only_submitted,
     )  # fmt: skip
     sampler = build_sampler(storage, pool)
 
+    awakened: list[Callable[[], None]] = [deliverer.wake]
+
     def wake(job_ids: Iterable[str]) -> None:
         dispatcher.wake(job_ids)
-        deliverer.wake()
+        for wake_one in awakened:
+            wake_one()
 
     jobs = build.build_job_use_cases(
         loaded, storage, pool, rates, events, moderation, prompt_resolver, wake, dispatcher.interrupt_job, secret,
-        pictures, maps, adapters,
+        pictures, maps, adapters, own_plugins.requests,
     )  # fmt: skip
     model_manager = build.build_model_manager(loaded, storage, pool, rates, events, wake, sources)
     optimizer = build.build_model_optimizer(loaded, pool, sources, model_manager)
@@ -207,10 +230,15 @@ def wire_application(
     search, vectors, picture_embedder = build_searching(loaded, storage, pool, jobs, dispatcher, sources)
     usecases = build.build_use_cases(
         loaded, storage, pool, pictures, jobs, events, moderation, model_manager, optimizer, catalogue,
-        prompt_resolver, dispatcher.device_of, trainings, corrections, adapters, search, vectors,
+        prompt_resolver, dispatcher.device_of, trainings, corrections, adapters, search, vectors, own_plugins.requests,
     )  # fmt: skip
+    awakened.append(usecases.grids.wake)
+    deliverer.connect_grids(usecases.grid_chat)
+    told = (sampler.observe, own_plugins.deliveries.observe)
     background = () if only_submitted else (fused_builds.observe, picture_embedder.observe)
-    dispatcher.on_finished = _notify_each(sampler.observe, *background, lambda _job: deliverer.wake())
+    dispatcher.on_finished = _notify_each(
+        *told, *background, lambda _job: deliverer.wake(), lambda _job: usecases.grids.wake()
+    )
     return Application(
         usecases=usecases,
         dispatcher=dispatcher,
@@ -219,6 +247,7 @@ def wire_application(
         sampler=sampler,
         fused_builds=fused_builds,
         picture_embedder=picture_embedder,
+        deliveries=own_plugins.deliveries,
         storage=storage,
     )
 

@@ -77,6 +77,7 @@ async def _run_until_stopped(
             group.create_task(application.sampler.run_forever()),
             group.create_task(application.picture_embedder.run_forever()),
             group.create_task(application.usecases.corrections.run_forever()),
+            group.create_task(application.usecases.grids.run_forever()),
         ]
         others.append(group.create_task(application.usecases.model_manager.resume_installs()))
         others.append(group.create_task(application.usecases.trainings.resume_trainings()))

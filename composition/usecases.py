@@ -13,6 +13,7 @@ from bot.prompts.resolver import PromptResolver
 from bot.prompts.wildcards import FOLDER, WildcardFolder
 from bot.queue.dispatcher import Dispatcher
 from bot.queue.parts.maps import MapCache
+from bot.queue.parts.plugin_texts import PluginTexts
 from bot.queue.parts.ranked_pictures import BestOf
 from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
@@ -25,6 +26,7 @@ from bot.usecases import (
     CollectionUseCases,
     CorrectionUseCases,
     ExportUseCases,
+    GridUseCases,
     JobUseCases,
     LinkUseCases,
     MeaningSearch,
@@ -37,6 +39,7 @@ from bot.usecases import (
     PeopleUseCases,
     PersonEvents,
     PictureUseCases,
+    PluginRequests,
     PromptNames,
     RecipeUseCases,
     SessionUseCases,
@@ -45,6 +48,7 @@ from bot.usecases import (
     VectorUseCases,
 )
 from bot.usecases.fused_builds import FusedBuilds
+from bot.usecases.grid_chat import GridChat
 from bot.usecases.key_links import KeyLinks
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.refused_requests import RefusedRequests
@@ -108,6 +112,7 @@ def build_use_cases(
     adapters: AdapterUseCases,
     search: MeaningSearch,
     vectors: VectorUseCases,
+    plugins: PluginRequests,
 ) -> UseCases:
     """All use cases that adapters may call."""
     chat = ChatUseCases(
@@ -123,6 +128,7 @@ def build_use_cases(
     )
     own_pictures = PictureUseCases(jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy)
     key_links = KeyLinks(storage.key_links)
+    grids = GridUseCases(batches=storage.batches, jobs=jobs, media=storage.media, images=pictures)
     return UseCases(
         jobs=jobs,
         client_requests=ClientRequests(jobs, storage.jobs),
@@ -131,6 +137,16 @@ def build_use_cases(
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),
         exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
         pictures=own_pictures,
+        grids=grids,
+        grid_chat=GridChat(
+            grids=grids,
+            batches=storage.batches,
+            jobs=jobs,
+            media=storage.media,
+            images=pictures,
+            outbox=storage.outbox,
+            privacy=storage.privacy,
+        ),
         collections=CollectionUseCases(storage.collections),
         search=search,
         vectors=vectors,
@@ -158,6 +174,7 @@ def build_use_cases(
         reports=build_report_use_cases(storage, own_pictures),
         admin=build_server_admin(loaded, storage, jobs, people, device_of),
         key_links=key_links,
+        plugins=plugins,
         styles=tuple(loaded.settings["styles"]),
     )
 
@@ -173,6 +190,7 @@ def build_dispatcher(
     prompt_resolver: PromptResolver,
     maps: MapCache,
     adapters: AdapterUseCases,
+    plugin_texts: PluginTexts,
     *,
     only_submitted: bool,
 ) -> Dispatcher:
@@ -194,6 +212,7 @@ def build_dispatcher(
         finishes=build_finishes(loaded.models, pictures, maps, best),
         chooser=best,
         adapters=adapters,
+        plugin_texts=plugin_texts,
         only_submitted=only_submitted,
     )
 
@@ -212,6 +231,7 @@ def build_job_use_cases(
     pictures: ImageProcessor,
     maps: MapCache,
     adapters: AdapterUseCases,
+    plugins: PluginRequests,
 ) -> JobUseCases:
     """Accepting, following and cancelling jobs. `secret` signs quotes."""
     return JobUseCases(
@@ -236,6 +256,7 @@ def build_job_use_cases(
         token_counter=TokenizerFiles(),
         refused=RefusedRequests(storage.refusals),
         adapters=adapters,
+        plugins=plugins,
         webhooks=tuple(webhooks_of(loaded.settings)),
     )
 

@@ -5,13 +5,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, tuple_, update
 
 from bot.errors import ImageGone, NotFound
-from bot.jobs import Job, Result
+from bot.jobs import Result
 from storage.batch_rows import drop_sheets, list_batches
 from storage.changes import announce_change
 from storage.database import Database
 from storage.grid_messages import refresh_grid_message
 from storage.jobs import find_job
-from storage.mapping import JobRow, from_result, next_change, next_version, to_job, to_result
+from storage.mapping import JobRow, from_result, next_change, next_version, to_result
 from storage.media_queries import SHEET, disown_if_unused
 from storage.picture_tables import collection_item, favourite, report
 from storage.schema import job, job_media, message, outbox, utcnow
@@ -29,11 +29,6 @@ class SqlPictures:
 
     async def toggle_favourite(self, person_id: str, job_id: str, number: int) -> bool:
         return await self._database.run_write(lambda tx: _toggle_favourite(tx, person_id, job_id, number))
-
-    async def list_batch(self, batch_id: str, owner: str) -> list[Job]:
-        of_batch = select(job).where(job.c.batch == batch_id, job.c.owner == owner, job.c.erased.is_(False))
-        rows = await self._database.run_read(lambda tx: tx.execute(of_batch.order_by(job.c.seq)).all())
-        return [to_job(row) for row in rows]
 
 
 def find_place(tx: Connection, job_id: str, owner: str, number: int) -> tuple[JobRow, Result]:

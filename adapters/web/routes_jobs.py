@@ -7,9 +7,11 @@ from typing import Annotated, Any, cast
 
 import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from adapters.web.auth import Caller, CallerDep, watch_access
+from adapters.web.batch_views import BATCHES_URL, sheets_json
 from adapters.web.bodies import read_idempotency_key, read_json
 from adapters.web.context import ContextDep
 from adapters.web.parameters import (
@@ -22,6 +24,7 @@ from adapters.web.parameters import (
     parse_flag,
     parse_time,
 )
+from adapters.web.plugin_schemas import TextAnswerInfo
 from adapters.web.schemas import (
     AcceptedInfo,
     FoundJobPage,
@@ -35,7 +38,7 @@ from adapters.web.schemas import (
 from adapters.web.streams import iterate_until
 from adapters.web.views import IMAGE_FIELDS, JOBS_URL, accepted_json, event_json, job_json, quote_json
 from bot import usecases
-from bot.commands import find_command
+from bot.commands import Grid, find_command
 from bot.errors import EaselError, InvalidOption, JobNotFound, MediaNotFound
 from bot.jobs import ImageRef, JobState, Origin
 from bot.ports import HistoryFilter
@@ -63,43 +66,56 @@ _TIME = {"type": "string", "format": "date-time"}
     status_code=202,
     response_model=AcceptedInfo,
     response_model_exclude_unset=True,
+    responses={
+        200: {"model": TextAnswerInfo, "description": "A plugin's command answered with a text: there is no job"}
+    },
     openapi_extra={**_BODY, "parameters": [_KEY]},
 )
 async def submit_job(request: Request, response: Response, context: ContextDep, caller: CallerDep) -> Any:
     """Submit a job. It is stored on disk before the response is sent."""
     key = read_idempotency_key(request, caller.key)
     body = await read_json(request, JobBody)
-    submitted = _to_request(body, caller)
-    tickets = await context.usecases.jobs.submit(caller.person, submitted, key=key, quote=body.quote)
-    response.headers["Location"] = f"{JOBS_URL}{tickets[0].job.id}"
-    return accepted_json(tickets)
+    submitted = _to_request(body, caller, context.usecases.plugins)
+    try:
+        tickets = await context.usecases.jobs.submit(caller.person, submitted, key=key, quote=body.quote)
+    except usecases.PluginAnswer as answer:
+        return JSONResponse({"text": answer.text})
+    if submitted.command != Grid.name:
+        response.headers["Location"] = f"{JOBS_URL}{tickets[0].job.id}"
+        return accepted_json(tickets)
+    view = await context.usecases.grids.get_batch(caller.person.id, tickets[0].job.batch or "")
+    response.headers["Location"] = f"{BATCHES_URL}{view.id}"
+    return {**accepted_json(tickets), **sheets_json(view)}
 
 
 @router.post("/quotes", response_model=QuoteInfo, openapi_extra=_BODY)
 async def quote_price(request: Request, context: ContextDep, caller: CallerDep) -> Any:
     """The cost of a request. Nothing is reserved."""
     body = await read_json(request, JobBody)
-    return quote_json(await context.usecases.jobs.quote(caller.person, _to_request(body, caller)))
+    submitted = _to_request(body, caller, context.usecases.plugins)
+    return quote_json(await context.usecases.jobs.quote(caller.person, submitted))
 
 
-def _to_request(body: JobBody, caller: Caller) -> usecases.Request:
-    command_class = find_command(body.command)
+def _to_request(body: JobBody, caller: Caller, plugins: usecases.PluginRequests) -> usecases.Request:
+    own = plugins.find_command(body.command)
+    command_class = find_command(body.command) if own is None else None
     if body.quote is not None and not body.quote.isascii():
         raise InvalidOption("quote", "quote")
     if body.parent is not None:
         require_job_id(body.parent)
-    role = command_class.roles[0] if command_class.roles else "init"
+    role = command_class.roles[0] if command_class is not None and command_class.roles else "init"
     images = tuple(_to_image_ref(image, role) for image in body.images)
     origin = Origin(
         platform="web",
         space_id="web",
         account_id=caller.person.id,
         is_admin=caller.is_admin,
+        extra={"client": caller.client} if caller.client else {},
         webhook=body.webhook or "",
     )
     return usecases.Request(
         origin=origin,
-        command=command_class.name,
+        command=command_class.name if command_class is not None else body.command,
         options=body.options,
         images=images,
         parent=body.parent,

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 
 from adapters.web.auth import CallerDep
+from adapters.web.batch_views import batch_json
 from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep
 from adapters.web.parameters import body_of, require_number
 from adapters.web.routes_jobs import require_job_id
 from adapters.web.schemas import MAX_EXPORTED, BatchInfo, EraseBody, ProblemInfo
-from adapters.web.views import job_json
 from bot.errors import NotFound
 
 _MAX_ERASED_VALUES = 5 * MAX_EXPORTED
@@ -67,16 +67,15 @@ async def erase_pictures(request: Request, context: ContextDep, caller: CallerDe
 
 @router.get("/batches/{batch_id}", response_model=BatchInfo)
 async def get_batch(batch_id: str, context: ContextDep, caller: CallerDep) -> Any:
-    """The jobs that one request of the caller created, in order."""
-    tickets = await context.usecases.pictures.list_batch(caller.person, _require_batch_id(batch_id))
-    return {"batch": batch_id, "jobs": [job_json(ticket) for ticket in tickets], "sheet": None}
+    """The jobs that one request of the caller created, in order; of a grid also its axes, which cell each job is, and
+    once all of them have ended, the sheets. A sheet that is ready is announced as a change of the last job."""
+    return batch_json(await context.usecases.grids.get_batch(caller.person.id, _require_batch_id(batch_id)))
 
 
 @router.delete("/batches/{batch_id}", status_code=202, response_model=BatchInfo)
 async def cancel_batch(batch_id: str, context: ContextDep, caller: CallerDep) -> Any:
-    """Cancel its unfinished jobs."""
-    tickets = await context.usecases.pictures.cancel_batch(caller.person, _require_batch_id(batch_id))
-    return {"batch": batch_id, "jobs": [job_json(ticket) for ticket in tickets], "sheet": None}
+    """Cancel its unfinished jobs. What they cost is refunded; a grid's sheet shows the others."""
+    return batch_json(await context.usecases.grids.cancel_batch(caller.person, _require_batch_id(batch_id)))
 
 
 def _require_batch_id(text: str) -> str:

@@ -251,11 +251,24 @@ class TicketInfo(BaseModel):
     cost: float
 
 
+class SheetInfo(BaseModel):
+    id: str
+    url: str
+    media_type: str
+    width: int
+    height: int
+    alt: str
+    spoiler: bool
+    z: int = Field(description="The place of its value on the axis z, from 0")
+
+
 class AcceptedInfo(TicketInfo):
-    """The first job; for a prompt with several combinations also `batch` and `jobs`."""
+    """The first job; for a prompt with several combinations also `batch` and `jobs`, for a grid also its sheets."""
 
     batch: str | None = None
     jobs: list[TicketInfo] | None = None
+    sheet: str | None = Field(None, description="Of a grid: the first sheet, null until its last job has ended")
+    sheets: list[SheetInfo] | None = None
 
 
 class TokensInfo(BaseModel):
@@ -300,10 +313,29 @@ class CollectionPage(BaseModel):
     total: int
 
 
+class AxisInfo(BaseModel):
+    axis: str = Field(description="x, y or z")
+    option: str = Field(description="An option of imagine or edit, lora:NAME or control:KIND")
+    title: str = Field(description="The option as it is called on the sheet")
+    values: list[Any] = Field(description="Null: all of its cells are deleted")
+    labels: list[str]
+
+
+class CellInfo(BaseModel):
+    x: int = Field(description="The place of its value on the axis, from 0; 0 if there is no such axis")
+    y: int
+    z: int
+    job: str | None = Field(description="Null: it is deleted")
+
+
 class BatchInfo(BaseModel):
     batch: str
+    kind: str = Field(description="prompts or grid")
     jobs: list[JobInfo]
-    sheet: str | None = Field(description="The image that its jobs' images were composed to, if there is one")
+    sheet: str | None = Field(description="The first of the sheets, if there is one")
+    sheets: list[SheetInfo] = Field(description="Of a grid that has ended: one for each value of z that has a picture")
+    axes: list[AxisInfo] = Field(description="Of a grid")
+    cells: list[CellInfo] = Field(description="Of a grid: row by row and sheet by sheet, x changes fastest")
 
 
 class QuotaInfo(BaseModel):

@@ -1,8 +1,6 @@
-"""Single pictures of jobs: favourites and batches."""
+"""Single pictures of jobs: favourites."""
 
 from typing import Protocol
-
-from bot.jobs import Job
 
 
 class PictureStore(Protocol):
@@ -13,6 +11,3 @@ class PictureStore(Protocol):
 
     async def toggle_favourite(self, person_id: str, job_id: str, number: int) -> bool:
         """Whether it is a favourite now. Raises: JobNotFound, NotFound."""
-
-    async def list_batch(self, batch_id: str, owner: str) -> list[Job]:
-        """The owner's jobs that were accepted together, in their order; without those that were erased."""

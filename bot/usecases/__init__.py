@@ -13,6 +13,8 @@ from bot.usecases.chat import ChatUseCases
 from bot.usecases.client_requests import ClientRequests
 from bot.usecases.collecting import CollectionUseCases
 from bot.usecases.corrections import CorrectionUseCases
+from bot.usecases.grid_chat import GridChat
+from bot.usecases.grids import BatchView, GridUseCases
 from bot.usecases.image_export import ExportUseCases
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.key_links import KeyLinks
@@ -26,6 +28,7 @@ from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
 from bot.usecases.person_events import PersonEvent, PersonEvents
 from bot.usecases.pictures import PictureUseCases
+from bot.usecases.plugin_requests import PluginAnswer, PluginRequests
 from bot.usecases.prompt_names import NamedAddon, NamedStyle, NamedWildcard, PromptNames
 from bot.usecases.recipes import Recipe, RecipeUseCases
 from bot.usecases.reports import ReportUseCases
@@ -48,6 +51,8 @@ class UseCases:
     media: MediaUseCases
     exports: ExportUseCases
     pictures: PictureUseCases
+    grids: GridUseCases
+    grid_chat: GridChat
     collections: CollectionUseCases
     search: MeaningSearch
     vectors: VectorUseCases
@@ -69,6 +74,7 @@ class UseCases:
     reports: ReportUseCases
     admin: ServerAdmin
     key_links: KeyLinks
+    plugins: PluginRequests
     styles: tuple[str, ...] = ()
     """Names of the configured styles."""
 
@@ -98,12 +104,14 @@ __all__ = [
     "KEYLESS",
     "AdapterContext",
     "AdapterUseCases",
+    "BatchView",
     "ChatUseCases",
     "ClientRequests",
     "CollectionUseCases",
     "CorrectionUseCases",
     "ExportUseCases",
     "FoundPage",
+    "GridUseCases",
     "JobEvent",
     "JobUseCases",
     "KeyLinks",
@@ -122,6 +130,8 @@ __all__ = [
     "PersonEvent",
     "PersonEvents",
     "PictureUseCases",
+    "PluginAnswer",
+    "PluginRequests",
     "PromptNames",
     "Quota",
     "Quote",

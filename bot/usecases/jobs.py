@@ -42,6 +42,7 @@ from bot.usecases.confirming import confirmation_required, share_price
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
 from bot.usecases.planning import RequestPlanner
+from bot.usecases.plugin_requests import PluginRequests
 from bot.usecases.recalled import RecalledRequests
 from bot.usecases.refused_requests import RefusedRequests, refuse_blocked
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket, body_hash
@@ -80,6 +81,7 @@ class JobUseCases:
         refused: RefusedRequests | None = None,
         adapters: AdapterUseCases | None = None,
         webhooks: Collection[str] = (),
+        plugins: PluginRequests | None = None,
     ) -> None:
         self._store = store
         self._history = history
@@ -110,7 +112,9 @@ class JobUseCases:
             adapters=adapters,
             max_cells=queue.max_outstanding,
             webhooks=webhooks,
+            plugins=plugins,
         )
+        self._plugins = plugins
         self.forget_maps = forget_maps
         self.forget_searches: Callable[[Collection[str]], None] = lambda _owners: None
         self._token_counter = token_counter
@@ -126,7 +130,7 @@ class JobUseCases:
         position and an ETA unless the request wants delivery.
 
         Raises: InvalidOption, UnknownCommand, QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound,
-        Blocked, StorageFull, StorageBusy, ShuttingDown.
+        Blocked, StorageFull, StorageBusy, ShuttingDown; PluginAnswer: a plugin answered it with a text.
         """
         if key is not None and (replay := await self.find_replay(key, body_hash(request))) is not None:
             return replay
@@ -177,6 +181,8 @@ class JobUseCases:
     async def quote(self, person: Person, request: Request) -> Quote:
         """The price of the request, valid for `QUOTE_VALID_S`; nothing is reserved. Raises like `submit`."""
         refuse_blocked(person)
+        if self._plugins is not None and self._plugins.answers_with_text(request.command):
+            return Quote(jobs=0, cost=0.0, eta_s=0.0, quote="")
         jobs = (await self._planner.plan(person, request)).jobs
         cost = round(sum(job.cost for job in jobs), 3)
         return Quote(
@@ -236,15 +242,15 @@ class JobUseCases:
     async def get_ticket(self, person: Person, job_id: str) -> Ticket:
         """By id or a unique prefix of at least 4 characters. Raises: JobNotFound."""
         job = await self._store.get_job(job_id, person.id)
-        [ticket] = await self._mark(person, [await self.ticket_for(job)])
+        [ticket] = await self.mark_tickets(person.id, [await self.ticket_for(job)])
         return ticket
 
-    async def _mark(self, person: Person, tickets: list[Ticket]) -> list[Ticket]:
-        """With what the person keeps of the results."""
+    async def mark_tickets(self, owner: str, tickets: list[Ticket]) -> list[Ticket]:
+        """With what their owner keeps of the results."""
         results = [ticket.job.id for ticket in tickets if ticket.job.result is not None]
         if self._changes is None or not results:
             return tickets
-        marks = await self._changes.list_marks(person.id, results)
+        marks = await self._changes.list_marks(owner, results)
         return [replace(ticket, marks=marks.get(ticket.job.id, UNMARKED)) for ticket in tickets]
 
     async def list_tickets(
@@ -261,14 +267,14 @@ class JobUseCases:
         jobs, following = await self._history.list_jobs(
             person.id, state=state, q=q, only=only, before=before, after=after, limit=limit
         )
-        return await self._mark(person, [await self.ticket_for(job) for job in jobs]), following
+        return await self.mark_tickets(person.id, [await self.ticket_for(job) for job in jobs]), following
 
     async def list_found(
         self, person: Person, job_ids: Sequence[str], *, state: JobState | None = None, only: HistoryFilter = ALL_JOBS
     ) -> list[Ticket]:
         """Those of the jobs that are still listed, in this order."""
         jobs = await self._history.get_listed(person.id, job_ids, state=state, only=only)
-        return await self._mark(person, [await self.ticket_for(job) for job in jobs])
+        return await self.mark_tickets(person.id, [await self.ticket_for(job) for job in jobs])
 
     async def count_jobs(
         self, person: Person, *, state: JobState | None = None, q: str = "", only: HistoryFilter = ALL_JOBS

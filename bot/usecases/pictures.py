@@ -1,14 +1,13 @@
-"""A person's single pictures: favourites, and deleting one of several. Also their batches, which are several jobs."""
+"""A person's single pictures: favourites, and deleting one of several."""
 
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bot.errors import JobNotFound, NotCancellable, NotFound, NotYours
+from bot.errors import JobNotFound, NotFound, NotYours
 from bot.jobs import Job
 from bot.ports import JobStore, Person, PictureStore, Privacy
 from bot.usecases.jobs import JobUseCases
-from bot.usecases.requests import Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,29 +63,3 @@ class PictureUseCases:
         """Raises: JobNotFound, NotYours."""
         if (await self.store.get_job(job_id, None)).owner != person.id:
             raise NotYours(job_id)
-
-    # ------------------------------------------------------------ batches
-
-    async def list_batch(self, person: Person, batch_id: str) -> list[Ticket]:
-        """The jobs of a batch, in their order. Raises: NotFound."""
-        jobs = await self.pictures.list_batch(batch_id, person.id)
-        if not jobs:
-            raise NotFound("batch", batch_id)
-        return [await self.jobs.ticket_for(job) for job in jobs]
-
-    async def cancel_batch(self, person: Person, batch_id: str) -> list[Ticket]:
-        """Cancel what of it has not ended. Raises: NotFound; NotCancellable: all of it has."""
-        tickets = await self.list_batch(person, batch_id)
-        ended: NotCancellable | None = None
-        cancelled = 0
-        for ticket in tickets:
-            try:
-                await self.jobs.cancel_job(person, ticket.job.id)
-                cancelled += 1
-            except NotCancellable as error:
-                ended = error
-            except JobNotFound:  # erased meanwhile
-                continue
-        if ended is not None and not cancelled:
-            raise ended
-        return await self.list_batch(person, batch_id)

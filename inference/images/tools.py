@@ -14,6 +14,7 @@ from inference.images.canvas_tools import extend_canvas
 from inference.images.control_maps import draw_canny, draw_lineart, draw_scribble, fit_control, soften_tile
 from inference.images.encode import save_image
 from inference.images.fit_tools import adjust_mask, fit_picture_to_size
+from inference.images.grid_sheet import draw_grid_sheet
 from inference.images.inpaint_tools import replace_pixels, separate_things
 from inference.images.region_masks import invert_mask, mask_transparency, shape_mask
 from inference.images.resize import read_own_metadata
@@ -38,6 +39,7 @@ TOOLS: Mapping[str, Tool] = {
     "separate_things": separate_things,
     "replace_pixels": replace_pixels,
     "crop_boxes": crop_boxes,
+    "grid_sheet": draw_grid_sheet,
 }
 
 

@@ -138,7 +138,7 @@ async def use_pictures(storage, ann, job_id, media_id):
     await storage.pictures.set_favourite(ann.id, job_id, 1, is_favourite=True)
     await storage.history.count_jobs(ann.id, state=None, q="", only=HistoryFilter(favourite=True, model="fox"))
     await storage.pictures.toggle_favourite(ann.id, job_id, 1)
-    await storage.pictures.list_batch("unknown", ann.id)
+    await storage.batches.list_due()
     await storage.privacy.erase_picture(job_id, ann.id, 1)
 
 
