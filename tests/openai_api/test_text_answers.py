@@ -1,0 +1,244 @@
+"""`/v1/chat/completions` and `/v1/responses`: questions about images, captions, threads and streams."""
+
+from dataclasses import replace
+
+import pytest
+
+from bot.models import IMAGE_TEXT_TO_TEXT
+from tests.openai_api.openai_bodies import (
+    CHAT,
+    RESPONSES,
+    assistant,
+    chat,
+    data_url,
+    error_of,
+    events_of,
+    user,
+)
+from tests.web.conftest import MODELS
+from tests.web.fake_pool import picture
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+LOOK = MODELS[1]
+PHOTOS = [picture(seed, 32, 32) for seed in range(3)]
+
+
+@pytest.fixture
+def chatting(shared_server):
+    """The model chats: it sees several images and reads earlier answers."""
+    models = shared_server.usecases.models
+    models.add_model(replace(LOOK, tasks=(IMAGE_TEXT_TO_TEXT, *LOOK.tasks), max_images=4))
+    yield
+    models.add_model(LOOK)
+
+
+async def answer_of(client, *messages, **more):
+    answer = await client.post(CHAT, json=chat(*messages, **more))
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["message"]["content"]
+
+
+def response(text, *images, **more):
+    parts = [{"type": "input_text", "text": text}] if text else []
+    parts += [{"type": "input_image", "image_url": data_url(image)} for image in images]
+    return {"model": "gpt-4o", "input": [{"role": "user", "content": parts}], **more}
+
+
+async def respond(client, body):
+    answer = await client.post(RESPONSES, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def text_of(body):
+    return body["output"][0]["content"][0]["text"]
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+async def test_a_text_and_an_image_are_a_question(client, tasks):
+    assert await answer_of(client, user("what is this?", PHOTOS[0])) == "It is what is this?"
+    assert [task.command for task in tasks] == ["ask"]
+
+
+async def test_an_image_alone_is_captioned(client, tasks):
+    assert await answer_of(client, user("", PHOTOS[0])) == "It is a picture"
+    assert [task.command for task in tasks] == ["caption"]
+
+
+async def test_a_model_that_reads_no_thread_gets_the_last_question_and_the_last_image(client, tasks):
+    first, second = user("one?", PHOTOS[0]), user("two?", PHOTOS[1])
+    await answer_of(client, first, assistant("It is one?"), second, assistant("It is two?"), user("and now?"))
+
+    assert tasks[-1].options["question"] == "and now?"
+    assert not tasks[-1].options.get("thread", ())
+    assert len(tasks[-1].images) == 1
+
+
+async def test_a_model_that_chats_reads_the_thread_that_the_client_repeats(client, tasks, chatting):
+    messages = [user("one?", PHOTOS[0])]
+    for question in ("two?", "three?"):
+        messages += [assistant(await answer_of(client, *messages)), user(question)]
+    await answer_of(client, *messages)
+
+    assert [turn["question"] for turn in tasks[-1].options.get("thread", ())] == ["one?", "two?"]
+
+
+async def test_an_answer_that_this_server_did_not_give_begins_a_new_thread(client, tasks, chatting):
+    await answer_of(client, user("one?", PHOTOS[1]))
+    await answer_of(client, user("one?", PHOTOS[1]), assistant("Something else."), user("two?"))
+
+    assert not tasks[-1].options.get("thread", ())
+
+
+async def test_a_model_that_chats_sees_all_images_so_far(client, tasks, chatting):
+    await answer_of(client, user("one?", PHOTOS[0]), assistant("x"), user("which?", PHOTOS[1], PHOTOS[2]))
+
+    assert len(tasks[-1].images) == 3
+
+
+async def test_fields_become_options_of_the_text(client, tasks):
+    more = {"temperature": 0.5, "top_p": 0, "max_tokens": 4096, "seed": 7, "n": 1}
+    await answer_of(client, user("x", PHOTOS[0]), **more)
+    options = tasks[-1].options
+
+    assert (options["temperature"], options["top_p"], options["max_new_tokens"], options["seed"]) == (0.5, 0.01, 256, 7)
+
+
+async def test_a_model_without_sampling_is_asked_without_it(client, tasks, shared_server):
+    models = shared_server.usecases.models
+    models.add_model(replace(LOOK, capabilities={"options": ["max_new_tokens"]}))
+    answer = await client.post(CHAT, json=chat(user("x", PHOTOS[0]), temperature=0.5))
+    models.add_model(LOOK)
+
+    assert answer.headers["x-easel-ignored"] == "temperature"
+    assert tasks[-1].options["temperature"] == 0
+
+
+async def test_what_no_model_reads_is_named(client):
+    body = chat(
+        {"role": "system", "content": "be brief"}, user("x", PHOTOS[0]), tools=[], response_format={"type": "text"}
+    )
+    answer = await client.post(CHAT, json=body)
+
+    assert answer.headers["x-easel-ignored"] == "tools, response_format, messages.system"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (chat(user("hello")), "No message has an image"),
+        (chat(), "a list of messages"),
+        (chat({"role": "system", "content": "x"}), "the role user"),
+        (chat(user("x", "https://example.org/cat.png")), "URLs are not fetched"),
+        (chat(user("x", "data:image/png;base64,%%")), "base64 is damaged"),
+        (chat(user("x", "")), "send an image"),
+        (chat({"role": "user", "content": [{"type": "input_audio"}]}), "texts and images"),
+        (chat(user("x" * 501, PHOTOS[0])), "501 characters"),
+        (chat(user("x", PHOTOS[0], PHOTOS[1])), "one picture at a time"),
+    ],
+    ids=["text alone", "empty", "no user", "foreign URL", "base64", "no URL", "audio", "long", "two images"],
+)
+async def test_messages_that_cannot_be_answered_are_refused(client, body, words):
+    error = error_of(await client.post(CHAT, json=body), 400, "invalid_value")
+
+    assert words in error["message"]
+    assert error["param"] == "messages"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"n": 2}, "n"), ({"max_tokens": 0}, "max_tokens"), ({"stop": 3}, "stop"), ({"temperature": 3}, "temperature")],
+    ids=str,
+)
+async def test_a_wrong_field_is_refused_by_its_name(client, fields, param):
+    answer = await client.post(CHAT, json=chat(user("x", PHOTOS[0]), **fields))
+
+    assert error_of(answer, 400, "invalid_value")["param"] == param
+
+
+# ---------------------------------------------------------------- streams
+
+
+async def test_a_chat_streams_its_answer_in_deltas(client):
+    body = chat(user("one two?", PHOTOS[0]), stream=True, stream_options={"include_usage": True})
+    events = [data for _, data in await events_of(client, CHAT, body)]
+    chunks = events[:-1]
+    texts = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks if chunk["choices"]]
+
+    assert events[-1] == "[DONE]"
+    assert len([text for text in texts if text]) > 1
+    assert "".join(texts) == "It is one two?"
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks if chunk["choices"]][-1] == "stop"
+    assert chunks[-1]["usage"]["total_tokens"] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_ends_before_a_stop_text(client, stream):
+    body = chat(user("one two?", PHOTOS[0]), stop=["two", "three"], stream=stream)
+    if stream:
+        events = [data for _, data in await events_of(client, CHAT, body)][:-1]
+        text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in events)
+    else:
+        text = await answer_of(client, user("one two?", PHOTOS[0]), stop=["two", "three"])
+
+    assert text == "It is one "
+
+
+async def test_a_question_that_fails_in_a_stream_is_its_last_event(client):
+    events = await events_of(client, CHAT, chat(user("fail", PHOTOS[0]), stream=True))
+
+    assert events[-1][1]["error"]["code"] == "engine_failed"
+
+
+async def test_a_response_streams_its_events_in_order(client):
+    events = await events_of(client, RESPONSES, response("one two?", PHOTOS[0], stream=True))
+    names = [name for name, _ in events]
+
+    assert names[:4] == [
+        "response.created", "response.in_progress", "response.output_item.added", "response.content_part.added",
+    ]  # fmt: skip
+    assert set(names[4:-4]) == {"response.output_text.delta"}
+    assert names[-4:] == [
+        "response.output_text.done", "response.content_part.done", "response.output_item.done", "response.completed",
+    ]  # fmt: skip
+    assert [data["sequence_number"] for _, data in events] == list(range(len(events)))
+    assert "".join(data["delta"] for name, data in events if name.endswith("delta")) == "It is one two?"
+    assert text_of(events[-1][1]["response"]) == "It is one two?"
+
+
+async def test_a_response_that_fails_ends_as_failed(client):
+    events = await events_of(client, RESPONSES, response("fail", PHOTOS[0], stream=True))
+
+    assert events[-1][0] == "response.failed"
+    assert events[-1][1]["response"]["error"]["code"] == "engine_failed"
+
+
+# ---------------------------------------------------------------- responses
+
+
+async def test_a_response_follows_another_by_its_id(client, tasks, chatting):
+    first = await respond(client, response("one?", PHOTOS[0]))
+    second = await respond(client, {"input": "two?", "previous_response_id": first["id"]})
+
+    assert second["previous_response_id"] == first["id"]
+    assert text_of(second) == "It is two?"
+    assert [turn["question"] for turn in tasks[-1].options.get("thread", ())] == ["one?"]
+
+
+async def test_a_response_is_found_again(client):
+    made = await respond(client, response("", PHOTOS[0]))
+    found = (await client.get(f"{RESPONSES}/{made['id']}")).json()
+
+    assert found == made
+    assert (made["status"], text_of(made)) == ("completed", "It is a picture")
+
+
+@pytest.mark.parametrize("name", ["resp_aaaaaaaaaaaaaaaa", "resp_x", "../jobs"])
+async def test_an_unknown_response_is_not_found(client, name):
+    error_of(await client.post(RESPONSES, json={"input": "x", "previous_response_id": name}), 404, "not_found")
+
+
+async def test_a_text_alone_is_refused_where_responses_name_it_input(client):
+    assert error_of(await client.post(RESPONSES, json={"input": "hello"}), 400, "invalid_value")["param"] == "input"
