@@ -22,7 +22,7 @@ from adapters.discord.delivery import MessageDelivery
 from adapters.discord.error_mapping import REFUSED_RETRY_S, is_token_refusal
 from adapters.discord.event_handler import EventHandler
 from adapters.discord.events import PLATFORM
-from adapters.discord.library_patches import UNREADABLE, check_answers, set_api_base, stop_heartbeats
+from adapters.discord.library_patches import UNREADABLE, check_answers, set_api_base, stop_heartbeats, use_zlib
 from adapters.discord.settings import DiscordSettings
 from bot.errors import EaselError
 from bot.jobs import Job, Media
@@ -135,6 +135,7 @@ class DiscordAdapter:
         """Returns when the connection is lost for good. Raises what the library raises."""
         helpers: list[asyncio.Task[None]] = []
         check_answers()
+        use_zlib()
         set_api_base(self._settings.api_base, await self._gateway_url(token))
         try:
             async with client:

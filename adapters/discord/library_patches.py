@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 import yarl
-from discord import Client, DiscordException, ShardInfo
+from discord import Client, DiscordException, ShardInfo, utils
 from discord.app_commands import CommandTree
 from discord.gateway import DiscordWebSocket, KeepAliveHandler, ReconnectWebSocket
 from discord.http import HTTPClient, Route
@@ -20,6 +20,7 @@ from discord.webhook.async_ import AsyncWebhookAdapter
 log = structlog.get_logger()
 
 OFFICIAL_API = Route.BASE
+SYNC_FLUSH = b"\x00\x00\xff\xff"
 OFFICIAL_GATEWAY = DiscordWebSocket.DEFAULT_GATEWAY
 
 
@@ -27,6 +28,31 @@ def set_api_base(api_base: str, gateway_url: str) -> None:
     """Use this server for the whole process; both empty: Discord itself."""
     Route.BASE = api_base.rstrip("/") or OFFICIAL_API
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url) if gateway_url else OFFICIAL_GATEWAY
+
+
+class GatewayDecompressor:
+    """Inflates the gateway's stream (zlib-stream). Source: Discord's documentation, "Transport Compression"."""
+
+    COMPRESSION_TYPE = "zlib-stream"
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._inflater = zlib.decompressobj()
+
+    def decompress(self, data: bytes, /) -> str | None:
+        """The message that ends with this frame; None: it goes on. Raises: zlib.error."""
+        self._received += data
+        if not data.endswith(SYNC_FLUSH):
+            return None
+        message = self._inflater.decompress(self._received)
+        self._received.clear()
+        return message.decode()
+
+
+def use_zlib() -> None:
+    """Ask the gateway for zlib, which every server speaks: the library asks for zstd if any package brought its module,
+    and then takes another's broken stream for an error of its own."""
+    utils._ActiveDecompressionContext = GatewayDecompressor
 
 
 def cap_reconnect_wait(shard: ShardInfo) -> None:

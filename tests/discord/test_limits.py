@@ -4,14 +4,16 @@ import asyncio
 import heapq
 import io
 import random
+import zlib
 
+import discord
 import pytest
 from PIL import Image
 
 import adapters.discord.rate_limit
 from adapters.discord import rendering
 from adapters.discord.circuit_breaker import CircuitBreaker
-from adapters.discord.library_patches import OFFICIAL_API, OFFICIAL_GATEWAY, set_api_base
+from adapters.discord.library_patches import OFFICIAL_API, OFFICIAL_GATEWAY, SYNC_FLUSH, set_api_base, use_zlib
 from adapters.discord.rate_limit import MAX_WAIT_S, WINDOW_S, WRITES_PER_WINDOW, ProgressEditors, RateLimiter
 from bot.jobs import Media
 from bot.ports.platform_answers import PlatformError
@@ -374,6 +376,19 @@ def test_the_two_names_that_the_library_does_not_promise_are_there() -> None:
     assert str(DiscordWebSocket.DEFAULT_GATEWAY) == "ws://127.0.0.1:9040/"
     set_api_base("", "")
     assert Route.BASE == OFFICIAL_API
+
+
+def test_the_gateway_is_asked_for_zlib_whatever_packages_are_installed() -> None:
+    packer = zlib.compressobj()
+    frames = [packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH) for text in (b'{"op": 10}', b'{"op": 11}')]
+    use_zlib()
+    inflater = discord.utils._ActiveDecompressionContext()
+    first = [inflater.decompress(part) for part in (frames[0][:5], frames[0][5:])]
+
+    assert discord.utils._ActiveDecompressionContext.COMPRESSION_TYPE == "zlib-stream"
+    assert (first, inflater.decompress(frames[1])) == ([None, '{"op": 10}'], '{"op": 11}')
+    with pytest.raises(zlib.error):
+        inflater.decompress(b"\x07" + SYNC_FLUSH)
 
 
 async def test_a_result_of_long_ago_has_buttons_that_work(app: DiscordApp, ann: SimulatedUser) -> None:
