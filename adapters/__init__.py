@@ -12,6 +12,8 @@ PLATFORMS: dict[str, str] = {
 MOUNTS: dict[str, str] = {
     "/v1": "adapters.openai:build_app",
     "/mcp": "adapters.mcp.mcp_mount:build_mcp",
+    "/sdapi": "adapters.sdapi:build_sdapi",
+    "/controlnet": "adapters.sdapi:build_controlnet",
 }
 """Applications that `adapters/web` serves below a path: the APIs that other programs speak. Each is a function of
 `adapters.web.context.WebContext` that returns an ASGI application."""

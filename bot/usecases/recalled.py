@@ -173,10 +173,7 @@ class _Fitting:
         if len(sides) < 2:
             return
         width, height = sides
-        model, step = self.model, self.model.size_multiple
-        lowest, highest = -(-model.min_size // step) * step, model.max_size // step * step
-        scale = min(1.0, highest / max(width, height)) * max(1.0, lowest / min(width, height))
-        fitted = [min(highest, max(lowest, round(side * scale / step) * step)) for side in (width, height)]
+        fitted = list(nearest_size(self.model, width, height))
         if fitted != [width, height]:
             self.options |= {"width": fitted[0], "height": fitted[1]}
             self._tell(CLAMPED, option="size", value=f"{width}x{height}", used=f"{fitted[0]}x{fitted[1]}")
@@ -220,6 +217,17 @@ class _Fitting:
     def _name_of(self, option: str) -> str:
         known = (spec.name for spec in self.request.specs if option in (spec.name, *spec.aliases))
         return next(known, option)
+
+
+def nearest_size(model: ModelSpec, width: float, height: float) -> tuple[int, int]:
+    """The nearest size that the model supports, with nearly the same aspect."""
+    step = model.size_multiple
+    lowest, highest = -(-model.min_size // step) * step, model.max_size // step * step
+    scale = min(1.0, highest / max(width, height)) * max(1.0, lowest / min(width, height))
+    fitted_width, fitted_height = (
+        min(highest, max(lowest, round(side * scale / step) * step)) for side in (width, height)
+    )
+    return fitted_width, fitted_height
 
 
 def _cut(text: str, length: int) -> str:

@@ -1,0 +1,42 @@
+"""The APIs of AUTOMATIC1111 and SD.Next (`/sdapi/v1`) and of sd-webui-controlnet (`/controlnet`).
+
+Every call that makes something becomes jobs, and its answer waits for them. Progress and interrupts concern the
+caller's own calls alone.
+"""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from adapters.sdapi import routes_controlnet, routes_drawing, routes_images, routes_lists, routes_options
+from adapters.sdapi.call import Endpoints
+from adapters.sdapi.failures import failure
+from adapters.web.context import WebContext
+
+
+def build_sdapi(context: WebContext) -> Starlette:
+    """Of what is below `/sdapi`."""
+    endpoints = Endpoints(context)
+    modules = (routes_drawing, routes_images, routes_options, routes_lists)
+    return _build(context, [route for module in modules for route in module.list_routes(endpoints)])
+
+
+def build_controlnet(context: WebContext) -> Starlette:
+    """Of what is below `/controlnet`."""
+    return _build(context, routes_controlnet.list_routes(Endpoints(context)))
+
+
+def _build(context: WebContext, routes: list) -> Starlette:  # type: ignore[type-arg]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _on_http_error})
+    app.state.context = context
+    return app
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """An unknown path, or a method that it does not have."""
+    assert isinstance(error, HTTPException)
+    return failure(error.status_code, error.detail, error.detail, headers=error.headers)
+
+
+__all__ = ["build_controlnet", "build_sdapi"]
