@@ -2,14 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.openai import chat_routes, embedding_routes, image_orders, image_routes, model_routes, response_routes
 from adapters.openai.openai_errors import ErrorAnswer, to_answer
@@ -62,8 +61,8 @@ class _Handler:
         self._context = context
         self._endpoint = endpoint
 
-    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
-        scope["route"] = SimpleNamespace(path=f"{PREFIX}{self._endpoint.path}")  # metrics name it
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self._endpoint  # metrics name its path
         response = await self._respond(Request(scope, receive, send))
         await response(scope, receive, send)
 
