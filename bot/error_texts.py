@@ -21,6 +21,7 @@ from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MA
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, IN_BFLOAT16, MODEL_PROBLEMS
 from bot.problem_texts.people_problems import BLOCKED_PERSON, PEOPLE_PROBLEMS
 from bot.problem_texts.plugin_notes import NO_EFFECT
+from bot.problem_texts.plugin_problems import BLOCKED_BY_PLUGINS, PLUGIN_PROBLEMS, PluginRefused, format_plugin_note
 from bot.problem_texts.region_problems import REGION_PROBLEMS
 from bot.problem_texts.training_problems import TRAINING_PROBLEMS
 
@@ -67,7 +68,6 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     ),
     "wildcard_empty": N_("The wildcard {value} has no entries."),
     "wildcards": N_("The wildcards of {option} nest too deeply; at most {allowed} are expanded."),
-    "no_webhooks": N_("No webhooks are set up on this server: leave {option} out."),
     "no_webhooks": N_("No webhooks are set up on this server: leave {option} out."),
     "no_styles": N_("No styles are defined here: leave {option} out."),
     "lora": N_("There is no LoRA {value}.{hint} Those for this model: {allowed}."),
@@ -149,6 +149,7 @@ BLOCKED: Mapping[str, str] = {
     "adult_here": N_("This picture can't be shown here. You can see it where it was made."),
     "admins": N_("Only this bot's admins can do that. Ask the owner."),
     "person": BLOCKED_PERSON,
+    **BLOCKED_BY_PLUGINS,
 }
 """`detail` is filled in where the sentence names it."""
 
@@ -213,6 +214,8 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
             return translate(MODEL_PROBLEMS[error.problem]).format(model=error.model, detail=error.detail)
         case errors.TrainingRefused():
             return translate(TRAINING_PROBLEMS[error.problem]).format(**error.data)
+        case PluginRefused():
+            return translate(PLUGIN_PROBLEMS[error.problem]).format(name=error.name, detail=error.detail)
         case LinkRefused():
             return translate(LINK_PROBLEMS[error.problem])
         case TooManyCodes():
@@ -386,19 +389,10 @@ def format_note(note: str, locale: str = "en") -> str:
         start = template.removesuffix("{words}")
         if note.startswith(start):
             return translate(template).format(words=note.removeprefix(start))
-    return note
+    return format_plugin_note(note, translate) or note
 
 
 DEMO_HINT = N_(
     "Demo model: 232 objects and 12 colours at 128 px, to verify your installation. "
     "For real results, run `easel setup`."
 )
-
-_NAMES = (
-    N_("job"), N_("picture"), N_("collection"), N_("key"), N_("person"), N_("MiB"), N_("megapixels"),
-    *(N_("queued"), N_("running"), N_("rendered"), N_("delivered"), N_("failed"), N_("cancelled"), N_("dead")),
-    *(N_("text-to-image"), N_("image-to-image"), N_("image-text-to-image"), N_("image-to-text")),
-    *(N_("image-segmentation"), N_("depth-estimation"), N_("keypoint-detection"), N_("image-upscaling")),
-    *(N_("visual-question-answering"), N_("image-text-to-text"), N_("zero-shot-image-classification"), N_("demo")),
-)  # fmt: skip
-"""Terms that sentences interpolate."""

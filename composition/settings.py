@@ -19,6 +19,7 @@ def settings_sections() -> dict[str, type]:
     """The sections of the config except `[models.NAME]`, each with its dataclass."""
     from adapters import PLATFORMS
     from adapters.registry import settings_class
+    from bot.plugins.plugin_settings import PluginsSettings
     from bot.runtime.logs import LogsSettings
     from bot.safety import SafetySettings
     from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings, SearchSettings
@@ -38,6 +39,7 @@ def settings_sections() -> dict[str, type]:
         "images": ImagesSettings,
         "search": SearchSettings,
         "safety": SafetySettings,
+        "plugins": PluginsSettings,
     }
 
 

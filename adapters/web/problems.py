@@ -40,6 +40,8 @@ CODES: Mapping[str, tuple[int, str]] = {
     "link_refused": (409, "Accounts not linked"),
     "model_refused": (409, "Model cannot be used"),
     "training_refused": (409, "Cannot be trained"),
+    "plugin_refused": (409, "Plugin not switched"),
+    "plugin_failed": (502, "Plugin failed"),
     "download_failed": (502, "Model download failed"),
     "storage_full": (507, "Disk full"),
     "storage_busy": (503, "Database busy"),

@@ -8,6 +8,7 @@ from adapters.web.auth import CallerDep
 from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep
 from adapters.web.parameters import body_of
+from adapters.web.plugin_views import plugin_command_json
 from adapters.web.schemas import ForgetBody, ProblemInfo, QuotaInfo
 from adapters.web.session_cookie import clear_cookie
 from adapters.web.views import command_json, model_json, quota_json
@@ -53,6 +54,7 @@ async def list_models(context: ContextDep, _caller: CallerDep) -> dict[str, list
 
 @router.get("/commands")
 async def list_commands(context: ContextDep, _caller: CallerDep) -> dict[str, list[dict[str, Any]]]:
-    """The available commands, with each option's type, range and default."""
+    """The available commands, with each option's type, range and default; those of plugins name their `plugin`."""
     registry, styles = context.usecases.models, context.usecases.styles
-    return {"commands": [command_json(command, registry, styles) for command in COMMANDS.values()]}
+    own = [plugin_command_json(command) for command in context.usecases.plugins.commands]
+    return {"commands": [*(command_json(command, registry, styles) for command in COMMANDS.values()), *own]}

@@ -12,6 +12,8 @@ from bot.models import VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
 
 UNENHANCED = "unenhanced"
 """The option of a task that keeps its `prompt` and `prompts` as they were."""
+BEFORE_PLUGINS = "before_plugins"
+"""The same for its texts before plugins changed them, which is done first."""
 MAX_ENHANCED_TOKENS = 200
 
 

@@ -6,6 +6,7 @@ must not import torch and the like outside of functions.
 """
 
 import ast
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,7 @@ class FoundPlugin:
 
     Attributes:
         source: for people: "plugins/NAME.py", or the package.
-        path: of a file.
+        path, sha256: of a file.
         server, worker: the entry points of a package; None: it has none of that kind.
         server_hooks, worker_hooks: names; of a package unknown until it is imported.
         defaults: of its settings; None: unknown until it is imported.
@@ -47,6 +48,7 @@ class FoundPlugin:
     name: str
     source: str
     path: Path | None = None
+    sha256: str = ""
     server: EntryPoint | None = None
     worker: EntryPoint | None = None
     server_hooks: frozenset[str] = frozenset()
@@ -112,7 +114,8 @@ def read_plugin_file(path: Path) -> FoundPlugin:
     """What the file defines, without running it."""
     name, source = plugin_name(path.stem), f"{FOLDER}/{path.name}"
     try:
-        outline = _Outline.read(ast.parse(path.read_bytes(), filename=str(path)))
+        code = path.read_bytes()
+        outline = _Outline.read(ast.parse(code, filename=str(path)))
     except SyntaxError as error:
         return FoundPlugin(name=name, source=source, path=path, problem=f"Line {error.lineno}: {error.msg}.")
     except (OSError, ValueError) as error:
@@ -121,6 +124,7 @@ def read_plugin_file(path: Path) -> FoundPlugin:
         name=name,
         source=source,
         path=path,
+        sha256=hashlib.sha256(code).hexdigest(),
         server_hooks=outline.functions & hook_names(ServerHooks),
         worker_hooks=outline.functions & hook_names(WorkerHooks),
         defaults=outline.settings,

@@ -97,6 +97,10 @@ class HookRunner:
             self.on_hung()
         return HookFailed(self.name, TOO_LONG)
 
+    def report(self, problem: str) -> None:
+        log.error("a plugin's hook is wrong", action="hook_unusable", plugin=self.name, problem=problem)
+        self.on_problem(problem)
+
     def close(self) -> None:
         """End what runs; a hook that waits for it gets HookFailed."""
         self.is_closed = True
@@ -104,10 +108,12 @@ class HookRunner:
             task.cancel()
 
     async def _invoke(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(function):
-            return await function(**arguments)
-        made = await self._run_in_thread(function, arguments)
-        return await made if isinstance(made, Awaitable) else made
+        is_async = inspect.iscoroutinefunction(function)
+        made = function(**arguments) if is_async else await self._run_in_thread(function, arguments)
+        try:
+            return await made if isinstance(made, Awaitable) else made
+        except (SystemExit, KeyboardInterrupt) as error:  # from a plugin, it must not end the server
+            raise RuntimeError(repr(error)) from error
 
     async def _run_in_thread(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         await self._threads.acquire()

@@ -1,7 +1,8 @@
 """Settings of plugins: `[plugins]`, and `[plugins.NAME]` with what each plugin knows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from bot.options import find_nearest
@@ -14,17 +15,19 @@ ENABLED, TIME_LIMIT = "enabled", "time_limit_s"
 class PluginsSettings:
     bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {"time_limit_s": (0.05, 600)}
 
+    has_tables: ClassVar[bool] = True
+    tables: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    """Of `[plugins.NAME]`, by name; an instance has its own."""
+
     order: tuple[str, ...] = ()
     """Plugins in the order in which they are called; the others follow, by name."""
     disabled: tuple[str, ...] = ()
     """Plugins that are off."""
     time_limit_s: float = 5.0
     """How long a hook may take, seconds."""
-    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
-    """Of `[plugins.NAME]`, by name."""
 
     def with_tables(self, tables: Mapping[str, Mapping[str, Any]]) -> "PluginsSettings":
-        made = PluginsSettings(order=self.order, disabled=self.disabled, time_limit_s=self.time_limit_s)
+        made = replace(self)
         object.__setattr__(made, "tables", dict(tables))
         return made
 

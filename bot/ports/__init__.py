@@ -58,6 +58,7 @@ from bot.ports.media import (
     SweepResult,
     UploadUsage,
 )
+from bot.ports.metrics import NO_METRICS, PendingDeliveries, StorageMonitor, StorageState, WorkMetrics
 from bot.ports.model_files import CheckpointInfo, ModelFiles, OwnerModelConfig, PendingInstall, PromptAddon
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
 from bot.ports.picture_collections import (
@@ -125,6 +126,7 @@ __all__ = [
     "KEPT_FREE",
     "MAX_COLLECTIONS",
     "MAX_COLLECTION_NAME",
+    "NO_METRICS",
     "NO_REPLAY",
     "OWN_REPLAY",
     "RANK",
@@ -197,6 +199,7 @@ __all__ = [
     "Offer",
     "Outbox",
     "OwnerModelConfig",
+    "PendingDeliveries",
     "PendingInstall",
     "People",
     "Person",
@@ -228,6 +231,8 @@ __all__ = [
     "SessionStore",
     "SpacePolicy",
     "SpacePolicyStore",
+    "StorageMonitor",
+    "StorageState",
     "StorageUse",
     "SweepResult",
     "Task",
@@ -248,6 +253,7 @@ __all__ = [
     "UploadUsage",
     "Usage",
     "WebhookSender",
+    "WorkMetrics",
     "WorkerPlugin",
     "WorkerPlugins",
     "describe_loras",

@@ -3,7 +3,23 @@
 import re
 from collections.abc import Mapping
 
+from bot.errors import UserError
 from bot.i18n import N_, Translate
+
+CODES: Mapping[str, str] = {"unknown": "not_found", "failed": "plugin_failed"}
+
+
+class PluginRefused(UserError):
+    """A plugin, or a command of one, cannot be used. `problem` is a key of `PLUGIN_PROBLEMS`; `name` is the plugin's or
+    the command's, and `detail` goes into the sentence."""
+
+    def __init__(self, problem: str, name: str, *, detail: str = "") -> None:
+        super().__init__()
+        self.code = CODES.get(problem, "plugin_refused")
+        self.problem = problem
+        self.name = name
+        self.detail = detail
+
 
 FAILED = N_("it failed.")
 TOO_LONG = N_("it took too long.")
@@ -21,17 +37,20 @@ TEMPLATES = (NO_EFFECT, PROMPT_CHANGED, NEGATIVE_CHANGED, ANSWER_CHANGED, OPTION
 """Notes on a job."""
 
 PLUGIN_PROBLEMS: Mapping[str, str] = {
-    "off": N_("The command {command} belongs to the plugin {name}, which is switched off. Ask the owner."),
     "failed": N_("The plugin {name} could not do that. Try again, or ask the owner to look into the log."),
     "unknown": N_("There is no plugin {name}. `easel plugins list` shows them."),
-    "broken": N_("The plugin {name} cannot be switched on: {detail}"),
     "unwritable": N_("The settings file cannot be written ({detail}): the plugin was not switched."),
-    "set_elsewhere": N_(
-        "{detail} decides whether the plugin {name} is on, so it cannot be switched here: change it there."
-    ),
-    "no_images": N_("The command {command} takes at most {detail} pictures."),
 }
 """Sentences by the problem of a `PluginRefused`."""
+
+BLOCKED_BY_PLUGINS: Mapping[str, str] = {
+    "plugin": "{detail}",
+    "plugin_silent": N_("A plugin of this server refused the request."),
+    "plugin_words": N_(
+        "What a plugin made of your prompt contains blocked words; you weren't charged. Rephrase your prompt."
+    ),
+}
+"""By the reason of a `Blocked`. A plugin that refuses says why itself."""
 
 
 def format_plugin_note(note: str, translate: Translate) -> str | None:

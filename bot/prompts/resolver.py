@@ -248,6 +248,13 @@ def fits_model(addon: PromptAddon, model: ModelSpec) -> bool:
     return not addon.family or "family" not in model.capabilities or addon.family == model.capabilities["family"]
 
 
+def check_resolved(options: Mapping[str, Any], model: ModelSpec) -> None:
+    """Of resolved prompts that were changed since. Raises: InvalidOption: one is too long, or has too many edits."""
+    prompts, negative = task_prompts(options), str(options.get("negative_prompt") or "")
+    _check_length(prompts, negative)
+    _check_edits(prompts, negative, int(options.get("steps") or model.steps))
+
+
 def _check_edits(prompts: Sequence[str], negative: str, steps: int) -> None:
     for option, text in [*(("prompt", prompt) for prompt in dict.fromkeys(prompts)), ("negative_prompt", negative)]:
         edits = read_edits(text)

@@ -44,7 +44,7 @@ from bot.queue.attempt import Attempt, FairnessKeys, needs_exclusive_device
 from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
-from bot.queue.task_runner import AdapterSource, Finish, Preparation, RowChooser, TaskRunner
+from bot.queue.task_runner import AdapterSource, Finish, Preparation, RowChooser, TaskRunner, TextChanges
 from bot.queue.threads import ThreadReader
 from bot.settings.core import QueueSettings
 
@@ -79,6 +79,7 @@ class Dispatcher:
     finishes: Sequence[Finish] = ()
     chooser: RowChooser | None = None
     adapters: AdapterSource | None = None
+    plugin_texts: TextChanges | None = None
     on_finished: Callable[[Job], None] = lambda _job: None
     only_submitted: bool = False
 
@@ -108,6 +109,7 @@ class Dispatcher:
             chooser=self.chooser,
             threads=ThreadReader(store=self.store, words=self.moderation),
             adapters=self.adapters,
+            plugin_texts=self.plugin_texts,
         )
 
     def wake(self, job_ids: Iterable[str] = ()) -> None:

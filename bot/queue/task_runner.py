@@ -63,6 +63,16 @@ class AdapterSource(Protocol):
         """Whether the person named the adapter, rather than the model's being used."""
 
 
+class TextChanges(Protocol):
+    """Plugins."""
+
+    async def change_prompts(self, job: Job, task: Task) -> Task:
+        """The task with other prompts. Raises: Blocked."""
+
+    async def finish(self, job: Job, task: Task, output: TaskOutput) -> TaskOutput:
+        """The output with another answer."""
+
+
 class RowChooser(Protocol):
     async def choose_rows(self, task: Task, candidates: Candidates, run_part: RunPart) -> Sequence[int]:
         """Indexes of the images that go on. Raises: JobCancelled, Interrupted."""
@@ -86,6 +96,7 @@ class TaskRunner:
     chooser: RowChooser | None = None
     threads: ThreadReader | None = None
     adapters: AdapterSource | None = None
+    plugin_texts: TextChanges | None = None
 
     async def build_task(self, job: Job, retry: Retry) -> Task:
         """Raises: ModelRemoved, MediaNotFound."""
@@ -144,6 +155,8 @@ class TaskRunner:
             return output
 
         prepared = task
+        if self.plugin_texts is not None:
+            prepared = await self.plugin_texts.change_prompts(attempt.job, task)
         for preparation in self.preparations:
             prepared = await preparation.prepare(prepared, run_part)
         try:
@@ -156,6 +169,8 @@ class TaskRunner:
             raise NoAnswer
         for finish in self.finishes:
             output = await finish.finish(prepared, output, run_part)
+        if self.plugin_texts is not None:
+            output = await self.plugin_texts.finish(attempt.job, prepared, output)
         return replace(output, seconds=max(output.seconds, attempt.past_s), notes=(*prepared.notes, *output.notes))
 
     def _without_adapter(self, job: Job, task: Task, refused: InvalidOption) -> Task:

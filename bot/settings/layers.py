@@ -15,7 +15,7 @@ from bot.errors import ConfigError
 from bot.runtime.update_journal import DELEGATED_BY
 from bot.settings.places import DATA_DIR
 from bot.settings.secrets import SECRETS, SECRETS_FILE
-from bot.settings.values import SectionSchema, format_value
+from bot.settings.values import SectionSchema, format_value, parse_free_text
 
 PREFIX = "EASEL_"
 MODELS = "models"
@@ -28,6 +28,7 @@ OTHER_PREFIXES = ("EASEL_TEST_", "EASEL_BENCH_")
 _NAME = re.compile(r"[a-z0-9-]+")
 _SECRET = re.compile(r"token|secret|passw", re.IGNORECASE)
 """Names of what must not be shown."""
+_NAME_RULE = "a {what}'s name has only a to z, 0 to 9 and -."
 _MAX_LISTED = 40
 
 
@@ -60,6 +61,9 @@ def read_settings(
     Numbers must not be negative, unless a class variable of the dataclass, `bounds = {"port": (0, 65535)}`, sets other
     limits (inclusive; None: unlimited). Models of a later layer come before those of earlier layers, so the owner's
     models are the first choice for a task.
+
+    A class variable `has_tables = True` says that a section may have tables beside its keys, with values of any kind;
+    the dataclass gets them, by name, through its method `with_tables`.
 
     A class variable `renamed = {"old_key": "new_key"}` keeps old names working; `on_renamed` is called once for each
     one found. A file, or the environment, that sets both names is refused.
@@ -98,6 +102,10 @@ class _Reader:
         self._values: dict[str, dict[str, Any]] = {name: {} for name in sections}
         self._tables: dict[str, dict[str, dict[str, Any]]] = {section: {} for section in named}
         """By section, then by name."""
+        self._open_tables: dict[str, dict[str, dict[str, Any]]] = {
+            name: {} for name, shape in self._shapes.items() if getattr(shape.kind, "has_tables", False)
+        }
+        """Of sections that have tables beside their keys."""
         self._sources: dict[tuple[str, str], str] = {}
         self._problems: list[str] = []
         self._on_renamed = on_renamed
@@ -113,6 +121,8 @@ class _Reader:
                     self._read_named(str(path), section, name, values, fresh)
                 self._tables[section] = fresh | self._tables[section]
             elif section in self._shapes:
+                if section in self._open_tables and isinstance(table, dict):
+                    table = self._read_open_tables(str(path), section, table)
                 self._read_table(str(path), section, table, self._shapes[section], self._values[section])
             else:
                 what = f"there is no section [{section}]" if isinstance(table, dict) else f"{section} is in no section"
@@ -161,10 +171,21 @@ class _Reader:
         else:
             self._on_renamed(renamed)
 
+    def _read_open_tables(self, source: str, section: str, table: dict[str, Any]) -> dict[str, Any]:
+        """The table's other values."""
+        known = self._shapes[section].hints
+        inner = {name: one for name, one in table.items() if isinstance(one, dict) and name not in known}
+        for name, values in inner.items():
+            if _NAME.fullmatch(name):
+                self._open_tables[section].setdefault(name, {}).update(values)
+            else:
+                self._problems.append(f"{source}: {section}.{name}: {_NAME_RULE.format(what=section[:-1])}")
+        return {name: one for name, one in table.items() if name not in inner}
+
     def _read_named(self, source: str, section: str, name: str, values: Any, fresh: dict[str, dict[str, Any]]) -> None:
         if not _NAME.fullmatch(name):
             what = section.removesuffix("s")
-            self._problems.append(f"{source}: {section}.{name}: a {what}'s name has only a to z, 0 to 9 and -.")
+            self._problems.append(f"{source}: {section}.{name}: {_NAME_RULE.format(what=what)}")
             return
         known = self._tables[section].get(name)
         into: dict[str, Any] = {} if known is None else known
@@ -190,6 +211,8 @@ class _Reader:
                 self._tables[section] = tables = {name: {}, **tables}
             self._sources.setdefault((section, name), variable)
             self._set_from_variable(variable, environ, self._named[section], parts[2], tables[name])
+        elif parts[0] in self._open_tables and _NAME.fullmatch(name):
+            self._open_tables[parts[0]].setdefault(name, {})[parts[2]] = parse_free_text(environ[variable])
         elif parts[0] in self._shapes and len(parts) == 2:
             self._set_from_variable(variable, environ, self._shapes[parts[0]], parts[1], self._values[parts[0]])
         else:
@@ -226,6 +249,8 @@ class _Reader:
         if self._problems:
             raise ConfigError(self._problems)
         built: dict[str, Any] = {name: shape.kind(**self._values[name]) for name, shape in self._shapes.items()}
+        for section, open_tables in self._open_tables.items():
+            built[section] = built[section].with_tables(open_tables)
         for section, tables in self._tables.items():
             built[section] = {name: self._named[section].kind(**values) for name, values in tables.items()}
         return built

@@ -45,6 +45,19 @@ class Overlay:
     def set_value(self, section: str, key: str, value: Any) -> None:
         _update_key(self._table(self._document, section), key, value)
 
+    def set_in_table(self, section: str, name: str, key: str, value: Any) -> None:
+        """Set `key` of `[section.NAME]`. Raises: ConfigError: the file is written so that it cannot be changed here."""
+        within = self._document.get(section)
+        if within is None:
+            self._document[section] = tomlkit.table(is_super_table=True)
+            within = self._document[section]
+        if not isinstance(within, Mapping) or not isinstance(within.get(name, {}), Mapping):
+            raise ConfigError([f"{self._path}: {section}.{name} must be a table: write [{section}.{name}]."])
+        _update_key(self._table(within, name), key, value)
+        written = tomllib.loads(tomlkit.dumps(self._document)).get(section, {}).get(name, {})
+        if written.get(key) != value:
+            raise ConfigError([f"{self._path}: set {key} of [{section}.{name}] by hand."])
+
     def remove_value(self, section: str, key: str) -> None:
         table = self._document.get(section)
         if isinstance(table, Table):

@@ -106,6 +106,13 @@ def _interpretations(hint: Any, text: str) -> Iterator[Any]:
         yield [part.strip() for part in plain.split(",") if part.strip()]
 
 
+def parse_free_text(text: str) -> Any:
+    """A variable's text where any kind of value may stand: TOML, else the text as it is."""
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        return tomllib.loads(f"value = {text.strip()}")["value"]
+    return text
+
+
 _BOOLEAN_WORDS = {"yes": True, "on": True, "1": True, "no": False, "off": False, "0": False}
 
 

@@ -27,6 +27,8 @@ LOCAL_PLATFORMS = frozenset({"web", "cli"})
 DRAWS_WITHOUT_WORDS = frozenset({"blend", "zoom", "pan", "square"})
 """Commands whose results show what their input images do not, also without a prompt."""
 DEFAULT = "default"
+_TEXT_OPTIONS = ("prompt", "question", "texts", "region", "detail")
+"""Options that are read as texts, beside the prompts of single images and the negative prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,20 @@ class Moderation:
         """Before the bot repeats a text, or offers to do what it says. Raises: Blocked."""
         each = [{"prompt": text}]
         await self.worker.collect(self._check_texts(each), owner=account_id, is_light=_is_light(each))
+
+    async def check_typed(self, account_id: str, options: Mapping[str, Any]) -> None:
+        """What a person typed, before a plugin sees it. Raises: Blocked."""
+        others = [text for name, text in options.items() if isinstance(text, str) and name not in _TEXT_OPTIONS]
+        each = [options, *({"prompt": text} for text in others)]
+        await self.worker.collect(self._check_texts(each), owner=account_id, is_light=_is_light(each))
+
+    async def check_written(self, job: Job, options: Mapping[str, Any]) -> None:
+        """The texts that a plugin wrote for the job. Raises: Blocked."""
+        each = [options]
+        try:
+            await self.worker.collect(self._check_texts(each), owner=job.origin.account_id, is_light=_is_light(each))
+        except Blocked as refused:
+            raise Blocked("plugin_words") from refused
 
     def _check_texts(self, each: Sequence[Mapping[str, Any]]) -> Iterator[None]:
         """Check each request's texts in every reading. Raises: Blocked."""
@@ -296,5 +312,5 @@ def _negative_in(options: Mapping[str, Any]) -> str:
 def _prompts_in(options: Mapping[str, Any]) -> Iterator[str]:
     """All texts of a request: each image's prompt, what is asked about one, and the parts of it that are named."""
     yield from options.get("prompts", ())
-    for name in ("prompt", "question", "texts", "region", "detail"):
+    for name in _TEXT_OPTIONS:
         yield str(options.get(name) or "")

@@ -12,6 +12,7 @@ from bot.commands.edit import adapt_to_model
 from bot.commands.grid_axes import MAX_CELLS
 from bot.commands.inpainting import note_repainting
 from bot.commands.parts import parts_of
+from bot.error_texts import format_note
 from bot.errors import InvalidOption
 from bot.jobs import Job, Origin, new_job_id
 from bot.models import ModelRegistry, ModelSpec
@@ -26,6 +27,7 @@ from bot.usecases.grid_planning import GridPlanner
 from bot.usecases.job_images import images_of_job, seen_from
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
+from bot.usecases.plugin_requests import ChangedRequest, PluginRequests
 from bot.usecases.recalled import RecalledRequests
 from bot.usecases.recipes import GIVEN
 from bot.usecases.requests import Request
@@ -55,25 +57,42 @@ class RequestPlanner:
     mask_check: MaskCheck | None = None
     adapters: AdapterUseCases | None = None
     webhooks: Collection[str] = ()
+    plugins: PluginRequests | None = None
 
     max_cells: int = MAX_CELLS
 
     async def plan(self, person: Person, request: Request) -> Plan:
         """The jobs of the request. What a file of the person says about itself is fitted where it would be refused."""
         check_webhook(request, self.webhooks)
+        if self.plugins is not None:
+            request = await self.plugins.expand(person, request)
         if find_command(request.command) is Grid:
-            return Plan(*await GridPlanner(self._plan_as_asked, self.max_cells).plan(person, request))
+            return Plan(*await GridPlanner(self._plan_as_changed, self.max_cells).plan(person, request))
         try:
-            return Plan(await self._plan_as_asked(person, request))
+            return Plan(await self._plan_as_changed(person, request))
         except InvalidOption as refused:
-            return Plan(await self._plan_as_asked(person, await self.recalled.fit(person, request, refused)))
+            return Plan(await self._plan_as_changed(person, await self.recalled.fit(person, request, refused)))
 
-    async def _plan_as_asked(self, person: Person, request: Request, seed: int | None = None) -> list[NewJob]:
-        """`seed`: of what gives none; None: drawn at random."""
+    async def _plan_as_changed(self, person: Person, request: Request, seed: int | None = None) -> list[NewJob]:
+        """As plugins change the request, unless what they made of it is refused and the request itself is not.
+
+        `seed`: of what gives none; None: drawn at random.
+        """
         if request.parent is not None and request.requires_own_parent:
             request = _with_pictures(request, await self.store.get_job(request.parent, person.id))
-        command = request.to_command()
-        request = _remember_given(request, command)
+        if self.plugins is None:
+            return await self._plan_as_asked(person, ChangedRequest(request), seed)
+        changed = await self.plugins.accept(person, request)
+        try:
+            return await self._plan_as_asked(person, changed, seed)
+        except InvalidOption:
+            if not changed.is_changed:
+                raise
+        return await self._plan_as_asked(person, changed.as_typed(request), seed)
+
+    async def _plan_as_asked(self, person: Person, changed: ChangedRequest, seed: int | None) -> list[NewJob]:
+        command = changed.request.to_command()
+        request = _note_changes(_remember_given(changed.request, changed.typed_of(command)), changed)
         pictures = [await self.media.get_image(image.id, person.id) for image in command.images]
         command = command.with_images(pictures)
         aspect = command.choose_aspect(pictures)
@@ -86,7 +105,8 @@ class RequestPlanner:
         seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
         each = _expand_combinations(command)
         batch = new_job_id() if len(each) > 1 else None
-        filled = list(zip(each, await self._resolve_options(person, each, model, seed, aspect), strict=True))
+        resolved = await self._resolve_options(person, each, model, seed, aspect)
+        filled = list(zip(each, [changed.keep_typed(one, len(each)) for one in resolved], strict=True))
         for one, options in filled:
             check_map_shapes(one.images, pictures, model, options)
         await self.moderation.check_request(request.origin, model, filled)
@@ -147,14 +167,23 @@ def _with_pictures(request: Request, parent: Job) -> Request:
     return replace(request, images=seen_from(request.origin, parent, tuple(images)))
 
 
-def _remember_given(request: Request, command: Command) -> Request:
+def _note_changes(request: Request, changed: ChangedRequest) -> Request:
+    """What plugins did is said with the result, in the person's language."""
+    if not changed.notes:
+        return request
+    origin = request.origin
+    notes = [*origin.extra.get("notes", ()), *(format_note(note, origin.locale) for note in changed.notes)]
+    return replace(request, origin=replace(origin, extra={**origin.extra, "notes": notes}))
+
+
+def _remember_given(request: Request, given: Mapping[str, Any]) -> Request:
     """With the options that the person gave, beside those that are filled in: `bot.usecases.recipes` repeats them.
 
     A follow-up in a chat repeats the options of an earlier job: which of them were given is not known.
     """
     if request.wants_delivery and request.parent is not None:
         return request
-    origin = replace(request.origin, extra={**request.origin.extra, GIVEN: dict(command.values)})
+    origin = replace(request.origin, extra={**request.origin.extra, GIVEN: dict(given)})
     return replace(request, origin=origin)
 
 

@@ -48,7 +48,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 def _prompt_texts(task: Task) -> list[str]:
     names = (
-        *("prompt", "prompts", "unenhanced", "negative_prompt", "question", "thread", "text", "texts"),
+        *("prompt", "prompts", "unenhanced", "before_plugins", "negative_prompt", "question", "thread", "text", "texts"),
         *("region", "detail"),
     )
     texts = _texts_in([task.options.get(name) for name in names])

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from bot.commands.prompt_enhancing import UNENHANCED
+from bot.commands.prompt_enhancing import BEFORE_PLUGINS, UNENHANCED
 from bot.commands.refine_tiles import TILE_PROMPTS
 from bot.models import IMAGE_TO_IMAGE
 from bot.options import MAX_SEED
@@ -27,7 +27,7 @@ SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmic
 """IPTC NewsCodes, Digital Source Type: created by a model trained on sampled content."""
 XMP_KEYWORD = "XML:com.adobe.xmp"
 """The iTXt keyword for XMP in PNG files."""
-_NOT_ASKED = ("prompts", "asked", "best", "enhance", UNENHANCED, TILE_PROMPTS)
+_NOT_ASKED = ("prompts", "asked", "best", "enhance", UNENHANCED, BEFORE_PLUGINS, TILE_PROMPTS)
 """What Easel adds to the options itself, and what one image alone has nothing of."""
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 _UNICODE = b"UNICODE\0"
@@ -65,8 +65,9 @@ def generation_metadata(task: Task, image: RawImage) -> tuple[str, str]:
     if images:
         easel["images"] = images
     added = row_settings(options) | control_settings(task)
-    if UNENHANCED in task.options:
-        easel["unenhanced_prompt"] = added["Original prompt"] = prompt_at(task.options[UNENHANCED], image.index)
+    before = task.options.get(BEFORE_PLUGINS) or task.options.get(UNENHANCED)
+    if before:
+        easel["unenhanced_prompt"] = added["Original prompt"] = prompt_at(before, image.index)
     # ASCII only: any prompt must survive XML and PNG unchanged.
     return a1111_text(options, size, has_strength=has_strength, added=added), json.dumps(easel)
 

@@ -32,7 +32,7 @@ class RestBackend:
 
     async def list_commands(self) -> list[Body]:
         commands: list[Body] = (await self._get("/api/v1/commands"))["commands"]
-        return commands
+        return [command for command in commands if "plugin" not in command]  # their answers may be no jobs
 
     async def list_models(self) -> list[Body]:
         models: list[Body] = (await self._get("/api/v1/models"))["models"]

@@ -1,0 +1,280 @@
+"""What plugins do with requests: they see, change or refuse them, and turn their own commands into existing ones.
+
+A plugin never lifts a verdict: the words of a person are checked before any plugin sees them, and what a plugin wrote
+is checked with everything else before the request is accepted. It costs what it then asks for.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bot.commands import COMMANDS, Command, find_command
+from bot.error_texts import explain
+from bot.errors import Blocked, InvalidOption, UserError
+from bot.jobs import ImageRef, Origin
+from bot.options import clean_excerpt, clean_text
+from bot.plugins.hook_calls import HookCall
+from bot.plugins.hook_runner import HookFailed
+from bot.plugins.hook_values import (
+    ChatMessage,
+    CommandCall,
+    JobRequest,
+    Panel,
+    Refusal,
+    Requester,
+    RunCommand,
+)
+from bot.plugins.plugin_commands import OwnCommand
+from bot.plugins.plugin_manager import PluginManager
+from bot.ports import Person
+from bot.problem_texts.plugin_problems import NO_EFFECT, NOT_ALLOWED, OPTIONS_CHANGED, UNUSABLE, PluginRefused
+from bot.prompts.resolver import TYPED_OPTIONS
+from bot.usecases.moderation import Moderation
+from bot.usecases.requests import Request
+
+MAX_SENTENCE = 500
+MAX_REPLY = 4000
+"""Characters of a refusal, and of a text that answers a command or a message."""
+MAX_SHOWN = 200
+MAX_PANELS, MAX_ROWS, MAX_CELL = 20, 100, 200
+MAX_METRICS = 500
+_METRIC = re.compile(r"[a-z][a-z0-9_]{0,60}")
+
+
+class PluginAnswer(UserError):
+    """A plugin's command was answered with a text, and no job was made."""
+
+    code = "plugin_answer"
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+@dataclass(frozen=True)
+class ChangedRequest:
+    """Attributes:
+    notes: what plugins did, for the job.
+    typed: options that they changed, as they were given before; None: one was not given.
+    changed_by: the plugins that did.
+    """
+
+    request: Request
+    notes: tuple[str, ...] = ()
+    typed: Mapping[str, Any] = field(default_factory=dict)
+    changed_by: tuple[str, ...] = ()
+
+    @property
+    def is_changed(self) -> bool:
+        return bool(self.typed)
+
+    def as_typed(self, request: Request) -> "ChangedRequest":
+        """Without the changes, which could not be used."""
+        return ChangedRequest(request, tuple(NO_EFFECT.format(name=name, reason=UNUSABLE) for name in self.changed_by))
+
+    def typed_of(self, command: Command) -> dict[str, Any]:
+        """The options that the person gave, of the command that was made of the changed ones."""
+        return {name: value for name, value in {**command.values, **self.typed}.items() if value is not None}
+
+    def keep_typed(self, options: dict[str, Any], jobs: int) -> dict[str, Any]:
+        """With the words that the person typed, so that repeating the job does not change them twice. Of several jobs,
+        which have parts of them, those that plugins made."""
+        typed = {name: self.typed[name] for name in TYPED_OPTIONS if name in self.typed}
+        if not typed or jobs > 1:
+            return options
+        asked = options.get("asked") or {name: options[name] for name in TYPED_OPTIONS if name in options}
+        kept = {name: value for name, value in {**asked, **typed}.items() if value is not None}
+        return {**options, "asked": kept}
+
+
+@dataclass(frozen=True)
+class PluginRequests:
+    manager: PluginManager
+    moderation: Moderation
+
+    # ------------------------------------------------------------ requests for jobs
+
+    async def expand(self, person: Person, request: Request) -> Request:
+        """The request for an existing command, if it is for a plugin's.
+
+        Raises: PluginAnswer: the answer is a text; PluginRefused; Blocked; InvalidOption.
+        """
+        own = self.find_command(request.command)
+        if own is None:
+            return request
+        options = own.read(request.options, request.line)
+        await self.moderation.check_typed(request.origin.account_id, options)
+        call = CommandCall(
+            command=own.name, options=options, images=len(request.images), by=requester(person, request.origin)
+        )
+        if len(request.images) > own.declared.images:
+            problem = "too_many_images" if own.declared.images else "no_images"
+            raise InvalidOption("images", problem, value=len(request.images), allowed=str(own.declared.images))
+        made = await self._run(own, call)
+        if isinstance(made, str):
+            raise PluginAnswer(await self._check_reply(request.origin, made))
+        kind = COMMANDS[made.command]
+        images = tuple(_with_role(image, kind.roles) for image in request.images)
+        origin = replace(request.origin, extra={**request.origin.extra, "plugin_command": own.name})
+        return replace(request, origin=origin, command=kind.name, options=dict(made.options), line=None, images=images)
+
+    async def _run(self, own: OwnCommand, call: CommandCall) -> RunCommand | str:
+        """Raises: PluginRefused, Blocked."""
+        plugin = self.manager.find_running(own.plugin)
+        if plugin is None:
+            raise PluginRefused("failed", own.plugin)
+        try:
+            made = await plugin.runner.call(f"/{own.name}", (own.declared.run, ("call",)), {"call": call})
+        except Refusal as refusal:
+            raise await self._refusal(refusal) from refusal
+        except HookFailed as failed:
+            raise PluginRefused("failed", own.plugin) from failed
+        is_text = isinstance(made, str) and bool(made.strip())
+        is_job = isinstance(made, RunCommand) and made.command in COMMANDS and isinstance(made.options, Mapping)
+        if not (is_job if own.makes_job else is_text):
+            wanted = "a RunCommand of an existing command" if own.makes_job else "a text"
+            plugin.runner.report(f"/{own.name} must return {wanted}, as its answers={own.declared.answers!r} says.")
+            raise PluginRefused("failed", own.plugin)
+        return made
+
+    def find_command(self, name: str) -> OwnCommand | None:
+        return self.manager.commands.get(name[:64].strip().lstrip("/").casefold())
+
+    def answers_with_text(self, name: str) -> bool:
+        own = self.find_command(name)
+        return own is not None and not own.makes_job
+
+    async def accept(self, person: Person, request: Request) -> ChangedRequest:
+        """The request as plugins change it. Raises: Blocked: one refuses it; InvalidOption."""
+        calls = self.manager.list_calls("easel_accept")
+        if not calls:
+            return ChangedRequest(request)
+        typed = dict(request.to_command().values)
+        await self.moderation.check_typed(request.origin.account_id, typed)
+        options, notes, changed_by = dict(typed), [], []
+        for call in calls:
+            changed = await self._ask(call, person, request, options)
+            if isinstance(changed, str):
+                notes.append(changed)
+            elif changed != options:
+                notes.append(OPTIONS_CHANGED.format(name=call.name, words=_describe(options, changed)))
+                options = changed
+                changed_by.append(call.name)
+        before = {name: typed.get(name) for name in {*typed, *options} if typed.get(name) != options.get(name)}
+        changed_request = replace(request, options=options, line=None) if before else request
+        return ChangedRequest(changed_request, tuple(notes), before, tuple(changed_by))
+
+    async def _ask(
+        self, call: HookCall, person: Person, request: Request, options: dict[str, Any]
+    ) -> dict[str, Any] | str:
+        """The options as the plugin wants them, or a note: it had no effect. Raises: Blocked."""
+        asked = JobRequest(
+            command=request.command,
+            options=dict(options),
+            images=len(request.images),
+            by=requester(person, request.origin),
+        )
+        try:
+            changes = await call.run(Mapping, request=asked)
+        except Refusal as refusal:
+            raise await self._refusal(refusal) from refusal
+        except HookFailed as failed:
+            return NO_EFFECT.format(name=call.name, reason=failed.reason)
+        merged = {**options, **(changes or {})}
+        try:
+            kind = find_command(request.command)
+            made = kind.from_options(merged, request.images, is_album=request.wants_delivery)
+        except InvalidOption as error:
+            call.plugin.runner.report(f"easel_accept: {explain(error)}")
+            return NO_EFFECT.format(name=call.name, reason=UNUSABLE)
+        return dict(made.values)
+
+    async def _refusal(self, refusal: Refusal) -> Blocked:
+        sentence = clean_excerpt(str(refusal), MAX_SENTENCE)
+        return Blocked("plugin", detail=sentence) if sentence else Blocked("plugin_silent")
+
+    # ------------------------------------------------------------ texts
+
+    async def reply(self, person: Person, origin: Origin, text: str, *, is_private: bool) -> str | None:
+        """What a plugin answers to a message that is no command; None: none wants to."""
+        if person.is_blocked:
+            return None
+        message = ChatMessage(text=clean_text(text), is_private=is_private, by=requester(person, origin))
+        for call in self.manager.list_calls("easel_chat_reply"):
+            try:
+                await self.moderation.check_words(origin.account_id, message.text)
+                answer = await call.run(str, message=message)
+            except (HookFailed, Refusal, Blocked):
+                continue
+            if answer and answer.strip():
+                try:
+                    return await self._check_reply(origin, answer)
+                except Blocked:
+                    call.plugin.runner.report(f"easel_chat_reply: {NOT_ALLOWED}")
+        return None
+
+    async def _check_reply(self, origin: Origin, text: str) -> str:
+        """Raises: Blocked."""
+        shown = clean_lines(text)
+        await self.moderation.check_words(origin.account_id, shown)
+        return shown
+
+    @property
+    def commands(self) -> Sequence[OwnCommand]:
+        return tuple(self.manager.commands.values())
+
+    async def read_metrics(self) -> list[tuple[str, str, float]]:
+        """Values by plugin and name."""
+        found = []
+        for call in self.manager.list_calls("easel_metrics"):
+            with suppress(HookFailed, Refusal):
+                for name, value in (await call.run(Mapping) or {}).items():
+                    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+                    if is_number and isinstance(name, str) and _METRIC.fullmatch(name):
+                        found.append((call.name, name, float(value)))
+        return found[:MAX_METRICS]
+
+    async def list_panels(self, person: Person, origin: Origin) -> list[tuple[str, Panel]]:
+        """With the names of the plugins that show them."""
+        panels = []
+        for call in self.manager.list_calls("easel_page_panels"):
+            try:
+                shown = await call.run((list, tuple), viewer=requester(person, origin))
+            except (HookFailed, Refusal):
+                continue
+            panels += [(call.name, one) for one in shown or () if isinstance(one, Panel)]
+        shown = [(name, one) for name, one in panels if origin.is_admin or not one.for_admins]
+        return [(name, _clean_panel(one)) for name, one in shown[:MAX_PANELS]]
+
+
+def _clean_panel(panel: Panel) -> Panel:
+    rows = [row for row in panel.rows if isinstance(row, tuple | list) and len(row) == 2]
+    return replace(
+        panel,
+        title=clean_excerpt(str(panel.title), MAX_CELL),
+        text=clean_lines(str(panel.text)),
+        rows=[tuple(clean_excerpt(str(cell), MAX_CELL) for cell in row) for row in rows[:MAX_ROWS]],
+    )
+
+
+def requester(person: Person, origin: Origin) -> Requester:
+    return Requester(person=person.id, platform=origin.platform, locale=origin.locale, is_admin=origin.is_admin)
+
+
+def clean_lines(text: str, longest: int = MAX_REPLY) -> str:
+    """A text of a plugin for people: its lines, each cleaned."""
+    return "\n".join(clean_text(line) for line in text[: longest * 2].splitlines())[:longest].strip()
+
+
+def _with_role(image: ImageRef, roles: tuple[str, ...]) -> ImageRef:
+    return replace(image, role=roles[0]) if roles and image.role not in roles else image
+
+
+def _describe(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """`steps 30, style oil`: the options that are different, with their values now."""
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return ", ".join(
+        f"{name} {clean_excerpt(str(after[name]), MAX_SHOWN)}" if name in after else f"no {name}" for name in changed
+    )

@@ -1,0 +1,122 @@
+"""A hook that fails or hangs costs its effect, never the server's threads or its loop."""
+
+import asyncio
+import threading
+
+import pytest
+
+from bot.plugins.hook_runner import MAX_THREADS, HookFailed
+from bot.plugins.hook_values import Refusal
+from bot.problem_texts.plugin_problems import FAILED, STOPPED, TOO_LONG, UNUSABLE
+from tests.plugins.plugin_fixture import plugin_running, state_of, until
+
+SHORT_S = 0.05
+HANGING = """
+    import threading
+    gate = threading.Event()
+    def easel_metrics(): gate.wait()
+    def easel_stop(): gate.set()
+"""
+
+
+async def call(manager, hook="easel_metrics", expected=object, **values):
+    [only] = manager.list_calls(hook)
+    return await only.run(expected, **values)
+
+
+@pytest.mark.parametrize("form", ["def", "async def"])
+async def test_both_forms_of_a_hook_are_called_with_what_they_name(plugins, form):
+    async with plugin_running(plugins, "a", f"{form} easel_metrics(plugin): return plugin.name") as manager:
+        assert await call(manager) == "a"
+
+
+@pytest.mark.parametrize("form", ["def", "async def"])
+@pytest.mark.parametrize("error", ["ValueError('words')", "SystemExit", "KeyError"])
+async def test_an_error_is_no_more_than_a_failed_hook(plugins, form, error):
+    async with plugin_running(plugins, "a", f"{form} easel_metrics(): raise {error}") as manager:
+        with pytest.raises(HookFailed) as failed:
+            await call(manager)
+
+        assert failed.value.reason == FAILED
+        assert (await state_of(manager, "a")).last_error.startswith("easel_metrics: ")
+
+
+async def test_a_refusal_is_no_failure(plugins):
+    code = "from bot.plugins import Refusal\ndef easel_metrics(): raise Refusal('Not today.')"
+    async with plugin_running(plugins, "a", code) as manager:
+        with pytest.raises(Refusal, match="Not today"):
+            await call(manager)
+
+
+async def test_a_result_of_another_kind_is_refused(plugins):
+    async with plugin_running(plugins, "a", "def easel_metrics(): return 3") as manager:
+        with pytest.raises(HookFailed) as failed:
+            await call(manager, expected=str)
+
+        assert failed.value.reason == UNUSABLE
+
+
+async def test_a_hook_that_hangs_is_given_up(plugins):
+    async with plugin_running(plugins, "a", HANGING, time_limit_s=SHORT_S) as manager:
+        with pytest.raises(HookFailed) as failed:
+            await call(manager)
+
+        assert failed.value.reason == TOO_LONG
+        assert (await state_of(manager, "a")).last_error == "easel_metrics took longer than 0.05 s."
+
+
+async def test_a_plugin_that_hangs_again_and_again_is_switched_off(plugins):
+    async with plugin_running(plugins, "a", HANGING, time_limit_s=SHORT_S) as manager:
+        for _ in range(3):
+            with pytest.raises(HookFailed):
+                await call(manager)
+
+        assert manager.list_calls("easel_metrics") == []
+        state = await state_of(manager, "a")
+        assert (state.is_enabled, state.is_running) == (True, False)
+        assert state.problem.startswith("Its hooks took too long 3 times in a row")
+
+
+async def test_hooks_that_hang_take_a_few_threads_at_most(plugins):
+    code = HANGING.replace("gate.wait()", "gate.wait(); return {}")
+    async with plugin_running(plugins, "hanging", code) as manager:
+        calls = [asyncio.ensure_future(call(manager)) for _ in range(3 * MAX_THREADS)]
+        await until(lambda: _threads("plugin-hanging") == MAX_THREADS)
+        await asyncio.sleep(0)
+
+        assert _threads("plugin-hanging") == MAX_THREADS
+        await manager.set_enabled("hanging", False)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(one) for one in results} == {HookFailed}
+
+
+def _threads(name):
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("body", ["gate.wait()", "await asyncio.Event().wait()"])
+async def test_what_a_plugin_does_while_it_is_switched_off_has_no_effect(plugins, body):
+    form = "async def" if "await" in body else "def"
+    code = f"""
+        import asyncio, threading
+        gate, began = threading.Event(), threading.Event()
+        {form} easel_metrics(plugin):
+            (plugin.folder / "began").touch()
+            {body}
+        def easel_stop(): gate.set()
+    """
+    async with plugin_running(plugins, "a", code) as manager:
+        waiting = asyncio.ensure_future(call(manager))
+        await until((plugins.data_dir / "plugins" / "state" / "a" / "began").exists)
+        await manager.set_enabled("a", False)
+
+        with pytest.raises(HookFailed) as failed:
+            await waiting
+        assert failed.value.reason == STOPPED
+
+
+async def test_a_plugin_may_have_a_longer_limit(plugins):
+    code = "SETTINGS = {'time_limit_s': 20.0}\nimport time\ndef easel_metrics(): time.sleep(0.1); return 1"
+    async with plugin_running(plugins, "a", code, time_limit_s=SHORT_S) as manager:
+        assert await call(manager) == 1
