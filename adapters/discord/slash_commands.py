@@ -115,7 +115,7 @@ def _job_command(kind: type[Command], limit: autocomplete.SuggestionLimit) -> ap
         made.add("image", discord.Attachment, IMAGE_HELP, is_required=kind.images_needed > 0)
     if "mask" in kind.further_images:
         made.add(MASK_OPTION, discord.Attachment, MASK_HELP)
-    for number in range(2, (1 if kind is Grid else kind.images_allowed) + 1):
+    for number in range(2, kind.images_allowed + 1):
         is_needed = number <= kind.images_needed
         more_help = MORE_IMAGES_HELP if kind.answers is Answer.IMAGES else MORE_ASKED_HELP
         help_text = IMAGE_HELP if is_needed else more_help

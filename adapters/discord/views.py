@@ -8,7 +8,7 @@ import discord
 
 from adapters.discord.context import connection_of
 from bot.chat import grid_texts
-from bot.chat.buttons import Button, group_buttons
+from bot.chat.buttons import Button, group_buttons, split_cells
 from bot.chat.replies import Confirmation
 from bot.chat.texts import format_button, format_text
 
@@ -66,21 +66,32 @@ class CellMenu(discord.ui.DynamicItem[discord.ui.Select[discord.ui.View]], templ
 
 
 def build_view(buttons: Iterable[Button], locale: str) -> discord.ui.View:
-    """At most five rows of five; those that show or vary one of several pictures, zoom, or pan have rows of their own,
-    and the cells of a grid are in menus."""
-    view, shown_buttons = discord.ui.View(timeout=None), list(buttons)
-    cells = [button for button in shown_buttons if button.cell]
-    menus = [cells[at : at + MENU_OPTIONS] for at in range(0, len(cells), MENU_OPTIONS)][: MAX_ROWS - 1]
-    for row, some in enumerate(menus):
-        view.add_item(_build_menu(some, row, len(menus), locale))
-    others = _arrange_rows(button for button in shown_buttons if not button.cell)
-    for row, shown in enumerate(others[: MAX_ROWS - len(menus)], len(menus)):
+    """At most five rows of five; those that show or vary one of several pictures, zoom, or pan have rows of their own.
+    The pictures of a grid are in its rows, or where they are too many in menus."""
+    view, given = discord.ui.View(timeout=None), list(buttons)
+    cells = [button for button in given if button.cell]
+    rows = _arrange_cells(cells)
+    if len(rows) >= MAX_ROWS:
+        menus = [cells[at : at + MENU_OPTIONS] for at in range(0, len(cells), MENU_OPTIONS)][: MAX_ROWS - 1]
+        for row, some in enumerate(menus):
+            view.add_item(_build_menu(some, row, len(menus), locale))
+        rows = [[] for _ in menus]
+    rows += _arrange_rows(button for button in given if not button.cell)
+    for row, shown in enumerate(rows[:MAX_ROWS]):
         for button in shown:
             style = BUTTON_STYLES.get(button.action, discord.ButtonStyle.secondary)
             item = JobButton(button.encode(), format_button(button, locale)[:80], style)
             item.row = row
             view.add_item(item)
     return view
+
+
+def _arrange_cells(cells: Sequence[Button]) -> list[list[Button]]:
+    """In the rows of the grid; in full rows where those are too many or too long."""
+    rows = split_cells(cells)
+    if len(rows) < MAX_ROWS and all(len(row) <= BUTTONS_PER_ROW for row in rows):
+        return rows
+    return [list(cells[at : at + BUTTONS_PER_ROW]) for at in range(0, len(cells), BUTTONS_PER_ROW)]
 
 
 def _build_menu(cells: Sequence[Button], row: int, menus: int, locale: str) -> CellMenu:

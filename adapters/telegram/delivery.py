@@ -4,11 +4,9 @@ One message per job, edited in place: edits can be repeated safely, so a lost re
 """
 
 import base64
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import TypeVar
 
 import structlog
@@ -21,7 +19,7 @@ from adapters.telegram.permissions import ChatPermissions
 from adapters.telegram.rate_limit import Lane
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import TYPED
-from bot.chat.buttons import CELL, Button, group_buttons, offered_buttons
+from bot.chat.buttons import CELL, Button, group_buttons, offered_buttons, split_cells
 from bot.chat.follow_ups import needs_demo_hint
 from bot.chat.picture_texts import format_alts
 from bot.chat.replies import ChatImage, Confirmation
@@ -54,7 +52,6 @@ SHORT_PER_ROW = 5
 CELLS_PER_ROW = 8
 """As many as Telegram shows beside one another."""
 MAX_CELLS = 40
-_COLUMN = re.compile("[a-z]+")
 
 
 def build_keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMarkup | None:
@@ -62,20 +59,15 @@ def build_keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMark
     rows = []
     for kind, group in group_buttons(buttons):
         per_row = _buttons_per_row(kind, group)
-        for some in _split_cells(group) if kind == CELL else [group]:
+        if kind == CELL and len(group) > MAX_CELLS:  # they would fill the screen, and a reply shows a picture as well
+            continue
+        for some in split_cells(group) if kind == CELL else [group]:
             made = [
                 InlineKeyboardButton(chat_texts.format_button(button, locale), callback_data=button.encode())
                 for button in some
             ]
             rows += [made[at : at + per_row] for at in range(0, len(made), per_row)]
     return InlineKeyboardMarkup(rows) if rows else None
-
-
-def _split_cells(group: Sequence[Button]) -> list[list[Button]]:
-    """The cells of each row of a grid; none where they would fill the screen: a reply shows one as well."""
-    if len(group) > MAX_CELLS:
-        return []
-    return [list(row) for _, row in groupby(group, lambda button: _COLUMN.sub(" ", button.cell))]
 
 
 def _buttons_per_row(kind: str, group: Sequence[Button]) -> int:

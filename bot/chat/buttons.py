@@ -75,6 +75,9 @@ _BUTTON = re.compile(
 )
 
 
+_COLUMN = re.compile("[a-z]+")
+
+
 @dataclass(frozen=True)
 class Button:
     """A button under a message of a job, or of a list of jobs.
@@ -244,6 +247,11 @@ def group_buttons(buttons: Iterable[Button]) -> list[tuple[str, list[Button]]]:
     """The buttons that belong in rows of their own, with what they are: "show", "vary", "list", "cell", "other", or one
     of `_OWN_ROWS`."""
     return [(kind, list(group)) for kind, group in groupby(buttons, _kind_of)]
+
+
+def split_cells(cells: Iterable[Button]) -> list[list[Button]]:
+    """The buttons of a grid's pictures, in the rows of its sheets."""
+    return [list(row) for _, row in groupby(cells, lambda button: _COLUMN.sub(" ", button.cell))]
 
 
 def _kind_of(button: Button) -> str:

@@ -59,7 +59,7 @@ class InProcessImages(InProcessTools):
         return Media(made, "image/jpeg")
 
     async def convert(self, media: Media, image_format: str, quality: int = 0) -> Media:
-        raise NotImplementedError
+        return _encoded(Image.open(io.BytesIO(media.data)).convert("RGB"), image_format.upper())
 
     async def contact_sheet(self, pictures: Any) -> Media:
         return pictures[0]

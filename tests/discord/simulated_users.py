@@ -12,6 +12,8 @@ from tests.discord.loopback.server import Loopback
 PATIENCE_S = 60.0
 """Nothing waits so long but on a machine that has much else to do."""
 COMPONENT, COMMAND, COMPLETE, MODAL = 3, 2, 4, 5
+MENU = 3
+"""The type of a select menu among components."""
 KINDS = {str: 3, int: 4, bool: 5, float: 10, Attachment: 11}
 
 
@@ -132,6 +134,15 @@ class SimulatedUser:
             *rows, last = message.components or [{"type": 1, "components": []}]
             message.components = [*rows, {**last, "components": [*last["components"][:4], button]}]
         data = {"custom_id": custom_id, "component_type": 2}
+        return self._send(COMPONENT, data, message=message)
+
+    def choose(self, message: Message, label: str) -> Interaction:
+        """The option of a menu under the message whose label begins so."""
+        menus = [one for row in message.components for one in row["components"] if one["type"] == MENU]
+        found = [(menu, one) for menu in menus for one in menu["options"] if one["label"].startswith(label)]
+        assert found, [one["label"] for menu in menus for one in menu["options"]]
+        menu, option = found[0]
+        data = {"custom_id": menu["custom_id"], "component_type": MENU, "values": [option["value"]]}
         return self._send(COMPONENT, data, message=message)
 
     async def submit(self, opened: Interaction, *words: str) -> Interaction:

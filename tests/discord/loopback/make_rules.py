@@ -43,7 +43,6 @@ NO_COMPONENTS_V2 = (
         "ChannelSelect",
         "MentionableSelect",
         "RoleSelect",
-        "StringSelect",
         "UserSelect",
         "FileUpload",
         "Checkbox",
