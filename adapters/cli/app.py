@@ -19,7 +19,7 @@ from adapters.cli.output import with_image_wording
 from adapters.cli.ports import CompositionRoot
 from adapters.cli.session import Session, run_until_done
 from adapters.cli.usage import UsageError, explain_usage
-from bot.commands import COMMANDS, Answer, Caption, Command
+from bot.commands import COMMANDS, Answer, Caption, Command, Grid
 from bot.commands.image_flags import FlagSpec, flags_of
 from bot.options import OptionSpec, is_yes_or_no
 
@@ -179,6 +179,11 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
             sidecars = given.get("write_sidecars", False)
             return run_until_done(run_file_jobs(session.composition, loaded, parsed, files, sidecars=sidecars))
         image_data = read_images(parsed.images, loaded.settings["images"])
+        if command_class is Grid:
+            from adapters.cli.grid_jobs import run_grid
+
+            grid = run_grid(session.composition, loaded, parsed, image_data, with_cells=given["cells"])
+            return run_until_done(grid)
         return run_until_done(run_jobs(session.composition, loaded, parsed, image_data))
 
     parameters = _command_parameters(command_class)
@@ -240,8 +245,12 @@ def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]
     if makes_images:
         what = "Output folder or file (default: the current folder); never overwrites"
         out = typer.Option("--out", "-o", metavar="DIR|FILE", help=what)
-        yes = typer.Option("--yes", help="Generate all {a|b} combinations without confirmation")
+        all_of_it = "cells of the grid" if command_class is Grid else "{a|b} combinations"
+        yes = typer.Option("--yes", help=f"Generate all {all_of_it} without confirmation")
         parameters += [_parameter("out", str | None, out, None), _parameter("yes", bool, yes, False)]
+    if command_class is Grid:
+        cells = typer.Option("--cells", help="Also write the images of the cells")
+        parameters.append(_parameter("cells", bool, cells, False))
     as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JSON)
     parameters.append(as_json)
     for name, annotation in (("config", CONFIG), ("data_dir", DATA_DIR)):

@@ -12,7 +12,7 @@ from adapters.cli.error_output import FAILED, BadInput, Failure
 from adapters.cli.image_arguments import ImageArgument, find_images
 from adapters.cli.image_files import OutputTarget, resolve_target, save_image
 from adapters.cli.output import print_json, print_line, print_note, program_name
-from bot.commands import Command
+from bot.commands import Command, Grid
 from bot.error_texts import DEMO_HINT
 from bot.errors import EaselError, InvalidOption
 from bot.options import find_spec
@@ -96,21 +96,28 @@ async def run_jobs(
         request = JobRequest(command=parsed.command_class.name, options=parsed.options, images=images)
         ids: list[str] = []
         try:
-            await submit_jobs(client, request, ids, await _confirm_price(client, request, parsed))
-            jobs = [await _follow_job(client, job_id, number, len(ids)) for number, job_id in enumerate(ids, 1)]
+            await submit_jobs(client, request, ids, await confirm_price(client, request, parsed))
+            jobs = await follow_jobs(client, ids)
         except asyncio.CancelledError:
             await cancel_jobs(client, ids)
             raise
         return await ResultPrinter(client, parsed.target, parsed.as_json).print_results(jobs)
 
 
-async def _confirm_price(client: "JobClient", request: "JobRequest", parsed: ParsedRequest) -> str | None:
-    """The quote token for a prompt with several combinations, once the person has confirmed it. Raises: BadInput."""
-    if len(expand_combinations(str(parsed.options.get("prompt", "")))) < 2:
+async def confirm_price(client: "JobClient", request: "JobRequest", parsed: ParsedRequest) -> str | None:
+    """The quote token for a grid or a prompt with several combinations, once the person has confirmed it.
+
+    Raises: BadInput.
+    """
+    is_grid = parsed.command_class is Grid
+    if not is_grid and len(expand_combinations(str(parsed.options.get("prompt", "")))) < 2:
         return None
     quote = await client.quote_price(request)
+    if quote.jobs == 1:
+        return quote.token
     duration = f", about {quote.eta_s:.0f} s" if quote.eta_s is not None else ""
-    summary = f"The prompt has {quote.jobs} combinations{duration}."
+    subject, parts = ("The grid", "cells") if is_grid else ("The prompt", "combinations")
+    summary = f"{subject} has {quote.jobs} {parts}{duration}."
     if parsed.is_confirmed:
         print_note(summary)
         return quote.token
@@ -151,6 +158,11 @@ async def _follow_job(client: "JobClient", job_id: str, number: int, total: int)
     return job
 
 
+async def follow_jobs(client: "JobClient", ids: list[str]) -> "list[JobBody]":
+    """The jobs once they have ended, with a line of progress."""
+    return [await _follow_job(client, job_id, number, len(ids)) for number, job_id in enumerate(ids, 1)]
+
+
 async def submit_jobs(client: "JobClient", request: "JobRequest", ids: list[str], quote: str | None = None) -> None:
     """Submit the jobs and add their ids to `ids`. An interruption waits for the ids, so that the jobs can be
     cancelled."""
@@ -169,7 +181,7 @@ async def cancel_jobs(client: "JobClient", ids: list[str]) -> None:
     print_note("Cancelling ...")
     with suppress(Exception):
         async with asyncio.timeout(CANCEL_WAIT_S):
-            for job_id in ids:
+            for job_id in reversed(ids):  # the last first: none of them begins meanwhile
                 with suppress(Exception):
                     await client.cancel_job(job_id)
             for job_id in ids:
@@ -258,13 +270,27 @@ class ResultPrinter:
 async def fetch_result(
     composition: "CompositionRoot", loaded: "LoadedConfig", job_id: str, out: str | None, as_json: bool
 ) -> int:
-    """Write a job's result again."""
+    """Write a job's result again, or a grid's sheets."""
     from adapters.cli.client.open import open_job_client
+    from adapters.cli.grid_jobs import SheetPrinter
     from adapters.cli.views import FINAL
 
     target = resolve_target(out)
     async with open_job_client(composition, loaded) as client:
-        job = await client.read_job(job_id)
+        try:
+            job = await client.read_job(job_id)
+        except EaselError as error:
+            if error.code != "not_found" or (batch := await _find_grid(client, job_id)) is None:
+                raise
+            return await SheetPrinter(client, target, as_json).print_batch(batch)
         if job["state"] not in FINAL:
             raise Failure(f"Job {job['id']} is {job['state']}: try again when it is finished.", code="not_finished")
         return await ResultPrinter(client, target, as_json).print_results([job])
+
+
+async def _find_grid(client: "JobClient", batch_id: str) -> "dict[str, Any] | None":
+    try:
+        batch = await client.read_batch(batch_id)
+    except EaselError:
+        return None
+    return batch if batch["kind"] == Grid.name else None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from adapters.web.batch_views import batch_json
 from adapters.web.views import RETIRED, format_time, job_json, saved_correction_json
 from bot.jobs import JobState
 from bot.ports import ApiKey, PersonSummary
@@ -13,6 +14,7 @@ FINAL = frozenset(state.value for state in JobState if state.is_final)
 DONE = frozenset({JobState.RENDERED.value, JobState.DELIVERED.value})
 
 job_body = job_json
+batch_body = batch_json
 saved_correction_body = saved_correction_json
 RETIRED_HEADER = RETIRED
 

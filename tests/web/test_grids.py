@@ -48,7 +48,7 @@ async def open_sheet(client, sheet):
 
 
 def count_pixels(image, color):
-    return dict((color, count) for count, color in image.convert("RGB").getcolors(maxcolors=100_000)).get(color, 0)
+    return {found: count for count, found in image.convert("RGB").getcolors(maxcolors=100_000)}.get(color, 0)
 
 
 async def refused(client, body):
@@ -245,11 +245,7 @@ async def test_one_picture_behind_a_spoiler_puts_the_whole_sheet_behind_it_and_a
         async with open_client(easel) as client:
             blocked = await finish(client, grid(x="prompt=fox,nude"))
 
-    assert [[one["spoiler"] for one in batch["sheets"]] for batch in (hidden, shown, blocked)] == [
-        [True],
-        [False],
-        [False],
-    ]
+    assert [batch["sheets"][0]["spoiler"] for batch in (hidden, shown, blocked)] == [True, False, False]
     assert blocked["jobs"][1]["error"]["code"] == "blocked"
 
 

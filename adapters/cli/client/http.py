@@ -64,6 +64,11 @@ class HttpClient:
         body: JobBody = (await self.send_request("GET", _job_path(job_id), is_safe=True)).json()
         return body
 
+    async def read_batch(self, batch_id: str) -> dict[str, Any]:
+        path = f"/api/v1/batches/{quote(batch_id, safe='')}"
+        body: dict[str, Any] = (await self.send_request("GET", path, is_safe=True)).json()
+        return body
+
     async def read_image(self, media_id: str) -> bytes:
         return (await self.send_request("GET", f"/api/v1/media/{quote(media_id, safe='')}", is_safe=True)).content
 

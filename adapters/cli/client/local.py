@@ -9,7 +9,7 @@ from typing import Any
 
 from adapters.cli.client.types import JobRequest, PriceQuote
 from adapters.cli.ports import CompositionRoot, DatabaseAdmin, LoadedConfig
-from adapters.cli.views import JobBody, job_body, key_body, person_body, saved_correction_body
+from adapters.cli.views import JobBody, batch_body, job_body, key_body, person_body, saved_correction_body
 from bot.jobs import Origin
 from bot.ports import Person
 from bot.usecases import Request, UseCases
@@ -62,6 +62,9 @@ class LocalJobClient:
 
     async def read_job(self, job_id: str) -> JobBody:
         return job_body(await self.usecases.jobs.get_ticket(self.person, job_id))
+
+    async def read_batch(self, batch_id: str) -> dict[str, Any]:
+        return batch_body(await self.usecases.grids.get_batch(self.person.id, batch_id))
 
     async def read_image(self, media_id: str) -> bytes:
         return (await self.usecases.media.read_media(self.person, media_id)).data

@@ -1,0 +1,105 @@
+"""`easel grid`: make all cells, then write the labelled sheets."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adapters.cli.error_output import FAILED, Failure
+from adapters.cli.image_arguments import find_images
+from adapters.cli.image_files import OutputTarget, save_image
+from adapters.cli.job_commands import (
+    ParsedRequest,
+    cancel_jobs,
+    confirm_price,
+    follow_jobs,
+    require_result,
+    save_images,
+    submit_jobs,
+)
+from adapters.cli.output import print_json, print_line, print_note
+
+if TYPE_CHECKING:
+    from adapters.cli.client.types import JobClient
+    from adapters.cli.ports import CompositionRoot, LoadedConfig
+
+NO_SHEET = "None of the grid's cells has a picture."
+
+
+async def run_grid(
+    composition: "CompositionRoot",
+    loaded: "LoadedConfig",
+    parsed: ParsedRequest,
+    files: Mapping[str, bytes],
+    *,
+    with_cells: bool = False,
+) -> int:
+    """Returns the exit code. An interruption cancels all cells. `with_cells`: each cell's pictures are written too."""
+    from adapters.cli.client.open import open_job_client
+    from adapters.cli.client.types import JobRequest
+
+    async with open_job_client(composition, loaded) as client:
+        images = await find_images(client, parsed.images, files)
+        request = JobRequest(command=parsed.command_class.name, options=parsed.options, images=images)
+        ids: list[str] = []
+        try:
+            await submit_jobs(client, request, ids, await confirm_price(client, request, parsed))
+            jobs = await follow_jobs(client, ids)
+            batch = await client.read_batch(str(jobs[0]["batch"]))
+        except asyncio.CancelledError:
+            await cancel_jobs(client, ids)
+            raise
+        return await SheetPrinter(client, parsed.target, parsed.as_json).print_batch(batch, with_cells=with_cells)
+
+
+@dataclass(frozen=True)
+class SheetPrinter:
+    """Prints the paths of the sheets, and of the cells if they are written too; or the batch as JSON."""
+
+    client: "JobClient"
+    target: OutputTarget
+    as_json: bool
+
+    async def print_batch(self, batch: dict[str, Any], *, with_cells: bool = False) -> int:
+        """The exit code is not 0 if a cell or a file failed."""
+        written: list[str] = []
+        failures: list[Failure] = []
+        try:
+            await self._save_sheets(batch, written)
+        except Failure as error:
+            failures.append(error)
+        for job in batch["jobs"]:
+            try:
+                require_result(job)
+                if with_cells:
+                    await self._save_cell(job, written)
+            except Failure as error:
+                failures.append(error)
+        for sentence in dict.fromkeys(failure.sentence for failure in failures):
+            print_note(f"easel: {sentence}")
+        if self.as_json:
+            print_json({**batch, "files": written, "error": _first_error(failures)})
+        else:
+            for path in written:
+                print_line(path)
+        return FAILED if failures else 0
+
+    async def _save_sheets(self, batch: dict[str, Any], written: list[str]) -> None:
+        """Raises: Failure."""
+        sheets = batch["sheets"]
+        if not sheets:
+            raise Failure(NO_SHEET, code="failed")
+        for sheet in sheets:
+            number = sheet["z"] + 1
+            path = self.target.image_path(batch["batch"], number, len(sheets) > 1, sheet["media_type"])
+            data = await self.client.read_image(sheet["id"])
+            written.append(str(await asyncio.to_thread(save_image, path, data, batch["batch"])))
+
+    async def _save_cell(self, job: dict[str, Any], written: list[str]) -> None:
+        """Beside the sheets, under the job's id."""
+        target = OutputTarget(self.target.folder)
+        await save_images(self.client, target, job, written, is_numbered=True, offset=0)
+
+
+def _first_error(failures: list[Failure]) -> dict[str, Any] | None:
+    return {"code": failures[0].code, "message": failures[0].sentence, "incident": None} if failures else None
