@@ -22,7 +22,7 @@ MODULES: Mapping[str, str] = {
     "tile": "tile",
 }
 """Kinds of control by how the names of modules and models begin, or what they contain."""
-_REFERENCES: Mapping[str, str] = {"ip-adapter": "", "ip_adapter": ""}
+_REFERENCES = ("ip-adapter", "ip_adapter")
 LISTED_MODULES = (NONE, "canny", "depth", "lineart", "openpose", "scribble", "tile_resample")
 """Names that clients know, one for each kind."""
 LISTED_REFERENCE = "ip-adapter"
@@ -133,7 +133,7 @@ def find_kind(module: str, model: str, models: ModelRegistry) -> tuple[str, str]
     for text in (module, model):
         folded = text.casefold()
         if any(part in folded for part in _REFERENCES):
-            return "reference", next((kind for kind in REFERENCE_KINDS if kind in folded), "")
+            return "reference", next((kind for kind in REFERENCE_KINDS if kind in f"{module} {model}".casefold()), "")
         found = next((kind for part, kind in MODULES.items() if part in folded), "")
         if found:
             return "control", found

@@ -105,8 +105,8 @@ async def plan_txt2img(call: SdCall) -> Drawing:
 async def plan_img2img(call: SdCall) -> Drawing:
     """Raises: InvalidOption."""
     fields = call.fields
-    starts = [decode_image("init_images", value) for value in fields.items("init_images")]
-    if not starts:
+    files = [decode_image("init_images", value) for value in fields.items("init_images")]
+    if not files:
         raise InvalidOption("init_images", "missing")
     overrides, model, options = await _read_common(call)
     strength = fields.number_or("denoising_strength", 0.75)
@@ -119,10 +119,10 @@ async def plan_img2img(call: SdCall) -> Drawing:
         options["inpaint_area"] = "masked" if is_masked else "whole"
         if is_masked:
             fit, mask = "", replace(mask, fit="")
+    starts = [InputImage(data=one, ref=ImageRef(_UNSTORED), fit=fit) for one in files]
     units = read_units(read_arguments(read_scripts(fields), "controlnet"), call.context.usecases.models, fields)
     images = [*([mask] if mask is not None else ()), *(_control_image(unit, starts[0]) for unit in units)]
-    drawing = _assemble(fields, options, model, images)
-    drawing = replace(drawing, starts=[InputImage(data=one, ref=ImageRef(_UNSTORED), fit=fit) for one in starts])
+    drawing = replace(_assemble(fields, options, model, images), starts=starts)
     _note_overrides(overrides, fields)
     return _fit(drawing, call)
 
@@ -186,15 +186,18 @@ def _read_mask(fields: Fields, fit: str) -> InputImage | None:
     )
 
 
-def _control_image(unit: ControlUnit, start: bytes | None) -> InputImage:
-    """Raises: InvalidOption: there is no image for it."""
-    data = unit.image or start
-    if data is None:
+def _control_image(unit: ControlUnit, start: InputImage | None) -> InputImage:
+    """`start`: what the request starts from; a unit without an image of its own takes it as it is fitted there.
+
+    Raises: InvalidOption: there is no image for it.
+    """
+    if unit.image is None and start is None:
         raise InvalidOption("ControlNet image", "missing")
-    fit = "" if unit.role == "reference" else unit.fit if unit.is_ready else _own_fit(unit.fit)
+    fit = unit.fit if unit.image is not None or start is None else start.fit or "crop"
+    fit = "" if unit.role == "reference" else fit if unit.is_ready else _own_fit(fit)
     given = {"start": unit.start, "end": unit.end, "ready": unit.is_ready} if unit.role == "control" else {}
     ref = ImageRef(_UNSTORED, role=unit.role, kind=unit.kind, weight=unit.weight, **given)
-    return InputImage(data=data, ref=ref, fit=fit)
+    return InputImage(data=unit.image or (start.data if start is not None else b""), ref=ref, fit=fit)
 
 
 def _own_fit(fit: str) -> str:

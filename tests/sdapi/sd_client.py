@@ -47,12 +47,12 @@ async def jobs_of(client: httpx2.AsyncClient, info: Any) -> list[dict[str, Any]]
 
 
 def refusal(answer: httpx2.Response, status: int) -> str:
-    """Check that an answer is an error in AUTOMATIC1111's form; returns its sentence."""
+    """Check that an answer is an error in AUTOMATIC1111's form; returns its sentence, without quotation marks."""
     assert answer.status_code == status, answer.text
     content = answer.json()
     assert set(content) == {"error", "detail", "body", "errors"}
     assert content["detail"] == content["errors"] != ""
-    return content["detail"]
+    return content["detail"].replace("“", "").replace("”", "")
 
 
 async def until_running(client: httpx2.AsyncClient, **headers: str) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """`txt2img` and `img2img` over HTTP."""
 
+import base64
+import io
 import json
 
 import pytest
+from PIL import Image
 
 from tests.sdapi.sd_client import DATA_URL, PICTURE, draw, jobs_of, open_picture, post, refusal
-from tests.web.conftest import open_client
-from tests.web.fake_pool import picture
+from tests.web.conftest import open_client, open_easel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TXT2IMG, IMG2IMG = "/sdapi/v1/txt2img", "/sdapi/v1/img2img"
@@ -172,11 +174,6 @@ async def test_the_resize_mode_fits_an_image_to_another_shape(client, shared_ser
 
 def picture_of_half():
     """White on the left."""
-    import base64
-    import io
-
-    from PIL import Image
-
     image = Image.new("L", (48, 32), 0)
     image.paste(255, (0, 0, 24, 32))
     file = io.BytesIO()
@@ -185,10 +182,6 @@ def picture_of_half():
 
 
 async def stored(easel, media_id):
-    import io
-
-    from PIL import Image
-
     media = await easel.storage.media.read_media(media_id, None)
     return Image.open(io.BytesIO(media.data))
 
@@ -199,7 +192,8 @@ async def stored(easel, media_id):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"prompt": ""}, "prompt is empty"), ({"prompt": None}, "prompt is empty"),
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": None}, "prompt is empty"),
         ({"prompt": 7}, "prompt is 7, but must be a text"),
         ({"steps": 0}, "steps is 0"),
         ({"steps": "many"}, "steps is many, but must be a number"),
@@ -265,9 +259,7 @@ async def test_a_failure_has_an_incident_and_no_traceback(client):
     assert "secret" not in refusal(answer, 500)
 
 
-async def test_a_blocked_picture_is_a_sentence(tmp_path, upgraded_data):
-    from tests.web.conftest import open_easel
-
+async def test_a_blocked_picture_is_a_sentence(tmp_path):
     async with open_easel(tmp_path, local_policy="block") as easel:
         await easel.serve()
         async with open_client(easel) as client:
@@ -291,5 +283,3 @@ async def test_unknown_paths_and_methods_have_their_form_as_well(client, method,
     answer = await client.request(method, f"/sdapi/v1/{path}")
 
     assert refusal(answer, 404 if path == "nothing" else 405)
-
-

@@ -1,0 +1,105 @@
+"""Progress, interrupts and skips: each caller's own."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.sdapi.sd_client import basic, get, open_picture, post, refusal, until_running
+from tests.web.api_client import ask, imagine
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+READY = (0.0, 0)
+TXT2IMG = "/sdapi/v1/txt2img"
+
+
+def readiness(progress):
+    return progress["progress"], progress["state"]["job_count"]
+
+
+async def test_progress_shows_a_preview_where_the_rules_allow_one(server, client):
+    drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "slow"}))
+    await until_running(client)
+    async with asyncio.timeout(20):
+        while (found := await get(client, "progress"))["current_image"] is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    bare = await get(client, "progress?skip_current_image=true")
+    server.pool.go_on.set()
+
+    assert (await drawing).status_code == 200
+    assert open_picture(found["current_image"]).size == (32, 32)
+    assert bare["current_image"] is None
+
+
+async def test_progress_is_that_of_the_callers_own_call(server, client):
+    ann, ben = [basic("x", await server.create_key(name)) for name in ("Ann", "Ben")]
+    drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "slow", "steps": 4}, headers=ann))
+
+    found = await until_running(client, **ann)
+    others = await get(client, "progress", **ben)
+    status = await get(client, "status", **ann)
+    server.pool.go_on.set()
+
+    assert (await drawing).status_code == 200
+    assert found["progress"] == 0.5
+    assert (found["state"]["job_count"], found["state"]["sampling_steps"]) == (1, 4)
+    assert found["current_image"] is None
+    assert (status["status"], status["step"], status["steps"]) == ("running", 2, 4)
+    assert readiness(others) == READY
+    assert readiness(await get(client, "progress", **ann)) == READY
+
+
+async def test_jobs_of_the_page_are_no_progress_of_this_api(server, client):
+    await ask(client, imagine("slow"))
+
+    assert readiness(await get(client, "progress")) == READY
+    assert (await get(client, "status"))["status"] == "idle"
+    server.pool.go_on.set()
+
+
+async def test_an_interrupt_ends_the_callers_calls_and_nobody_elses(server, client):
+    ann, ben = [basic("x", await server.create_key(name)) for name in ("Ann", "Ben")]
+    own = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "slow"}, headers=ann))
+    await until_running(client, **ann)
+    other = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "a fox"}, headers=ben))
+
+    assert await post(client, "interrupt", **ann) == {}
+
+    assert "cancelled" in refusal(await own, 409)
+    assert (await other).status_code == 200
+    assert await post(client, "interrupt", **ann) == {}
+
+
+async def test_an_interrupted_batch_answers_with_what_is_finished(server, client):
+    drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "a fox", "n_iter": 8, "seed": 1}))
+    async with asyncio.timeout(20):
+        while (await get(client, "progress"))["state"]["job_no"] < 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+    await post(client, "interrupt")
+
+    info = json.loads((await drawing).json()["info"])
+    assert info["all_seeds"] == [1, 2, 3, 4]
+
+
+async def test_a_skip_goes_on_with_the_next_job(server, client):
+    drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "slow", "n_iter": 5, "seed": 1}))
+    await until_running(client)
+
+    await post(client, "skip")
+    server.pool.go_on.set()
+
+    info = json.loads((await drawing).json()["info"])
+    assert info["all_seeds"] == [5]
+
+
+async def test_a_client_that_hangs_up_cancels_its_job(server, client):
+    drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "slow"}))
+    await until_running(client)
+
+    drawing.cancel()
+
+    async with asyncio.timeout(20):
+        while (await client.get("/api/v1/jobs?state=cancelled")).json()["total"] < 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert readiness(await get(client, "progress")) == READY
