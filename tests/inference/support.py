@@ -54,6 +54,7 @@ async def open_pool(
     classifier_factory: str = "",
     measurements: Sequence[Measurement] = (),
     early: Any = None,
+    plugins: Any = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     **settings: Any,
@@ -70,6 +71,7 @@ async def open_pool(
         classifier_factory=classifier_factory,
         measurements=measurements,
         early=early,
+        plugins=plugins,
         clock=clock,
         sleep=sleep,
     )
