@@ -64,13 +64,14 @@ def requeue_job(
     delay_s: float,
     exclusive: bool,
     used_s: float,
+    faultless: bool = False,
 ) -> Job | None:
     row, now = claimed_row(tx, job_id, attempt), utcnow()
     if row is None:
         return None
-    counter = "crashes" if crashed else "interruptions" if interrupted else "failures"
+    counter = "" if faultless else "crashes" if crashed else "interruptions" if interrupted else "failures"
     # An interruption is not the person's fault.
-    charged_s = 0.0 if interrupted else min(row.estimate_s, used_s)
+    charged_s = 0.0 if interrupted or faultless else min(row.estimate_s, used_s)
     return to_job(
         _return_to_queue(tx, row, now, counter=counter, used_s=charged_s, delay_s=delay_s, exclusive=exclusive)
     )
@@ -164,7 +165,7 @@ def _return_to_queue(
     delay_s: float = 0.0,
     exclusive: bool | None = None,
 ) -> JobRow:
-    """Return a job to the front of its person's lane, or cancel it if that was requested."""
+    """Return a job to the front of its person's lane, or cancel it if that was requested. `counter`: empty: none."""
     if row.cancel_requested:
         return _finish(tx, row, JobState.CANCELLED, now, used_s=used_s)
     fair_share.return_to_queue(tx, row, used_s)
@@ -178,5 +179,5 @@ def _return_to_queue(
         queued_at=now,
         started_at=None,
         lease_until=None,
-        **{counter: job.c[counter] + 1},
+        **({counter: job.c[counter] + 1} if counter else {}),
     )
