@@ -31,6 +31,7 @@ NAMES = (
     "cpu_stack",
     "fairness",
     "first_picture",
+    "grid",
     "help_time",
     "loop_lag",
     "meaning_search",
