@@ -5,7 +5,6 @@ Importing this module does not import the library, which is optional: the first 
 
 import asyncio
 import importlib
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -36,13 +35,8 @@ def build_mcp(context: WebContext) -> ASGIApp:
 
 
 class McpMount:
-    """`is_installed`: whether the library is."""
-
-    def __init__(
-        self, context: WebContext, is_installed: Callable[[], bool] = lambda: find_spec("mcp") is not None
-    ) -> None:
+    def __init__(self, context: WebContext) -> None:
         self._context = context
-        self._is_installed = is_installed
         self._sessions: Any = None
         self._importing = asyncio.Lock()
 
@@ -53,7 +47,7 @@ class McpMount:
         try:
             if scope["path"].removeprefix(scope.get("root_path", "")).strip("/") not in ("", "mcp"):
                 raise RequestRefused("not_found", "There is no such URL.")
-            if not self._is_installed():
+            if find_spec("mcp") is None:
                 raise RequestRefused("not_found", NOT_INSTALLED)
             require_own_page(scope, request.headers)
             caller = await get_client_caller(request, self._context, read_bearer(request) or "")

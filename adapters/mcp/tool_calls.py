@@ -189,8 +189,8 @@ def _may_be_several(request: ToolRequest) -> bool:
 def _ask_confirmation(price: Body) -> CallToolResult:
     duration = f", about {price['eta_s']:.0f} s" if price["eta_s"] is not None else ""
     return text_answer(
-        f"This makes images of {price['jobs']} combinations{duration}. Nothing was submitted. To make them all, repeat the "
-        f"call with the same arguments and quote = {price['quote']}",
+        f"This has {price['jobs']} combinations{duration}. Nothing was submitted. To make all, repeat the call with "
+        f"the same arguments and quote = {price['quote']}",
         is_error=True,
     )
 

@@ -1,8 +1,9 @@
 """The tools' backend over the use cases of this process."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
+from typing import cast
 
 from adapters.mcp.tool_backend import CLIENT, Body, ToolRequest
 from adapters.web.views import command_json, job_json, model_json, quota_json, quote_json
@@ -77,9 +78,13 @@ class UseCaseBackend:
         else:
             image = await self.usecases.media.get_image(person, media_id)
             stream = await self.usecases.thumbnails.stream(person, image, width)
-        if max_bytes is not None and stream.size > max_bytes:
-            return None
-        return Media(b"".join([chunk async for chunk in stream.chunks]), stream.media_type)
+        parts: list[bytes] = []
+        async with aclosing(cast("AsyncGenerator[bytes, None]", stream.chunks)) as chunks:
+            async for chunk in chunks:  # what is too large is begun, too: that closes its file
+                if max_bytes is not None and stream.size > max_bytes:
+                    return None
+                parts.append(chunk)
+        return Media(b"".join(parts), stream.media_type)
 
     async def _person(self) -> Person:
         return (await self.identify())[0]

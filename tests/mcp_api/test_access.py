@@ -1,0 +1,175 @@
+"""Who may use `/mcp`: keys, sessions, other websites, and what each may see."""
+
+import asyncio
+
+import pytest
+
+from adapters.mcp.mcp_mount import MAX_COMMAS
+from tests.backends_required import require_backend
+from tests.web.conftest import SECRET, open_client
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+LIST_TOOLS = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+
+
+async def post(client, body, **headers):
+    return await client.post("/mcp", json=body, headers={**ACCEPT, **headers})
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def test_without_the_library_the_answer_names_the_extra(shared_server, monkeypatch):
+    monkeypatch.setattr("adapters.mcp.mcp_mount.find_spec", lambda _name: None)
+
+    async with open_client(shared_server) as client:
+        answer = await post(client, INITIALIZE)
+
+    assert answer.status_code == 404
+    assert "[mcp]" in answer.json()["detail"]
+
+
+async def test_what_is_below_the_path_is_not_found(shared_server):
+    async with open_client(shared_server) as client:
+        answer = await client.post("/mcp/sse", json=INITIALIZE, headers=ACCEPT)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "evil.example"}, 401),
+        ({"X-Forwarded-For": "10.0.0.1"}, 401),
+    ],
+)
+async def test_other_websites_and_proxies_do_not_reach_a_server_without_keys(shared_server, headers, status):
+    async with open_client(shared_server) as client:
+        assert (await post(client, INITIALIZE, **headers)).status_code == status
+
+
+async def test_another_website_is_refused_even_with_a_key(server):
+    key = await server.create_key("ada")
+
+    async with open_client(server) as client:
+        answer = await post(client, INITIALIZE, **bearer(key), Origin="https://evil.example")
+
+    assert answer.status_code == 403
+
+
+async def test_a_key_is_needed_once_there_is_one(server):
+    key = await server.create_key("ada")
+
+    async with open_client(server) as client:
+        without = await post(client, INITIALIZE)
+        wrong = await post(client, INITIALIZE, **bearer(f"{'0' * 8}.{'x' * 43}"))
+        right = await post(client, INITIALIZE, **bearer(key))
+        local = await post(client, INITIALIZE, **bearer(SECRET))
+
+    assert [one.status_code for one in (without, wrong, right, local)] == [401, 401, 200, 200]
+    assert "Bearer" in without.headers["WWW-Authenticate"]
+
+
+async def test_the_pages_cookie_is_no_key(server):
+    key = await server.create_key("ada")
+
+    async with open_client(server) as client:
+        await client.post("/api/v1/session", json={"key": key}, headers={"X-Easel": "1"})
+        answer = await post(client, INITIALIZE, **{"X-Easel": "1"})
+
+    assert client.cookies
+    assert answer.status_code == 401
+
+
+async def open_session(client, key):
+    """The headers of a new session of the key."""
+    require_backend("mcp")
+    answer = await post(client, INITIALIZE, **bearer(key))
+    headers = {**bearer(key), "Mcp-Session-Id": answer.headers["mcp-session-id"], "Mcp-Protocol-Version": "2025-11-25"}
+    await post(client, {"jsonrpc": "2.0", "method": "notifications/initialized"}, **headers)
+    return headers
+
+
+async def test_a_session_belongs_to_the_key_that_opened_it(server):
+    ada, ben = await server.create_key("ada"), await server.create_key("ben")
+
+    async with open_client(server) as client:
+        session = await open_session(client, ada)
+        own = await post(client, LIST_TOOLS, **session)
+        stolen = await post(client, LIST_TOOLS, **{**session, **bearer(ben)})
+        ended = await client.delete("/mcp", headers={**ACCEPT, **session, **bearer(ben)})
+
+    assert own.status_code == 200
+    assert (stolen.status_code, ended.status_code) == (404, 404)
+
+
+async def test_a_key_has_a_limited_number_of_sessions(server, monkeypatch):
+    key = await server.create_key("ada")
+    require_backend("mcp")
+    monkeypatch.setattr("adapters.mcp.caller_sessions.MAX_SESSIONS", 2)
+
+    async with open_client(server) as client:
+        sessions = [await open_session(client, key) for _ in range(2)]
+        refused = await post(client, INITIALIZE, **bearer(key))
+        await client.delete("/mcp", headers={**ACCEPT, **sessions[0]})
+        accepted = await post(client, INITIALIZE, **bearer(key))
+
+    assert (refused.status_code, accepted.status_code) == (503, 200)
+
+
+async def test_a_revoked_key_ends_its_sessions_and_streams(server):
+    key = await server.create_key("ada")
+
+    async with open_client(server) as client:
+        session = await open_session(client, key)
+        async with client.stream("GET", "/mcp", headers={**ACCEPT, **session}) as stream:
+            assert stream.status_code == 200
+            await server.usecases.people.revoke_key(key.partition(".")[0])
+            async with asyncio.timeout(10):
+                async for _ in stream.aiter_bytes():
+                    pass
+        answer = await post(client, LIST_TOOLS, **session)
+
+    assert answer.status_code == 401
+
+
+async def test_streams_end_when_the_server_stops(server):
+    key = await server.create_key("ada")
+    async with open_client(server) as client:
+        session = await open_session(client, key)
+        async with client.stream("GET", "/mcp", headers={**ACCEPT, **session}) as stream:
+            stopping = asyncio.create_task(server.stop())
+            async with asyncio.timeout(10):
+                async for _ in stream.aiter_bytes():
+                    pass
+        await stopping
+
+
+async def test_a_body_with_too_many_values_or_bytes_is_refused(shared_server, monkeypatch):
+    monkeypatch.setattr("adapters.mcp.mcp_mount.IMAGES_PER_REQUEST", 0)
+
+    async with open_client(shared_server) as client:
+        many = await client.post("/mcp", content=b"[" * (MAX_COMMAS + 1), headers=ACCEPT)
+        large = await client.post("/mcp", content=b"x" * 2**21, headers=ACCEPT)
+
+    assert (many.status_code, large.status_code) == (413, 413)
+
+
+async def test_what_is_no_json_is_refused_in_the_protocols_form(shared_server):
+    require_backend("mcp")
+    async with open_client(shared_server) as client:
+        answer = await client.post("/mcp", content=b"{", headers={**ACCEPT, "Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32700)
