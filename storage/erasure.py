@@ -64,7 +64,7 @@ def erase_jobs(
 ) -> ErasedJobs:
     """`retracts`: their chat messages are deleted, too, except those of the platform `besides`."""
     files: list[tuple[str, str]] = []
-    for row in keep_grid_messages(tx, rows):
+    for row in keep_grid_messages(tx, rows, retracts=retracts, besides=besides):
         if row.state == JobState.QUEUED:
             transitions.cancel_queued(tx, row)
         elif row.state == JobState.RUNNING:

@@ -12,6 +12,7 @@ from bot.jobs import JobState
 from storage.changes import announce_change
 from storage.mapping import JobRow, next_version
 from storage.picture_tables import batch
+from storage.retractions import enqueue_retraction
 from storage.schema import job, message, outbox, utcnow
 
 GRID = "grid"
@@ -33,30 +34,49 @@ def waits_for_cells() -> ColumnElement[bool]:
     return exists().where(_lead.c.id == outbox.c.job, _lead.c.batch.is_not(None), has_open_cells(_lead.c.batch))
 
 
-def keep_grid_messages(tx: Connection, rows: Sequence[JobRow]) -> Sequence[JobRow]:
+def keep_grid_messages(
+    tx: Connection, rows: Sequence[JobRow], *, retracts: bool = False, besides: str = ""
+) -> Sequence[JobRow]:
     """Before these jobs are erased, hand over the messages of grids that keep other cells; returns the rows as they are
-    then."""
+    then.
+
+    `retracts`: other messages that show whole sheets of these grids are deleted, except on the platform `besides`.
+    """
     grids = {row._mapping[job.c.batch] for row in rows} - {None}
     if not grids:
         return rows
     gone = {row.id for row in rows}
     for grid in tx.scalars(select(batch.c.id).where(batch.c.id.in_(grids), batch.c.kind == GRID)).all():
-        _keep_message(tx, grid, gone)
+        lead = _keep_message(tx, grid, gone)
+        if lead is not None and retracts:
+            _retract_copies(tx, lead, besides)
     found = {row.id: row for row in tx.execute(select(job).where(job.c.id.in_(gone)))}
     return [found[row.id] for row in rows]
 
 
-def _keep_message(tx: Connection, grid: str, gone: Collection[str]) -> None:
+def _keep_message(tx: Connection, grid: str, gone: Collection[str]) -> str | None:
+    """The job that has the message then; None: there is no message, or all of the grid goes."""
     of_grid = select(job).where(job.c.batch == grid, job.c.erased.is_(False)).order_by(job.c.seq)
     cells = tx.execute(of_grid).all()
     lead = next((cell for cell in cells if cell.wants_delivery), None)
     heir = next((cell for cell in cells if cell.id not in gone), None)
     if lead is None or heir is None:
-        return
+        return None
     if lead.id in gone:
         _hand_over(tx, lead, heir)
         lead = heir
     deliver_again(tx, lead.id)
+    return str(lead.id)
+
+
+def _retract_copies(tx: Connection, lead: str, besides: str) -> None:
+    """Sheets that were sent again still show what is erased. Messages of one picture have its number."""
+    own = select(outbox.c.message_ref).where(outbox.c.job == lead, outbox.c.message_ref.is_not(None))
+    is_copy = (message.c.job == lead, message.c.picture.is_(None), message.c.ref.not_in(own))
+    copies = tx.execute(select(message.c.platform, message.c.ref).where(*is_copy, message.c.platform != besides)).all()
+    for platform in {copy.platform for copy in copies}:
+        enqueue_retraction(tx, lead, platform, [copy.ref for copy in copies if copy.platform == platform])
+    tx.execute(delete(message).where(*is_copy, message.c.platform != besides))
 
 
 def refresh_grid_message(tx: Connection, row: JobRow) -> None:
@@ -76,11 +96,12 @@ def deliver_again(tx: Connection, job_id: str) -> None:
 
 
 def _hand_over(tx: Connection, lead: Row[tuple[object, ...]], heir: Row[tuple[object, ...]]) -> None:
-    """Messages that show the first cell alone stay its own."""
+    """Messages that show the first cell alone, which have its picture's number, stay its own."""
     rows = (outbox.c.job == lead.id, outbox.c.kind.in_(_MESSAGES))
     shown = select(outbox.c.message_ref).where(*rows, outbox.c.message_ref.is_not(None))
     refs = list(tx.scalars(shown))
-    tx.execute(update(message).where(message.c.job == lead.id, message.c.ref.in_(refs)).values(job=heir.id))
+    of_grid = (message.c.job == lead.id, message.c.ref.in_(refs) | message.c.picture.is_(None))
+    tx.execute(update(message).where(*of_grid).values(job=heir.id))
     tx.execute(update(outbox).where(*rows).values(job=heir.id))
     for job_id, wants_delivery in ((lead.id, False), (heir.id, True)):
         tx.execute(update(job).where(job.c.id == job_id).values(wants_delivery=wants_delivery))

@@ -216,8 +216,8 @@ class DiscordAdapter:
     async def post_placeholder(self, delivery: Delivery) -> str:
         return await self._delivery.post_placeholder(delivery)
 
-    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
-        await self._delivery.show_progress(job, message_ref, progress)
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> bool:
+        return await self._delivery.show_progress(job, message_ref, progress)
 
     async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         return await self._delivery.edit_result(delivery, pictures)

@@ -85,7 +85,8 @@ class MessageDelivery:
 
     # ------------------------------------------------------------ progress
 
-    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> bool:
+        """As soon as the limits allow, unless newer progress comes first."""
         channel, message = _parse_ref(message_ref)
         if str(channel) != job.origin.chat_id:  # the rules that allow previews are those of the other chat
             progress = replace(progress, preview=None, text="")
@@ -97,6 +98,7 @@ class MessageDelivery:
                 await self._edit_by_any_means(job, channel, message, **content)
 
         self._context.progress_editors.schedule(self._rate_bucket(job, channel, message), message_ref, show)
+        return True
 
     # ------------------------------------------------------------ the result
 

@@ -19,7 +19,7 @@ from adapters.telegram.rate_limit import RateLimits, TelegramRateLimiter
 from adapters.telegram.responder import TelegramResponder
 from adapters.telegram.service_events import ServiceEventHandler
 from adapters.telegram.settings import TelegramSettings
-from adapters.telegram.text_limits import MAX_DESCRIPTION, truncate
+from adapters.telegram.text_limits import MAX_COMMANDS, MAX_DESCRIPTION, truncate
 from adapters.telegram.update_handler import ALBUM_WAIT_S, UpdateHandler
 from bot.chat import texts as chat_texts
 from bot.chat.commands import command_menu
@@ -188,9 +188,8 @@ class TelegramAdapter:
     async def _set_commands(self, bot: Bot) -> None:
         """Set the command menu in every language with a catalogue, best effort."""
         for language in ("", *(one for one in chat_texts.available_locales() if len(one) == 2)):
-            commands = [
-                BotCommand(name, truncate(text, MAX_DESCRIPTION)) for name, text in command_menu(language or "en")
-            ]
+            menu = command_menu(language or "en", self._adapter_context.usecases.plugins.commands)[:MAX_COMMANDS]
+            commands = [BotCommand(name, truncate(text, MAX_DESCRIPTION)) for name, text in menu]
             try:
                 with translate_errors():
                     await bot.set_my_commands(commands, language_code=language or None)
@@ -205,8 +204,8 @@ class TelegramAdapter:
     async def post_placeholder(self, delivery: Delivery) -> str:
         return await self._delivery.post_placeholder(delivery)
 
-    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
-        await self._delivery.show_progress(job, message_ref, progress)
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> bool:
+        return await self._delivery.show_progress(job, message_ref, progress)
 
     async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         return await self._delivery.edit_result(delivery, pictures)

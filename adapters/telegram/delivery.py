@@ -145,11 +145,11 @@ class TelegramDelivery:
 
     # ------------------------------------------------------------ progress
 
-    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> bool:
         """Shown if the chat's limits allow it now, otherwise skipped: the next step says more."""
         chat, _ = parse_ref(message_ref)
         if not self.api.rate_limiter.try_progress(chat):
-            return
+            return False
         if str(chat) != job.origin.chat_id:  # the rules that allow previews are those of the other chat
             progress = replace(progress, preview=None, text="")
         ticket = await self.usecases.jobs.ticket_with_progress(job, progress)
@@ -161,6 +161,7 @@ class TelegramDelivery:
             await self.api.edit_photo(message_ref, preview, text, markup, has_spoiler=job.is_spoiler)
         else:
             await self._edit_text(message_ref, text, markup)
+        return True
 
     async def _edit_text(self, message_ref: str, text: str, markup: InlineKeyboardMarkup | None) -> None:
         """Edit the text, or the caption if the message is a picture by now."""

@@ -39,7 +39,12 @@ async def show_grid(ctx: ChatContext, shown: GridMessage) -> ChatReply:
         raise NotYours(shown.grid)
     verdict = await ctx.usecases.moderation.require_showable(ctx.origin, shown)
     images = [
-        ChatImage(one, picture_texts.alt_of(shown, one.image), verdict is Verdict.SPOILER, one.image.number)
+        ChatImage(
+            media=one,
+            alt=picture_texts.alt_of(shown, one.image),
+            is_spoiler=verdict is Verdict.SPOILER,
+            number=one.image.number,
+        )
         for one in await ctx.usecases.grid_chat.read_originals(shown)
     ]
     text = texts.format_result(shown, ctx.locale)

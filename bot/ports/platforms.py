@@ -17,8 +17,8 @@ class Platform(Protocol):
     async def post_placeholder(self, delivery: Delivery) -> str:
         """Post the placeholder; returns its message ref. Raises: PlatformError."""
 
-    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
-        """Best effort: a PlatformError is ignored."""
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> bool:
+        """Best effort: a PlatformError is ignored. False: the chat's limits do not allow it now, and it is dropped."""
 
     async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         """Turn the placeholder into the result; "not modified" counts as success. Raises: MessageGone,

@@ -63,28 +63,34 @@ class MessageProgress:
                         await _show(platform, job, message_ref, progress)
 
     async def _follow_grid(self, platform: Platform, grid: GridMessage, message_ref: str, lock: asyncio.Lock) -> None:
-        """Each cell that begins or ends changes the sheet so far; several that end together change it once."""
+        """Each cell that begins or ends changes the sheet so far; several that end together change it once. What the
+        chat's limits do not allow is shown a little later."""
         with self.progress_bus.follow_changes([cell.job.id for cell in grid.cells]) as follower:
             shown: GridMessage | None = grid
+            is_shown = True
             while shown is not None and not shown.state.is_final:
-                await follower.next()
+                if is_shown:
+                    await follower.next()
                 async with lock:
-                    shown = await self._show_grid(platform, shown, message_ref)
+                    shown, is_shown = await self._show_grid(platform, shown, message_ref)
                 await asyncio.sleep(GRID_INTERVAL_S)
 
-    async def _show_grid(self, platform: Platform, last: GridMessage, message_ref: str) -> GridMessage | None:
-        """The grid as it is now. An ended one is shown by its result; None: it is erased."""
+    async def _show_grid(
+        self, platform: Platform, last: GridMessage, message_ref: str
+    ) -> tuple[GridMessage | None, bool]:
+        """The grid as it is now, and whether the message shows it. An ended one is shown by its result; None: it is
+        erased."""
         try:
             assert self.grids is not None
             shown = await self.grids.find(last)
             if shown is None or shown.state.is_final:
-                return shown
+                return shown, True
             preview = await self.grids.draw_preview(shown) if shown.ended else None
         except Exception as error:  # the loop must not end
             log.warning("progress not shown", action="progress_failed", exc_info=error)
-            return last
-        await _show(platform, shown, message_ref, Progress(step=shown.ended, steps=len(shown.cells), preview=preview))
-        return shown
+            return last, True
+        progress = Progress(step=shown.ended, steps=len(shown.cells), preview=preview)
+        return shown, await _show(platform, shown, message_ref, progress)
 
 
 def _key(job: Job) -> str:
@@ -92,10 +98,12 @@ def _key(job: Job) -> str:
     return job.grid if isinstance(job, GridMessage) else job.id
 
 
-async def _show(platform: Platform, job: Job, message_ref: str, progress: Progress) -> None:
+async def _show(platform: Platform, job: Job, message_ref: str, progress: Progress) -> bool:
+    """False: it may be shown a little later."""
     try:
-        await platform.show_progress(job, message_ref, progress)
+        return await platform.show_progress(job, message_ref, progress) is not False
     except EaselError as error:
         log.debug("progress not shown", action="progress_failed", code=error.code)
     except Exception as error:  # the loop must not end
         log.warning("progress not shown", action="progress_failed", exc_info=error)
+    return True

@@ -140,9 +140,10 @@ class LineChat:
         ticket = await self.usecases.jobs.ticket_for(delivery.job)
         return self._post(texts.format_placeholder(ticket))
 
-    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> bool:
         ticket = await self.usecases.jobs.ticket_with_progress(job, progress)
         self.messages[message_ref] = texts.format_status(ticket, progress)
+        return True
 
     async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         assert delivery.message_ref is not None

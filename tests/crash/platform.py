@@ -63,9 +63,10 @@ class LoggedPlatform:
         self._check(delivery.job.id)
         await self._call("edit", delivery.job.id, delivery.message_ref, {"state": "kept"})
 
-    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> bool:
         if not fate(job.id):
             await self._call("progress", job.id, message_ref, {"state": "running", "step": progress.step})
+        return True
 
     async def _new(self, call: str, delivery: Delivery, content: dict[str, Any]) -> str:
         self._check(delivery.job.id)

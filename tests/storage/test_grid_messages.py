@@ -87,7 +87,7 @@ async def test_deleting_a_cell_delivers_the_message_again(storage, ann):
 @pytest.mark.parametrize("ended", [0, 1, 2, 3])
 async def test_the_message_is_handed_over_when_its_own_cell_is_deleted(storage, ann, ended):
     first, second, _ = await make_grid(storage, ann)
-    await storage.outbox.remember_message(first.id, "discord", "7:9")
+    await storage.outbox.remember_message(first.id, "discord", "7:9", picture=1)
     await end(storage, ended)
     await storage.privacy.erase_job(first.id, ann.id, retracts=True)
     retracted = [one.refs for one in await storage.outbox.due_deliveries() if one.kind == "retract"]
@@ -109,6 +109,18 @@ async def test_a_message_that_is_confirmed_after_it_was_handed_over_is_sent_agai
 
     assert await due(storage) == [(second.id, "result", REF)]
     assert (await storage.outbox.find_job("discord", REF)).id == second.id
+
+
+async def test_sheets_that_were_sent_again_go_with_the_first_cell_that_is_deleted(storage, ann):
+    first, second, _ = await make_grid(storage, ann)
+    await end(storage, 3)
+    await send_due(storage)
+    await storage.outbox.remember_message(first.id, "discord", "7:9")
+    await storage.privacy.erase_job(second.id, ann.id, retracts=True)
+    due_kinds = {(one.kind, one.refs) for one in await storage.outbox.due_deliveries()}
+
+    assert due_kinds == {("retract", ("7:9",)), ("result", ())}
+    assert await storage.outbox.find_job("discord", "7:9") is None
 
 
 async def test_the_message_goes_with_the_last_cell(storage, ann):
