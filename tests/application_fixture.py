@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from adapters.cli import LoadedConfig
+from adapters.metrics.prometheus_metrics import PrometheusMetrics
 from adapters.web import WebSettings
 from bot.models import ModelRegistry, ModelSpec
+from bot.plugins.plugin_manager import PluginManager
 from bot.queue.pricing import Rates
 from bot.runtime.logs import LogsSettings
 from bot.safety import SafetySettings
@@ -45,17 +47,32 @@ def make_config(data_dir: Path, models: Sequence[ModelSpec], **sections: Any) ->
 
 @asynccontextmanager
 async def open_test_application(
-    loaded: LoadedConfig, pool: Any, images: Any, *, only_submitted: bool = False, drain_s: float = 0
+    loaded: LoadedConfig,
+    pool: Any,
+    images: Any,
+    *,
+    only_submitted: bool = False,
+    drain_s: float = 0,
+    plugins: PluginManager | None = None,
 ) -> AsyncIterator[Application]:
     """A working application; the data lock is the caller's."""
-    async with open_storage(loaded.settings["storage"], loaded.data_dir) as storage:
+    async with open_storage(loaded.settings["storage"], loaded.data_dir, PrometheusMetrics()) as storage:
         sources = fake_model_sources(loaded.data_dir, loaded.models.all_specs)
         application = wire_application(
-            loaded, storage, pool, images, Rates(), secret="quotes", only_submitted=only_submitted, sources=sources
+            loaded,
+            storage,
+            pool,
+            images,
+            Rates(),
+            secret="quotes",
+            only_submitted=only_submitted,
+            sources=sources,
+            plugins=plugins,
         )
         running = asyncio.create_task(application.dispatcher.run_forever())
         try:
             yield application
         finally:
+            await application.deliveries.close()
             await application.dispatcher.close(drain_s)
             await running

@@ -5,7 +5,14 @@ from contextlib import suppress
 from adapters.discord import chat_commands, messages, offers, texts
 from adapters.discord.events import PLATFORM, DiscordEvent
 from adapters.discord.grid_buttons import press_grid_button
-from adapters.discord.job_requests import find_target_job, input_images, settle_deferral, submit_command, submit_job
+from adapters.discord.job_requests import (
+    find_target_job,
+    input_images,
+    settle_deferral,
+    submit_command,
+    submit_job,
+    submit_plugin_command,
+)
 from adapters.discord.modals import parse_target
 from adapters.discord.responder import Responder
 from bot.chat import texts as chat_texts
@@ -30,7 +37,7 @@ from bot.jobs import Origin
 from bot.models import IMAGE_TO_IMAGE
 from bot.options import pop_flag
 from bot.ports import Person
-from bot.usecases import Ticket
+from bot.usecases import PluginRequests, Ticket
 from bot.usecases.chat import VARY_STRENGTH
 
 SHARED_ACTIONS = JOB_ACTIONS | WORDED_ACTIONS | {"original"}
@@ -38,11 +45,12 @@ SHARED_ACTIONS = JOB_ACTIONS | WORDED_ACTIONS | {"original"}
 JOBLESS_ACTIONS = {"cancel", "delete", "original", "favourite", "report", *COMMAND_ACTIONS}
 
 
-def creates_job(event: DiscordEvent) -> bool:
+def creates_job(event: DiscordEvent, plugins: PluginRequests) -> bool:
     """Whether the answer is a job's message, visible to all."""
     match event.kind:
         case "command":
-            return event.name in COMMANDS
+            own = plugins.find_command(event.name)
+            return event.name in COMMANDS if own is None else own.makes_job
         case "button":
             button = parse_button(event.name)
             return button is not None and button.action not in JOBLESS_ACTIONS
@@ -57,6 +65,8 @@ async def handle_event(responder: Responder) -> None:
     match event.kind:
         case "command" if event.name in COMMANDS:
             await _run_command(responder)
+        case "command" if responder.usecases.plugins.find_command(event.name) is not None:
+            await _run_plugin_command(responder)
         case "command":
             await chat_commands.run_command(responder)
         case "menu":
@@ -73,6 +83,13 @@ async def _run_command(responder: Responder) -> None:
     event = responder.event
     person = await responder.context.identify_person(event)
     await submit_command(responder, person, event.name, event.options)
+
+
+async def _run_plugin_command(responder: Responder) -> None:
+    person = await responder.context.identify_person(responder.event)
+    text = await submit_plugin_command(responder, person)
+    if text:
+        await responder.reply(text)
 
 
 async def _run_context_menu(responder: Responder) -> None:

@@ -66,7 +66,7 @@ class EaselClient(discord.AutoShardedClient):
         self.was_ready = False
         drop_unreadable_events(self)
         self.add_dynamic_items(JobButton, CellMenu)
-        self.tree = build_tree(self)
+        self.tree = build_tree(self, context.usecases.plugins.commands)
 
     async def setup_hook(self) -> None:
         translator = CatalogueTranslator()

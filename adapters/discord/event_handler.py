@@ -242,7 +242,7 @@ class EventHandler:
 
     async def _acknowledge(self, event: DiscordEvent, interaction: discord.Interaction[Any]) -> Responder:
         """Within 3 seconds of the event; one that Discord has given up on is handled nevertheless."""
-        is_ephemeral = event.can_post or not actions.creates_job(event)
+        is_ephemeral = event.can_post or not actions.creates_job(event, self._context.usecases.plugins)
         try:
             with translate_errors():
                 async with asyncio.timeout(ACKNOWLEDGE_TIMEOUT_S):

@@ -7,6 +7,7 @@ from typing import Any
 from adapters.discord.events import PLATFORM
 from adapters.discord.responder import Responder
 from bot.chat.flagged_images import find_images, read_flags
+from bot.chat.plugin_commands import run_plugin_command
 from bot.commands import COMMANDS, Command
 from bot.commands.image_flags import ImageFlag
 from bot.jobs import ImageRef, Job
@@ -56,6 +57,23 @@ async def submit_command(responder: Responder, person: Person, command: str, opt
     uploaded = await responder.context.upload_attachments(person, event.pictures)
     images = await find_images(responder.usecases, person, event.origin(), kind, flags, uploaded)
     await submit_job(responder, person, command, values, images, is_confirmed=is_confirmed)
+
+
+async def submit_plugin_command(responder: Responder, person: Person) -> str:
+    """A slash command of a plugin; returns its text, if it is answered with one. Raises: UserError."""
+    event = responder.event
+    request = Request(
+        origin=event.origin(),
+        command=event.name,
+        options=dict(event.options),
+        images=tuple(await responder.context.upload_attachments(person, event.pictures)),
+        wants_delivery=True,
+        use_defaults=True,
+    )
+    tickets, text = await run_plugin_command(responder.usecases, person, request, key=event.job_key)
+    if tickets:
+        await settle_deferral(responder, tickets)
+    return text
 
 
 def _as_many_as_allowed(kind: type[Command], images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:

@@ -15,6 +15,7 @@ from bot.chat.arguments import SLASH
 from bot.chat.buttons import Button
 from bot.chat.grid_actions import read_reply, show_cell
 from bot.chat.offers import offer_drawing, offer_for_image
+from bot.chat.plugin_commands import reply_of_plugin
 from bot.chat.question_detector import is_question, is_remark
 from bot.errors import ImageGone
 from bot.jobs import Job
@@ -119,6 +120,9 @@ async def _reply_hint(responder: Responder) -> None:
     if responder.event.options.get("is_hidden") and responder.event.guild_id:
         await responder.reply(chat_texts.format_text(texts.MESSAGE_HIDDEN, responder.locale))
         return
+    if answer := await _ask_plugins(responder):
+        await responder.reply(answer)
+        return
     offer = offer_drawing(responder.event.text, responder.usecases.models, responder.locale)
     if offer is not None:
         await send_offer(responder, offer)
@@ -126,6 +130,13 @@ async def _reply_hint(responder: Responder) -> None:
         await responder.reply(chat_texts.format_text(chat_texts.ONLY_PICTURES, responder.locale))
     else:
         await responder.reply(help_texts.format_hint(responder.usecases.models, responder.locale, style=SLASH))
+
+
+async def _ask_plugins(responder: Responder) -> str | None:
+    event = responder.event
+    person = await responder.context.identify_person(event)
+    is_private = not event.guild_id
+    return await reply_of_plugin(responder.usecases, person, event.origin(), event.text, is_private=is_private)
 
 
 async def _offer_edit_or_ask(responder: Responder, job: Job, picture: int) -> None:

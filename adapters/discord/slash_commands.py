@@ -23,6 +23,7 @@ from bot.commands import COMMANDS, Answer, Command, Grid, Imagine
 from bot.i18n import N_
 from bot.models import CONTROL_KINDS
 from bot.options import MAX_PROMPT, OptionSpec
+from bot.plugins.plugin_commands import OwnCommand
 
 IMAGE_HELP = N_("The picture")
 MORE_IMAGES_HELP = N_("Another reference picture, if the model supports several")
@@ -43,6 +44,7 @@ GRID_OPTIONS = (
 """The options of /grid that are listed: with all of them there would be more than Discord allows."""
 MAX_TEXT = 6000
 MAX_DESCRIPTION = 100
+MAX_COMMANDS = 100
 
 
 @dataclass
@@ -63,7 +65,8 @@ class _Parameters:
         self.descriptions[name] = help_text[:MAX_DESCRIPTION]
 
 
-def build_tree(client: discord.Client) -> app_commands.CommandTree[Any]:
+def build_tree(client: discord.Client, of_plugins: Sequence[OwnCommand] = ()) -> app_commands.CommandTree[Any]:
+    """`of_plugins`: commands of the plugins that run now; as many as Discord allows beside Easel's own."""
     tree = SlashCommandTree(
         client,
         allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True),
@@ -76,6 +79,8 @@ def build_tree(client: discord.Client) -> app_commands.CommandTree[Any]:
     for command in CHAT_COMMANDS.values():
         if command.is_listed:
             tree.add_command(_chat_command(command, limit))
+    for own in of_plugins[: MAX_COMMANDS - len(tree.get_commands())]:
+        tree.add_command(_plugin_command(own))
     for name in (texts.ASK_ABOUT, texts.CAPTION_THIS, texts.VARY_THIS, texts.REPORT_THIS):
         tree.add_command(_context_menu(name))
     return tree
@@ -159,6 +164,17 @@ def _chat_command(command: ChatCommand, limit: autocomplete.SuggestionLimit) -> 
     return _build_command(command.name, command.help, made)
 
 
+def _plugin_command(own: OwnCommand) -> app_commands.Command[Any, ..., Any]:
+    made = _Parameters()
+    for spec in own.specs:
+        made.add(spec.name, _annotation(spec), spec.help, is_required=spec.is_required)
+        if 0 < len(spec.choices) <= autocomplete.MAX_CHOICES:
+            made.choices[spec.name] = _choices(spec.choices)
+    for number in range(1, own.declared.images + 1):
+        made.add("image" if number == 1 else f"image{number}", discord.Attachment, IMAGE_HELP)
+    return _build_command(own.name, own.summary, made)
+
+
 def _build_command(name: str, summary: str, made: _Parameters) -> app_commands.Command[Any, ..., Any]:
     async def run(interaction: discord.Interaction[Any], **values: Any) -> None:
         await connection_of(interaction).event_handler.on_slash_command(interaction, name, values)
@@ -183,6 +199,8 @@ def _annotation(spec: OptionSpec) -> Any:
     if spec.kind is str:
         longest = min(MAX_TEXT, int(spec.maximum or MAX_TEXT))
         return app_commands.Range[str, 1, longest]
+    if spec.minimum is None and spec.maximum is None:
+        return spec.kind
     return app_commands.Range[spec.kind, _bound(spec, spec.minimum), _bound(spec, spec.maximum)]
 
 

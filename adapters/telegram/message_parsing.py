@@ -5,7 +5,7 @@ people's conversation. In a private chat every message is for the bot.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,7 +85,7 @@ def author_of(message: Message) -> str:
     return str(message.from_user.id) if message.from_user else ""
 
 
-def parse_message(message: Message, me: User) -> IncomingMessage | None:
+def parse_message(message: Message, me: User, plugin_commands: Collection[str] = ()) -> IncomingMessage | None:
     """None: the message is not for the bot."""
     if _is_not_from_person(message):
         return None
@@ -100,7 +100,7 @@ def parse_message(message: Message, me: User) -> IncomingMessage | None:
         has_spoiler=_has_spoiler(message),
     )
     if (command := _SLASH_COMMAND.match(message.text or message.caption or "")) is not None:
-        return _parse_command(incoming, me, *command.groups())
+        return _parse_command(incoming, me, *command.groups(), plugin_commands=plugin_commands)
     is_addressed = is_mentioned or incoming.replied_bot_message > 0
     if not incoming.is_private and not is_addressed:
         return None
@@ -109,10 +109,10 @@ def parse_message(message: Message, me: User) -> IncomingMessage | None:
     return _parse_plain_text(replace(incoming, text=text.strip(), is_addressed=is_addressed))
 
 
-def parse_album(messages: Sequence[Message], me: User) -> IncomingMessage | None:
+def parse_album(messages: Sequence[Message], me: User, plugin_commands: Collection[str] = ()) -> IncomingMessage | None:
     """One message of an album's parts, in the order they were sent; the first part with a text gives the text."""
     parts = sorted(messages, key=lambda message: message.message_id)
-    parsed = [one for one in (parse_message(message, me) for message in parts) if one is not None]
+    parsed = [one for one in (parse_message(message, me, plugin_commands) for message in parts) if one is not None]
     main = next((one for one in parsed if one.command or one.text), parsed[0] if parsed else None)
     if main is None:
         return None
@@ -129,20 +129,27 @@ def _is_not_from_person(message: Message) -> bool:
 
 
 def _parse_command(
-    incoming: IncomingMessage, me: User, name: str, bot_name: str | None, text: str
+    incoming: IncomingMessage,
+    me: User,
+    name: str,
+    bot_name: str | None,
+    text: str,
+    *,
+    plugin_commands: Collection[str] = (),
 ) -> IncomingMessage | None:
     """None: the command names another bot, or is unknown in a group and may be another bot's."""
     if bot_name is not None and bot_name.casefold() != (me.username or "").casefold():
         return None
     command = name.casefold()
-    if not (incoming.is_private or bot_name or command in COMMANDS or command in CHAT_COMMANDS):
+    is_known = command in COMMANDS or command in CHAT_COMMANDS or command in plugin_commands
+    if not (incoming.is_private or bot_name or is_known):
         return None
     is_about_image = command in COMMANDS and COMMANDS[command].images_needed > 0
     return replace(
         incoming,
         command=command,
         text=text.strip(),
-        photos=photos_of(incoming.message, any_file=command in COMMANDS),
+        photos=photos_of(incoming.message, any_file=command in COMMANDS or command in plugin_commands),
         replied_photos=_replied_photos(incoming.message, me, any_file=is_about_image),
         is_addressed=True,
     )

@@ -27,6 +27,7 @@ from bot.chat.flagged_images import count_open, find_images, leave_out, pictures
 from bot.chat.follow_ups import run_worded_follow_up
 from bot.chat.grid_actions import GridReply, read_reply, refuse_grid, show_cell
 from bot.chat.offers import ButtonOffer, offer_drawing, offer_for_image
+from bot.chat.plugin_commands import reply_of_plugin, run_plugin_command
 from bot.chat.question_detector import is_question, is_remark
 from bot.commands import COMMANDS, Command
 from bot.commands.image_flags import ImageFlag
@@ -78,6 +79,8 @@ class MessageHandler:
         request = await self._build_request(incoming, key)
         if incoming.command in COMMANDS:
             await self._run_command(request)
+        elif self._context.usecases.plugins.find_command(incoming.command) is not None:
+            await self._run_plugin_command(request)
         elif incoming.command:
             await self._chat_commands.run_command(
                 incoming, request.person, request.origin, request.target, late_s=request.late_s
@@ -120,6 +123,24 @@ class MessageHandler:
         else:
             images, parent = await self._find_images(request, kind)
         await self._submit(request, incoming.command, line, images, parent)
+
+    async def _run_plugin_command(self, request: MessageRequest) -> None:
+        """With its own photos, or those of the message it replies to."""
+        incoming, usecases = request.incoming, self._context.usecases
+        photos = incoming.photos or incoming.replied_photos
+        line, is_confirmed = pop_flag(incoming.text, "confirm")
+        asked = Request(
+            origin=request.origin,
+            command=incoming.command,
+            line=line,
+            images=tuple(await self._context.photo_uploads.upload_photos(request.person, photos)),
+            wants_delivery=True,
+            use_defaults=True,
+            is_confirmed=is_confirmed,
+        )
+        _, text = await run_plugin_command(usecases, request.person, asked, key=request.key)
+        if text:
+            await self._context.responder.reply(request.target, text)
 
     async def _find_images(self, request: MessageRequest, kind: type[Command]) -> tuple[Sequence[ImageRef], Job | None]:
         """Of an album, as many as the command allows; of a job's pictures only the first, unless it accepts several.
@@ -259,7 +280,9 @@ class MessageHandler:
     async def _handle_sentence(self, request: MessageRequest) -> None:
         """What it may ask for is offered; in a group, a question about a picture is answered."""
         incoming, offer = request.incoming, self._find_offer(request)
-        if offer is not None:
+        if not incoming.photos and (answer := await self._ask_plugins(request)):
+            await self._context.responder.reply(request.target, answer)
+        elif offer is not None:
             markup = build_keyboard(offer.buttons, request.locale)
             account = request.origin.account_id
             await self._context.usecases.moderation.check_words(account, incoming.text)
@@ -268,6 +291,11 @@ class MessageHandler:
             await self._run_command(replace(request, incoming=replace(incoming, command="ask")))
         else:
             await self._send_hint(request)
+
+    async def _ask_plugins(self, request: MessageRequest) -> str | None:
+        incoming, usecases = request.incoming, self._context.usecases
+        is_private = incoming.is_private
+        return await reply_of_plugin(usecases, request.person, request.origin, incoming.text, is_private=is_private)
 
     def _find_offer(self, request: MessageRequest) -> ButtonOffer | None:
         """Only for what the offer's message will quote: one own picture, or words."""

@@ -8,6 +8,8 @@ MAX_CALLBACK_TEXT = 200
 """The text that pops up after a button press."""
 MAX_DESCRIPTION = 256
 """The description of a command in the menu."""
+MAX_COMMANDS = 100
+"""In the menu."""
 _ELLIPSIS = "\u2026"
 
 

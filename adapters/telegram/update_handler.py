@@ -149,9 +149,9 @@ class UpdateHandler:
 
     async def _handle_messages(self, keys: Sequence[str], messages: Sequence[Message], key: str) -> None:
         me, first = self._context.bot_user, messages[0]
-        incoming = (
-            parse_message(first, me) if len(messages) == 1 and not first.media_group_id else parse_album(messages, me)
-        )
+        known = [command.name for command in self._context.usecases.plugins.commands]
+        is_album = len(messages) > 1 or bool(first.media_group_id)
+        incoming = parse_album(messages, me, known) if is_album else parse_message(first, me, known)
         if incoming is None:
             await self._mark_done(keys)
             return

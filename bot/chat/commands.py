@@ -4,7 +4,7 @@ Platforms parse and render: they build their menus and parsers from the declared
 a command returns. The commands that ask for jobs are in `bot.commands`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from bot.errors import UnknownCommand
 from bot.i18n import N_, translator
 from bot.models import TEXT_TO_IMAGE
 from bot.options import clean_excerpt, find_nearest
+from bot.plugins.plugin_commands import OwnCommand
 
 
 async def _show_models(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
@@ -24,7 +25,8 @@ async def _show_models(ctx: ChatContext, options: Mapping[str, Any]) -> ChatRepl
 
 
 async def _show_help(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
-    return ChatReply(text=help_texts.format_help(command_menu(ctx.locale), ctx.locale, style=ctx.style))
+    menu = command_menu(ctx.locale, ctx.usecases.plugins.commands)
+    return ChatReply(text=help_texts.format_help(menu, ctx.locale, style=ctx.style))
 
 
 async def _welcome(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
@@ -145,8 +147,9 @@ async def run_command_button(ctx: ChatContext, button: Button) -> ChatReply:
     return await run_chat_command(replace(ctx, replied_job=job), button.action, {})
 
 
-def command_menu(locale: str = "en") -> list[tuple[str, str]]:
+def command_menu(locale: str = "en", of_plugins: Sequence[OwnCommand] = ()) -> list[tuple[str, str]]:
     """Every listed command with its help, those that ask for jobs first: for /help and a platform's menu."""
     translate = translator(locale)
     menu = [(name, translate(command.summary)) for name, command in COMMANDS.items()]
+    menu += [(command.name, command.summary) for command in of_plugins]
     return menu + [(name, translate(command.help)) for name, command in CHAT_COMMANDS.items() if command.is_listed]

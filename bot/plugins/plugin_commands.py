@@ -35,6 +35,10 @@ class OwnCommand:
         return self.declared.name
 
     @property
+    def summary(self) -> str:
+        return clean_excerpt(self.declared.summary, MAX_SUMMARY)
+
+    @property
     def makes_job(self) -> bool:
         return self.declared.answers == "job"
 

@@ -16,7 +16,7 @@ import structlog
 
 from bot.commands.best_of import best_of
 from bot.errors import MediaNotFound, StorageBusy, StorageFull
-from bot.jobs import Job, Media
+from bot.jobs import Job, JobState, Media
 from bot.ports import WEBHOOK, Delivery, MediaStore, Outbox, Platform, WebhookSender
 from bot.ports.platform_answers import MessageGone, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 from bot.queue.grid_message import GridMessage, GridMessages
@@ -74,6 +74,7 @@ class Deliverer:
     platforms: Mapping[str, Platform]
     grids: GridMessages | None = None
     webhook_sender: WebhookSender | None = None
+    on_delivered: Callable[[Job], None] = lambda _job: None
 
     _busy: set[str] = field(default_factory=set)
     _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
@@ -90,6 +91,9 @@ class Deliverer:
     def connect(self, adapters: Iterable[object]) -> None:
         """Deliver through the adapters that are chat platforms."""
         self.platforms = {**self.platforms, **{one.name: one for one in adapters if isinstance(one, Platform)}}
+
+    def connect_grids(self, grids: GridMessages) -> None:
+        self.grids = self._progress.grids = grids
 
     def wake(self) -> None:
         self._wakeup.set()
@@ -195,6 +199,8 @@ class Deliverer:
             return
         await self._retry_until_stored(lambda: self.outbox.mark_sent(delivery, message_ref))
         self.progress_bus.publish_change(delivery.job.id)
+        if delivery.kind == "result" and not delivery.is_update:
+            self.on_delivered(replace(delivery.job, state=JobState.DELIVERED))
         if delivery.kind == "placeholder" and not delivery.job.state.is_final:
             self._progress.start(platform, delivery.job, message_ref, group)
 

@@ -18,6 +18,7 @@ from adapters.registry import load_mounts
 from adapters.web import Web, WebSettings
 from bot.errors import StartupError
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
+from bot.plugins.plugin_manager import PluginManager
 from bot.prompts.styles import StyleSettings
 from bot.safety import SafetySettings
 from bot.settings.core import QueueSettings, QuotaSettings
@@ -106,7 +107,9 @@ class ServedEasel:
 
 
 @asynccontextmanager
-async def open_easel(data_dir: Path, *, has_workers: bool = False, **safety: Any) -> AsyncIterator[ServedEasel]:
+async def open_easel(
+    data_dir: Path, *, has_workers: bool = False, plugins: PluginManager | None = None, **safety: Any
+) -> AsyncIterator[ServedEasel]:
     """Not yet served: `serve` does that. `has_workers`: the engines run in the real pool's worker process."""
     loaded = make_config(
         data_dir,
@@ -124,7 +127,7 @@ async def open_easel(data_dir: Path, *, has_workers: bool = False, **safety: Any
                 PoolSettings(), ["cpu"], MODELS, images, engine_factory="tests.inference.engines:build"
             )
             pool = await stack.enter_async_context(workers)
-        opened = open_test_application(loaded, pool, images, drain_s=1.0)
+        opened = open_test_application(loaded, pool, images, drain_s=1.0, plugins=plugins)
         application = await stack.enter_async_context(opened)
         easel = ServedEasel(application=application, pool=pool, data_dir=data_dir)
         yield easel
