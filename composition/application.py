@@ -93,8 +93,9 @@ async def open_application(
         plugins = await stack.enter_async_context(build_plugins(loaded))
         measured = await storage.measurements.load_measurements()
         pool = await stack.enter_async_context(
-            await _device_pool(loaded, pool_settings, pictures, engines, measured, early)
+            await _device_pool(loaded, pool_settings, pictures, engines, measured, plugins, early)
         )
+        plugins.on_switched = pool.refresh_plugins
         rates = Rates(measured, lambda: next((one.device for one in pool.device_statuses()), ""))
         application = wire_application(
             loaded,
@@ -137,6 +138,7 @@ async def _device_pool(
     pictures: "ImageService",
     engines: str,
     measured: "Sequence[Measurement]",
+    plugins: "PluginManager",
     early: "EarlyWorker | None" = None,
 ) -> "DevicePool":
     """The pool. With `devices.use = "auto"`, the hardware is probed in the background."""
@@ -156,6 +158,7 @@ async def _device_pool(
         classifiers=classifier_specs(loaded.settings["safety"]),
         early=early,
         measurements=measured,
+        plugins=plugins,
     )
 
 

@@ -15,7 +15,7 @@ import structlog
 from bot.commands import answer_of
 from bot.commands.adapter_option import OPTION
 from bot.commands.preview import needs_no_model
-from bot.errors import EngineError, InvalidOption, ModelRemoved, NoAnswer
+from bot.errors import EngineError, InvalidOption, ModelRemoved, NoAnswer, WorkerLost
 from bot.jobs import Job
 from bot.models import IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.ports import (
@@ -147,7 +147,7 @@ class TaskRunner:
             return await self.postprocessor.run_without_model(task, attempt.job.origin.locale)
 
         async def run_part(part: Task) -> TaskOutput:
-            output = await self._run_one(attempt, replace(part, is_part=True, wants_previews=False))
+            output = await self._run_part(attempt, replace(part, is_part=True, wants_previews=False))
             if part.task == IMAGE_TO_TEXT and output.text:
                 await self.moderation.check_caption(attempt.job, output.text)
             elif part.command == ENHANCE and output.text:
@@ -172,6 +172,15 @@ class TaskRunner:
         if self.plugin_texts is not None:
             output = await self.plugin_texts.finish(attempt.job, prepared, output)
         return replace(output, seconds=max(output.seconds, attempt.past_s), notes=(*prepared.notes, *output.notes))
+
+    async def _run_part(self, attempt: Attempt, part: Task) -> TaskOutput:
+        """Once more if a plugin ended its worker, which disables the plugin."""
+        while True:
+            try:
+                return await self._run_one(attempt, part)
+            except WorkerLost as lost:
+                if not lost.plugin:
+                    raise
 
     def _without_adapter(self, job: Job, task: Task, refused: InvalidOption) -> Task:
         """The task without the model's adapter, whose files were changed or do not fit: nobody asked for it.
