@@ -5,6 +5,7 @@ A plugin that cannot be imported, configured or started is left out, and its sta
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -25,6 +26,7 @@ from bot.plugins.plugin_settings import ENABLED, TIME_LIMIT, PluginsSettings, re
 from bot.plugins.plugin_states import OwnerPluginConfig, PluginState
 from bot.plugins.registry import HookRegistry
 from bot.plugins.server_modules import defaults_of, forget_module, load_server_plugin
+from bot.plugins.switch_off_reasons import SwitchOffReasons
 from bot.ports.worker_plugins import WorkerPlugin
 from bot.problem_texts.plugin_problems import PluginRefused
 
@@ -50,13 +52,17 @@ class _Entry:
 
 @dataclass(kw_only=True)
 class PluginManager:
-    """Implements `bot.ports.WorkerPlugins`, too. `other_commands`: names that plugins cannot give to theirs."""
+    """Implements `bot.ports.WorkerPlugins`, too.
+
+    `other_commands`: names that plugins cannot give to theirs. `on_switched`: workers may have to load others now.
+    """
 
     data_dir: Path
     settings: PluginsSettings = field(default_factory=PluginsSettings)
     config: OwnerPluginConfig | None = None
     other_commands: Collection[str] = ()
     find: Callable[[Path], list[FoundPlugin]] = find_plugins
+    on_switched: Callable[[], None] = lambda: None
 
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _registry: HookRegistry = field(default_factory=lambda: HookRegistry(ServerHooks))
@@ -88,12 +94,17 @@ class PluginManager:
             entry = self._entries.get(found.name)
             if entry is None:
                 is_enabled = self.settings.is_enabled(found.name)
-                self._entries[found.name] = _Entry(found, is_enabled)
+                reason = "" if is_enabled else self._reasons.read(found.name)
+                self._entries[found.name] = _Entry(found, is_enabled, reason)
             elif entry.running is None:
                 entry.found = found
 
     def _ordered_names(self) -> list[str]:
         return sorted(self._entries, key=self.settings.rank)
+
+    @property
+    def _reasons(self) -> SwitchOffReasons:
+        return SwitchOffReasons(self.data_dir)
 
     # ------------------------------------------------------------ starting and stopping
 
@@ -171,6 +182,7 @@ class PluginManager:
         entry.problem = HUNG.format(count=MAX_TIMEOUTS)
         log.error("a plugin was switched off", action="plugin_hung", plugin=entry.found.name)
         self._stop_soon(entry)
+        self.on_switched()
 
     def _stop_soon(self, entry: _Entry) -> None:
         running, entry.running = entry.running, None
@@ -232,11 +244,13 @@ class PluginManager:
             if entry is None:
                 raise PluginRefused("unknown", name)
             await self._save_enabled(name, is_enabled)
+            self._reasons.forget(name)
             entry.is_enabled, entry.last_error, entry.problem = is_enabled, "", ""
             await self._stop(entry)
             if is_enabled:
                 await self._scan()
                 await self._start(entry)
+            self.on_switched()
             log.info("plugin switched", action="plugin_switched", plugin=name, enabled=is_enabled)
             return self._state_of(entry)
 
@@ -269,10 +283,6 @@ class PluginManager:
 
     # ------------------------------------------------------------ hooks of the workers
 
-    @property
-    def time_limit_s(self) -> float:
-        return self.settings.time_limit_s
-
     def list_for_worker(self) -> Sequence[WorkerPlugin]:
         entries = [self._entries[name] for name in self._ordered_names()]
         usable = [one for one in entries if one.is_enabled and one.found.is_for_worker and not one.problem]
@@ -283,9 +293,8 @@ class PluginManager:
         given = self.settings.tables.get(found.name, {})
         known = entry.running.context.settings if entry.running is not None else found.defaults or {}
         own = {key: value for key, value in {**known, **given}.items() if key not in (ENABLED, TIME_LIMIT)}
-        if found.path is None:
-            return WorkerPlugin(name=found.name, settings=own)
-        return WorkerPlugin(name=found.name, sha256=found.sha256, settings=own)
+        limit_s = {**(found.defaults or {}), **given}.get(TIME_LIMIT, self.settings.time_limit_s)
+        return WorkerPlugin(name=found.name, sha256=found.sha256, settings=own, time_limit_s=float(limit_s))
 
     def record_loaded(self, name: str, hooks: Sequence[str]) -> None:
         if (entry := self._entries.get(name)) is not None:
@@ -303,12 +312,15 @@ class PluginManager:
         entry.is_enabled, entry.problem = False, reason
         log.error("a plugin was switched off", action="plugin_disabled", plugin=name, reason=reason)
         self._stop_soon(entry)
-        task = asyncio.get_running_loop().create_task(self._save_disabled(name))
+        self.on_switched()
+        task = asyncio.get_running_loop().create_task(self._save_disabled(name, reason))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _save_disabled(self, name: str) -> None:
+    async def _save_disabled(self, name: str, reason: str) -> None:
         try:
+            with suppress(OSError):
+                await asyncio.to_thread(self._reasons.write, name, reason)
             await self._save_enabled(name, False)
         except PluginRefused as refused:
             log.error(

@@ -12,20 +12,18 @@ class WorkerPlugin:
     Attributes:
         sha256: of its file `plugins/NAME.py` in the data directory, as the server found it; empty: it is the entry
             point NAME of an installed package.
-        settings: with its defaults filled in; plain values.
+        settings: plain values, by name.
+        time_limit_s: seconds that one call of its hooks may take.
     """
 
     name: str
     sha256: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    time_limit_s: float = 5.0
 
 
 class WorkerPlugins(Protocol):
     """Which plugins there are for the worker. All methods return immediately."""
-
-    @property
-    def time_limit_s(self) -> float:
-        """Seconds that one call of a hook may take."""
 
     def list_for_worker(self) -> Sequence[WorkerPlugin]:
         """The enabled ones, in the order in which their hooks are called."""
@@ -42,8 +40,6 @@ class WorkerPlugins(Protocol):
 
 class NoWorkerPlugins:
     """There are none."""
-
-    time_limit_s = 10.0
 
     def list_for_worker(self) -> Sequence[WorkerPlugin]:
         return ()

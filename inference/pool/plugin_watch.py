@@ -23,9 +23,13 @@ class PluginWatch:
         self._device, self._clock = device, clock
         self._call = PluginCall()
         self._since = 0.0
+        self._limits_s: dict[str, float] = {}
 
     def list_enabled(self) -> tuple[WorkerPlugin, ...]:
-        return tuple(self._plugins.list_for_worker())
+        """To be sent to the child."""
+        enabled = tuple(self._plugins.list_for_worker())
+        self._limits_s |= {plugin.name: plugin.time_limit_s for plugin in enabled}
+        return enabled
 
     def handle(self, message: PluginCall | PluginLoaded | PluginFailed) -> None:
         match message:
@@ -44,8 +48,10 @@ class PluginWatch:
 
     def find_hung(self) -> str:
         """Why the child must be killed; empty: no call takes too long."""
-        limit_s = self._plugins.time_limit_s * (SLOW_FACTOR if self._call.hook in (IMPORT, MODEL_LOADED) else 1)
-        if not self._call.plugin or self._clock() - self._since <= limit_s:
+        if not self._call.plugin:
+            return ""
+        limit_s = self._limits_s[self._call.plugin] * (SLOW_FACTOR if self._call.hook in (IMPORT, MODEL_LOADED) else 1)
+        if self._clock() - self._since <= limit_s:
             return ""
         return f"{_name_call(self._call)} of the plugin {self._call.plugin} took over {limit_s:g} s"
 

@@ -170,6 +170,35 @@ async def test_a_plugin_that_hangs_a_worker_is_off_now_and_after_a_restart(plugi
     assert "enabled = false" in (plugins.data_dir / "config.toml").read_text()
 
 
+async def test_why_a_plugin_was_switched_off_is_known_after_a_restart_until_an_admin_switches_it(plugins):
+    async with plugin_running(plugins, "mark", "def easel_step(latents): ...") as manager:
+        manager.disable_for_worker("mark", "It hung.")
+
+    async with plugin_running(plugins, "mark", "def easel_step(latents): ...", disabled=("mark",)) as manager:
+        assert (await state_of(manager, "mark")).problem == "It hung."
+        await manager.set_enabled("mark", True)
+        assert (await state_of(manager, "mark")).problem == ""
+        await manager.set_enabled("mark", False)
+        assert (await state_of(manager, "mark")).problem == ""
+
+
+async def test_workers_learn_of_each_switch(plugins):
+    switched = []
+    async with plugin_running(plugins, "mark", "def easel_step(latents): ...") as manager:
+        manager.on_switched = lambda: switched.append([one.name for one in manager.list_for_worker()])
+        await manager.set_enabled("mark", False)
+        await manager.set_enabled("mark", True)
+        manager.disable_for_worker("mark", "It hung.")
+
+    assert switched == [[], ["mark"], []]
+
+
+async def test_each_plugin_can_have_its_own_time_limit_in_workers(plugins):
+    code = "SETTINGS = {'time_limit_s': 30.0}\ndef easel_step(latents): ..."
+    async with plugin_running(plugins, "mark", code) as manager:
+        assert [(one.time_limit_s, one.settings) for one in manager.list_for_worker()] == [(30.0, {})]
+
+
 async def test_a_plugin_is_told_that_it_ends(plugins):
     code = f"{HELLO}\ndef easel_stop(plugin): (plugin.folder / 'stopped').touch()"
 

@@ -20,7 +20,7 @@ from bot.plugins.registry import HookRegistry
 from bot.plugins.worker_facts import TaskFacts
 from bot.ports import Task, WorkerPlugin
 from bot.problem_texts.plugin_notes import NO_EFFECT
-from inference.engine.plugins.plugin_loading import PluginMistake, load_plugin, state_folder
+from inference.engine.plugins.plugin_loading import PluginMistake, load_plugin, settings_of, state_folder
 from inference.ipc.plugin_messages import IMPORT, PluginCall, PluginFailed, PluginLoaded
 
 APPLIES, MODEL_LOADED = "easel_applies", "easel_model_loaded"
@@ -87,7 +87,9 @@ class PluginHost:
             loaded = load_plugin(wire)
             hooks = _hooks_of(wire.name, loaded)
             context = PluginContext(
-                name=wire.name, settings=MappingProxyType(dict(wire.settings)), folder=state_folder(wire.name)
+                name=wire.name,
+                settings=MappingProxyType(dict(settings_of(wire, loaded))),
+                folder=state_folder(wire.name),
             )
         except (Exception, SystemExit) as error:
             self._report(wire.name, IMPORT, error)

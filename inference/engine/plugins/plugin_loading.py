@@ -7,12 +7,15 @@ import hashlib
 import importlib.util
 import os
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bot.plugins.discovery import FOLDER, STATE_FOLDER, WORKER_GROUP, plugin_name
+from bot.plugins.plugin_settings import PluginsSettings, read_own_settings
+from bot.plugins.server_modules import MODULE_PREFIX, defaults_of
 from bot.ports import WorkerPlugin
 from bot.settings import find_data_dir
 
@@ -24,6 +27,15 @@ class PluginMistake(Exception):
 def load_plugin(plugin: WorkerPlugin) -> Any:
     """The module or object with its hooks. Raises: PluginMistake, and whatever its import raises."""
     return _import_file(plugin) if plugin.sha256 else _load_entry_point(plugin.name)
+
+
+def settings_of(plugin: WorkerPlugin, loaded: Any) -> Mapping[str, Any]:
+    """The plugin's settings with its defaults, which of a package only the worker knows. Raises: PluginMistake."""
+    given = PluginsSettings().with_tables({plugin.name: plugin.settings})
+    own = read_own_settings(plugin.name, defaults_of(loaded), given)
+    if own.problem:
+        raise PluginMistake(own.problem)
+    return own.values
 
 
 def state_folder(name: str) -> Path:
@@ -41,7 +53,7 @@ def _import_file(plugin: WorkerPlugin) -> ModuleType:
     source = path.read_bytes()
     if hashlib.sha256(source).hexdigest() != plugin.sha256:
         raise PluginMistake(f"{FOLDER}/{path.name} was changed after the server had read it. Restart Easel to use it.")
-    module_name = f"easel_plugin_{plugin.name.replace('-', '_')}"
+    module_name = MODULE_PREFIX + plugin.name.replace("-", "_")
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)

@@ -537,6 +537,19 @@ async def test_memory_that_runs_out_twice_fails_the_job(harness):
     assert (ended.state, ended.error.code, ended.attempt) == (JobState.FAILED, "out_of_memory", 2)
 
 
+async def test_a_job_that_is_lost_to_plugins_runs_again_with_others_and_without_a_fault_or_a_charge(harness):
+    job = make_job()
+    lost = [STEP, WorkerLost(was_alone=False, plugin="mark")]
+    harness.pool.scripts[job.id] = [*[lost] * 4, [make_done()]]
+
+    (ended,) = await harness.work_off(job)
+
+    assert (ended.state, ended.crashes, ended.failures, ended.interruptions) == (JobState.RENDERED, 0, 0, 0)
+    assert {(call.faultless, call.exclusive, call.used_s) for call in harness.store.called("requeue_job")} == {
+        (True, False, 0.0)
+    }
+
+
 async def test_the_third_crash_alone_makes_a_job_dead(harness):
     job = make_job()
     harness.script(job, STEP, WorkerLost(was_alone=True))

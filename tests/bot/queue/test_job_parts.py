@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bot.commands import Imagine
+from bot.errors import WorkerLost
 from bot.models import IMAGE_SEGMENTATION, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import Progress, Task
 from bot.queue.attempt import Attempt
@@ -76,6 +77,21 @@ async def run_job(pool, bus):
         prompt_resolver=unused, fairness_keys=unused, on_event=unused, preparations=[Prepare()], finishes=[Remake()],
     )  # fmt: skip
     return await runner.run_task(Attempt(make_job(id="job"), "cpu"), MAIN)
+
+
+async def test_a_part_that_a_plugin_has_cost_its_worker_runs_again_and_only_the_jobs_own_task_is_its_result():
+    pool = RecordingPool()
+    done = pool.scripts["job.detail"]
+    pool.scripts["job.detail"] = [[WorkerLost(was_alone=False, plugin="mark")], *done]
+
+    await run_job(pool, RecordingBus())
+
+    assert [(task.id, task.is_result) for task in pool.tasks] == [
+        ("job.region", False),
+        ("job", True),
+        ("job.detail", False),
+        ("job.detail", False),
+    ]
 
 
 async def test_the_progress_of_a_job_with_parts_never_goes_back():

@@ -17,11 +17,13 @@ from tests.inference.tiny import save_diffusion
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 OPTIONS = {"steps": 4, "guidance_scale": 3.0, "width": 32, "height": 32, "negative_prompt": "", "sampler": ""}
 SCALE = """
+    SETTINGS = {"scale": 0.9}
+
     def easel_applies(task):
         return "plain" not in task.options["prompt"]
 
     def easel_step(latents, step, plugin):
-        return latents * plugin.settings.get("scale", 0.9)
+        return latents * plugin.settings["scale"]
 """
 
 

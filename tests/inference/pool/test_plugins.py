@@ -1,5 +1,7 @@
 """Plugins in a real child process, with torch-free engines: what is loaded, and what a hung or dying hook costs."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 
@@ -42,7 +44,7 @@ class Plugins:
         self.loaded, self.failures, self.disabled = {}, [], {}
 
     def list_for_worker(self):
-        return tuple(self.enabled)
+        return tuple(replace(plugin, time_limit_s=self.time_limit_s) for plugin in self.enabled)
 
     def record_loaded(self, name, hooks):
         self.loaded[name] = tuple(hooks)
