@@ -759,10 +759,11 @@ class FakePlatform(Fake):
         await self._end("post_placeholder")
         return ref
 
-    async def show_progress(self, job, message_ref, progress) -> None:
+    async def show_progress(self, job, message_ref, progress) -> bool:
         self._begin("show_progress", job=job, message_ref=message_ref, progress=progress)
         await self._end("show_progress")
         self.messages[message_ref].append(progress.step)
+        return True
 
     async def edit_result(self, delivery, pictures) -> str:
         self._begin("edit_result", delivery=delivery, pictures=pictures)
