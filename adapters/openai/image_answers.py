@@ -101,11 +101,11 @@ class ImageStream:
                                 yield await self._completed_event(job, image)
 
     def _partial_event(self, job: Job, progress: Progress) -> str:
-        """The next partial image, once the job is far enough for it; "": not yet."""
-        if not progress.preview or self._sent >= self.partial_images or not progress.steps:
+        """A partial image: the first as soon as there is one, the others spread over the steps; "": none is due."""
+        if not progress.preview or not progress.steps:
             return ""
-        due = int((self.partial_images + 1) * progress.step / progress.steps)
-        if due <= self._sent:
+        due = 1 + int(self.partial_images * progress.step / progress.steps)
+        if min(due, self.partial_images) <= self._sent:
             return ""
         self._sent += 1
         size = f"{job.options['width']}x{job.options['height']}" if "width" in job.options else "auto"

@@ -2,11 +2,14 @@
 
 import asyncio
 import io
+import re
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from PIL import Image
 
+from composition.settings import ROOT
 from tests.backends_required import require_backend
 from tests.openai_api.openai_bodies import data_url, mask, open_base64
 from tests.web.fake_pool import picture
@@ -177,3 +180,25 @@ async def test_a_client_that_gives_up_and_tries_again_makes_one_job(server):
 
     assert isinstance(calling.exception(), openai.APITimeoutError)
     assert len(jobs) == 1
+
+
+def documented_code():
+    """The blocks of Python in docs/clients.md that use OpenAI's client, and LangChain."""
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # a script that ends closes nothing
+async def test_the_documented_code_runs(shared_server, matcher, tmp_path, monkeypatch, capsys):
+    require_backend("langchain-openai")
+    (tmp_path / "photo.png").write_bytes(PHOTO[1])
+    (tmp_path / "mask.png").write_bytes(mask(clear_left=True))
+    monkeypatch.chdir(tmp_path)
+    shared_server.pool.go_on.set()
+    code = "".join(documented_code()).replace("http://127.0.0.1:8000", shared_server.url)
+    names: dict[str, Any] = {}
+    await asyncio.to_thread(exec, code, names)
+
+    assert Image.open(tmp_path / "circle-1.png").size == (64, 64)
+    assert "It is what color is it?" in capsys.readouterr().out
+    assert names["vector"] == pytest.approx([1, 0, 0], abs=1e-3)
