@@ -1,7 +1,7 @@
 """Draws the sheets of a grid: which pictures and labels are where, for the image tool `grid_sheet`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from bot.options import clean_excerpt
 from bot.ports import ImageProcessor, MediaStore
 from bot.ports.batches import BatchRecord
 from bot.prompts.resolver import original_prompt
+from bot.usecases.grid_names import name_column, name_row
 from bot.usecases.grid_spec import GridAxis, GridPlace, GridSpec, read_spec
 
 MAX_PIXELS = 12_000_000
@@ -88,9 +89,9 @@ class _SheetPlan:
         third = self.spec.axis("z")
         return {
             "title": self.prompt,
-            "subtitle": f"{third.title}: {third.labels[self.z]}" if third is not None else "",
-            "columns": _labels_of(self.spec.axis("x")),
-            "rows": _labels_of(self.spec.axis("y")),
+            "subtitle": f"{name_row(self.z)} \u00b7 {third.title}: {third.labels[self.z]}" if third is not None else "",
+            "columns": _labels_of(self.spec.axis("x"), name_column),
+            "rows": _labels_of(self.spec.axis("y"), name_row),
             "cells": [places.get(cell.job, self._reason(self.jobs.get(cell.job))) for cell in self.cells],
             "cell": (max(MIN_CELL, *(width for width, _ in sizes)), max(MIN_CELL, *(height for _, height in sizes))),
         }
@@ -139,8 +140,11 @@ def _first_picture(job: Job | None) -> StoredImage | None:
     return next(iter(job.result.media), None) if job is not None and job.result is not None else None
 
 
-def _labels_of(axis: GridAxis | None) -> list[tuple[str, str]]:
-    return [("", "")] if axis is None else [(axis.title, label) for label in axis.labels]
+def _labels_of(axis: GridAxis | None, name: Callable[[int], str]) -> list[tuple[str, str]]:
+    """With the letter or number that names a cell in this column or row."""
+    if axis is None:
+        return [("", "")]
+    return [(f"{name(place)} \u00b7 {axis.title}", label) for place, label in enumerate(axis.labels)]
 
 
 def _quote(text: str) -> str:
