@@ -97,8 +97,8 @@ async def get_caller(
         caller, client = await _key_caller(context, text), request.headers.get(CLIENT_HEADER, "")
         return replace(caller, client=client) if caller.key == LOCAL and client in _CLIENTS else caller
     token = read_session(request.scope, request.headers)
-    if token is not None and (caller := await _session_caller(request, context, token)) is not None:
-        return caller
+    if token is not None and (found := await _session_caller(request, context, token)) is not None:
+        return found
     if await context.needs_key():
         is_open = not context.is_private or await context.has_keys()
         raise Unauthorized(_missing_access(request, token) if is_open else "locked")
