@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from adapters.sdapi import routes_controlnet, routes_drawing, routes_images, routes_lists, routes_options
 from adapters.sdapi.call import Endpoints
@@ -27,7 +28,7 @@ def build_controlnet(context: WebContext) -> Starlette:
     return _build(context, routes_controlnet.list_routes(Endpoints(context)))
 
 
-def _build(context: WebContext, routes: list) -> Starlette:  # type: ignore[type-arg]
+def _build(context: WebContext, routes: list[Route]) -> Starlette:
     app = Starlette(routes=routes, exception_handlers={HTTPException: _on_http_error})
     app.state.context = context
     return app

@@ -57,9 +57,11 @@ async def _read_picture(call: SdCall, job: Job, image: StoredImage) -> MadePictu
     return MadePicture(job=job, image=image, data=encode_image(media.data), infotext=text_of_png(media.data) or said)
 
 
-def drawing_answer(call: SdCall, jobs: Sequence[Job], pictures: Sequence[MadePicture]) -> dict[str, Any]:
-    """`info` is JSON in a text."""
-    info = _describe(call, jobs, pictures)
+def drawing_answer(
+    call: SdCall, jobs: Sequence[Job], pictures: Sequence[MadePicture], *, sheets: int = 0
+) -> dict[str, Any]:
+    """`info` is JSON in a text. `sheets`: how many of the pictures, at their start, are sheets of a grid."""
+    info = _describe(call, jobs, pictures) | {"index_of_first_image": sheets}
     wants_images = call.fields.flag("send_images", default=True)
     return {
         "images": [picture.data for picture in pictures] if wants_images else [],
@@ -106,7 +108,6 @@ def _describe(call: SdCall, jobs: Sequence[Job], pictures: Sequence[MadePicture]
         "seed_resize_from_h": -1,
         "denoising_strength": options.get("strength"),
         "extra_generation_params": {},
-        "index_of_first_image": 0,
         "infotexts": [picture.infotext for picture in pictures],
         "styles": [name for name in call.fields.items("styles") if isinstance(name, str)],
         "job_timestamp": finished.strftime("%Y%m%d%H%M%S"),

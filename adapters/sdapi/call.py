@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from adapters.sdapi.failures import failure_response
-from adapters.sdapi.fields import Fields
+from adapters.sdapi.fields import SdFields
 from adapters.sdapi.running import RunningCalls
 from adapters.web.auth import get_caller, require_admin
 from adapters.web.client_calls import ClientCall, succeeded
@@ -33,7 +33,7 @@ class SdCall(ClientCall):
 
     client: str = CLIENT
     body: Mapping[str, Any] = field(default_factory=dict)
-    fields: Fields
+    fields: SdFields
     running: RunningCalls
 
     async def run(self, requests: Sequence[usecases.Request]) -> list[Job]:
@@ -110,12 +110,12 @@ class Endpoints:
 
     async def _read_call(self, request: Request, images: int | None) -> SdCall:
         caller = await get_caller(request, self.context)
-        call = SdCall(request=request, context=self.context, caller=caller, running=self.running, fields=Fields({}))
+        call = SdCall(request=request, context=self.context, caller=caller, running=self.running, fields=SdFields({}))
         if images is None:
             return call
         body = await call.read_json(images=images)
         return SdCall(
-            request=request, context=self.context, caller=caller, running=self.running, body=body, fields=Fields(body)
+            request=request, context=self.context, caller=caller, running=self.running, body=body, fields=SdFields(body)
         )
 
 

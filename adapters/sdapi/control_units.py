@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.sdapi.fields import Fields
+from adapters.sdapi.fields import SdFields
 from adapters.sdapi.image_fields import decode_image
 from bot.errors import InvalidOption
 from bot.models import CONTROL_KINDS, REFERENCE_KINDS, ModelRegistry, ModelSpec
@@ -56,11 +56,11 @@ class ControlUnit:
     fit: str
 
 
-def read_units(arguments: Sequence[Any], models: ModelRegistry, fields: Fields) -> list[ControlUnit]:
+def read_units(arguments: Sequence[Any], models: ModelRegistry, fields: SdFields) -> list[ControlUnit]:
     """Those that are enabled. Raises: InvalidOption."""
     units = []
     for number, values in enumerate(one for one in arguments if isinstance(one, dict)):
-        unit = Fields(values, prefix=f"ControlNet {number} ")
+        unit = SdFields(values, prefix=f"ControlNet {number} ")
         if unit.flag("enabled", default=True) and not _is_empty(values):
             units.append(_read_unit(unit, models))
             unit.skip(
@@ -77,7 +77,7 @@ def _is_empty(values: Mapping[str, Any]) -> bool:
     return names == [NONE, NONE] and not (values.get("image") or values.get("input_image"))
 
 
-def _read_unit(unit: Fields, models: ModelRegistry) -> ControlUnit:
+def _read_unit(unit: SdFields, models: ModelRegistry) -> ControlUnit:
     module, model = unit.text("module", NONE).strip(), unit.text("model").strip()
     role, kind = find_kind(module, model, models)
     start, end = unit.number_or("guidance_start", 0.0), unit.number_or("guidance_end", 1.0)
@@ -97,7 +97,7 @@ def _read_unit(unit: Fields, models: ModelRegistry) -> ControlUnit:
     )
 
 
-def _note_thresholds(unit: Fields) -> None:
+def _note_thresholds(unit: SdFields) -> None:
     """Maps have thresholds of their own."""
     for name, usual in (("threshold_a", (64, 100)), ("threshold_b", (64, 200))):
         value = unit.number(name)
@@ -105,7 +105,7 @@ def _note_thresholds(unit: Fields) -> None:
             unit.note(f"ControlNet {name} {value:g}")
 
 
-def _read_image(unit: Fields) -> bytes | None:
+def _read_image(unit: SdFields) -> bytes | None:
     """In one of the fields that versions of the extension know; the latest has an object with a mask."""
     value, old = unit.raw("image"), unit.raw("input_image")
     value = value or old

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adapters.sdapi.fields import Fields
+from adapters.sdapi.fields import SdFields
 from adapters.sdapi.sampling import read_sampling
 from bot.errors import InvalidOption
 from bot.options import MAX_SEED
@@ -16,7 +16,7 @@ _DETAILS: Mapping[str, str] = {"face": "face", "hand": "hands", "person": "perso
 """What ADetailer's models find, as words for parts."""
 
 
-def read_drawing(fields: Fields, overrides: Fields, styles: Mapping[str, StyleSettings]) -> dict[str, Any]:
+def read_drawing(fields: SdFields, overrides: SdFields, styles: Mapping[str, StyleSettings]) -> dict[str, Any]:
     """All but seed, count, strength and size. Raises: InvalidOption."""
     options: dict[str, Any] = {
         "prompt": fields.text("prompt"),
@@ -34,13 +34,13 @@ def read_drawing(fields: Fields, overrides: Fields, styles: Mapping[str, StyleSe
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _read_clip_skip(fields: Fields, overrides: Fields) -> int | None:
+def _read_clip_skip(fields: SdFields, overrides: SdFields) -> int | None:
     """SD.Next has it beside the other fields. 1 is what every model does by itself."""
-    layers = overrides.integer("CLIP_stop_at_last_layers") or fields.integer("clip_skip")
-    return layers if layers is not None and layers > 1 else None
+    given = [overrides.integer("CLIP_stop_at_last_layers"), fields.integer("clip_skip")]
+    return next((layers for layers in given if layers is not None and layers > 1), None)
 
 
-def _apply_styles(options: Mapping[str, Any], fields: Fields, styles: Mapping[str, StyleSettings]) -> dict[str, Any]:
+def _apply_styles(options: Mapping[str, Any], fields: SdFields, styles: Mapping[str, StyleSettings]) -> dict[str, Any]:
     """A single one is an option; several are written into the prompt, in their order, as AUTOMATIC1111 does."""
     names = [name for name in fields.items("styles") if isinstance(name, str) and name]
     known = [folded for name in names if (folded := fold_style(name)) in styles]
@@ -55,13 +55,13 @@ def _apply_styles(options: Mapping[str, Any], fields: Fields, styles: Mapping[st
     return {"prompt": prompt, "negative_prompt": negative}
 
 
-def read_size(fields: Fields) -> dict[str, int]:
+def read_size(fields: SdFields) -> dict[str, int]:
     """`width` and `height`, as far as they are given. Raises: InvalidOption."""
     sides = {name: fields.integer(name) for name in ("width", "height")}
     return {name: side for name, side in sides.items() if side is not None}
 
 
-def read_count(fields: Fields) -> int:
+def read_count(fields: SdFields) -> int:
     """How many images, of all batches. Raises: InvalidOption."""
     size, batches = fields.integer_or("batch_size", 1), fields.integer_or("n_iter", 1)
     for name, value in (("batch_size", size), ("n_iter", batches)):
@@ -72,7 +72,7 @@ def read_count(fields: Fields) -> int:
     return size * batches
 
 
-def read_seeds(fields: Fields, count: int) -> tuple[int, dict[str, Any]]:
+def read_seeds(fields: SdFields, count: int) -> tuple[int, dict[str, Any]]:
     """The first image's seed, drawn if none is given, and the options of a variation. Raises: InvalidOption."""
     seed = fields.integer_or("seed", -1)
     highest = MAX_SEED - count + 1
@@ -88,7 +88,7 @@ def read_seeds(fields: Fields, count: int) -> tuple[int, dict[str, Any]]:
     return seed, {"variation_seed": subseed, "variation_strength": strength}
 
 
-def read_details(scripts: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
+def read_details(scripts: Mapping[str, Any], fields: SdFields) -> dict[str, Any]:
     """ADetailer's units as words for parts to remake enlarged."""
     words = []
     for unit in _arguments(scripts, "adetailer"):
@@ -103,7 +103,7 @@ def read_details(scripts: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     return {"detail": ",".join(dict.fromkeys(words))} if words else {}
 
 
-def read_scripts(fields: Fields) -> dict[str, Any]:
+def read_scripts(fields: SdFields) -> dict[str, Any]:
     """The arguments of scripts that always run, by their name in lower case. Raises: InvalidOption."""
     return {str(name).casefold(): values for name, values in fields.object("alwayson_scripts").items()}
 
@@ -112,7 +112,7 @@ def read_arguments(scripts: Mapping[str, Any], name: str) -> Sequence[Any]:
     return _arguments(scripts, name)
 
 
-def note_other_scripts(scripts: Mapping[str, Any], fields: Fields) -> None:
+def note_other_scripts(scripts: Mapping[str, Any], fields: SdFields) -> None:
     """Those that are not here, unless they are switched off."""
     for name in scripts:
         arguments = _arguments(scripts, name)

@@ -11,7 +11,7 @@ from typing import Any
 from bot.errors import InvalidOption
 from bot.options import clean_excerpt
 
-_NOTHING = (None, False, "", 0, -1, [], {}, "None", "none", "Automatic", "automatic")
+_NOTHING: tuple[Any, ...] = (None, False, "", 0, -1, [], {}, "None", "none", "Automatic", "automatic")
 _MAX_NAMED = 40
 _MAX_SHOWN = 60
 _ALWAYS_SENT: Mapping[str, tuple[Any, ...] | None] = {
@@ -36,11 +36,13 @@ _ALWAYS_SENT: Mapping[str, tuple[Any, ...] | None] = {
     "resize_mode": None,
     "force_task_id": None,
     "seed_enable_extras": None,
+    "url": None,
+    "auth": None,
 }
-"""Fields of clients' default requests, and the values by which they ask for nothing; None: any value."""
+"""SdFields of clients' default requests, and the values by which they ask for nothing; None: any value."""
 
 
-class Fields:
+class SdFields:
     """The fields of a JSON object. `prefix`: what its fields are called in errors."""
 
     def __init__(self, values: Mapping[str, Any], prefix: str = "") -> None:
@@ -57,7 +59,7 @@ class Fields:
         return self._values.get(name)
 
     def skip(self, *names: str) -> None:
-        """Fields without a meaning in this request, which AUTOMATIC1111 would not look at either."""
+        """SdFields without a meaning in this request, which AUTOMATIC1111 would not look at either."""
         self._used.update(names)
 
     def text(self, name: str, default: str = "") -> str:

@@ -8,7 +8,7 @@ hires fix or a control, is refused by its command instead.
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.sdapi.fields import Fields
+from adapters.sdapi.fields import SdFields
 from bot.commands import Command
 from bot.errors import InvalidOption
 from bot.models import ModelSpec
@@ -25,7 +25,7 @@ _LEFT_OUT: Mapping[str, str] = {
 """Options that are left out if a model lacks them, and their names here."""
 
 
-def fit_options(command: Command, model: ModelSpec, options: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
+def fit_options(command: Command, model: ModelSpec, options: Mapping[str, Any], fields: SdFields) -> dict[str, Any]:
     """`command`: made of the options. Raises: InvalidOption: the model lacks what was asked for on purpose."""
     fitted = dict(options)
     if fitted.get("steps") and fitted["steps"] > model.max_steps:
@@ -35,7 +35,7 @@ def fit_options(command: Command, model: ModelSpec, options: Mapping[str, Any], 
     return _leave_out_lacking(command, model, fitted, fields)
 
 
-def _fit_size(fitted: dict[str, Any], model: ModelSpec, fields: Fields) -> None:
+def _fit_size(fitted: dict[str, Any], model: ModelSpec, fields: SdFields) -> None:
     asked = (fitted.get("width") or model.width, fitted.get("height") or model.height)
     if "width" not in fitted and "height" not in fitted:
         return
@@ -45,7 +45,7 @@ def _fit_size(fitted: dict[str, Any], model: ModelSpec, fields: Fields) -> None:
     fitted |= {"width": width, "height": height}
 
 
-def _leave_out_lacking(command: Command, model: ModelSpec, options: dict[str, Any], fields: Fields) -> dict[str, Any]:
+def _leave_out_lacking(command: Command, model: ModelSpec, options: dict[str, Any], fields: SdFields) -> dict[str, Any]:
     """Without the options that the model is known to lack. Raises: InvalidOption: it lacks another one."""
     for _ in _LEFT_OUT:
         try:

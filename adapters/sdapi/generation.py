@@ -18,7 +18,7 @@ from adapters.sdapi.drawing_fields import (
     read_seeds,
     read_size,
 )
-from adapters.sdapi.fields import Fields
+from adapters.sdapi.fields import SdFields
 from adapters.sdapi.fitting import fit_options
 from adapters.sdapi.image_fields import decode_image
 from bot import usecases
@@ -74,7 +74,7 @@ class Drawing:
 
     def parts(self) -> Iterator[tuple[InputImage | None, dict[str, Any]]]:
         """For each job, what it starts from, and its options."""
-        each = self.starts or [None]
+        each: Sequence[InputImage | None] = self.starts or [None]
         rounds = math.ceil(self.count / len(each)) if len(each) > 1 else 1
         per_round = 1 if len(each) > 1 else self.count
         for place in range(rounds):
@@ -127,10 +127,10 @@ async def plan_img2img(call: SdCall) -> Drawing:
     return _fit(drawing, call)
 
 
-async def _read_common(call: SdCall) -> tuple[Fields, str | None, dict[str, Any]]:
+async def _read_common(call: SdCall) -> tuple[SdFields, str | None, dict[str, Any]]:
     """The overriding settings, the model asked for, and the options that both calls have."""
     fields = call.fields
-    overrides = Fields(fields.object("override_settings"), prefix="override_settings.")
+    overrides = SdFields(fields.object("override_settings"), prefix="override_settings.")
     overrides.skip("sd_model_checkpoint")
     model = await choose_checkpoint(call, call.body.get("override_settings") or {})
     styles = {one.name: one.style for one in call.context.usecases.names.list_styles()[0]}
@@ -140,19 +140,19 @@ async def _read_common(call: SdCall) -> tuple[Fields, str | None, dict[str, Any]
     return overrides, model, options | read_details(scripts, fields)
 
 
-def _note_overrides(overrides: Fields, fields: Fields) -> None:
+def _note_overrides(overrides: SdFields, fields: SdFields) -> None:
     for name in overrides.name_ignored():
         fields.note(name)
 
 
-def _assemble(fields: Fields, options: dict[str, Any], model: str | None, images: Sequence[InputImage]) -> Drawing:
+def _assemble(fields: SdFields, options: dict[str, Any], model: str | None, images: Sequence[InputImage]) -> Drawing:
     count = read_count(fields)
     seed, variation = read_seeds(fields, count)
     chosen = {"model": model} if model else {}
     return Drawing(options={**options, **variation, **chosen}, seed=seed, count=count, images=images)
 
 
-def _read_hires(fields: Fields) -> dict[str, Any]:
+def _read_hires(fields: SdFields) -> dict[str, Any]:
     """Hires fix, by its factor or by the size of its result. Raises: InvalidOption."""
     if not fields.flag("enable_hr"):
         fields.skip("hr_second_pass_steps", "hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt")
@@ -170,7 +170,7 @@ def _read_hires(fields: Fields) -> dict[str, Any]:
     return {"hires": factor, "strength": _LEAST_STRENGTH if strength == 0 else strength}
 
 
-def _read_mask(fields: Fields, fit: str) -> InputImage | None:
+def _read_mask(fields: SdFields, fit: str) -> InputImage | None:
     """Raises: InvalidOption."""
     blurs = [fields.number(name) for name in ("mask_blur", "mask_blur_x", "mask_blur_y")]
     blur = next((one for one in blurs if one is not None), _MASK_BLUR)
@@ -195,8 +195,9 @@ def _control_image(unit: ControlUnit, start: InputImage | None) -> InputImage:
         raise InvalidOption("ControlNet image", "missing")
     fit = unit.fit if unit.image is not None or start is None else start.fit or "crop"
     fit = "" if unit.role == "reference" else fit if unit.is_ready else _own_fit(fit)
-    given = {"start": unit.start, "end": unit.end, "ready": unit.is_ready} if unit.role == "control" else {}
-    ref = ImageRef(_UNSTORED, role=unit.role, kind=unit.kind, weight=unit.weight, **given)
+    ref = ImageRef(_UNSTORED, role=unit.role, kind=unit.kind, weight=unit.weight)
+    if unit.role == "control":
+        ref = replace(ref, start=unit.start, end=unit.end, ready=unit.is_ready)
     return InputImage(data=unit.image or (start.data if start is not None else b""), ref=ref, fit=fit)
 
 
@@ -217,7 +218,7 @@ def _fit(drawing: Drawing, call: SdCall) -> Drawing:
     return replace(drawing, options=options)
 
 
-def _as_edit(drawing: Drawing, model: ModelSpec, fields: Fields) -> Drawing:
+def _as_edit(drawing: Drawing, model: ModelSpec, fields: SdFields) -> Drawing:
     """Of a model that follows instructions: how far it goes from the image has another scale."""
     guidance = fields.number("image_cfg_scale")
     options = {name: value for name, value in drawing.options.items() if name != "strength"}

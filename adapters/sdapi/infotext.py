@@ -67,7 +67,9 @@ def read_infotext(text: str) -> dict[str, str]:
     pairs = _PAIR.findall(last)
     if len(pairs) < 3:
         lines, pairs = [*lines, last], []
-    prompt, negative, is_negative = [], [], False
+    prompt: list[str] = []
+    negative: list[str] = []
+    is_negative = False
     for line in lines:
         if line.startswith(_NEGATIVE):
             is_negative, line = True, line.removeprefix(_NEGATIVE).strip()

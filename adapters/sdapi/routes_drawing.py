@@ -12,7 +12,7 @@ from adapters.sdapi.call import Endpoints, SdCall
 from adapters.sdapi.generation import Drawing, plan_img2img, plan_txt2img, to_requests
 from adapters.sdapi.image_fields import encode_image
 from adapters.sdapi.running import RunningCall
-from adapters.sdapi.xyz_plot import find_script
+from adapters.sdapi.xyz_plot import draw_plot, read_plot
 from adapters.web.client_calls import JobFailed
 from bot.errors import EaselError
 from bot.jobs import Job, JobState
@@ -36,10 +36,10 @@ def list_routes(endpoints: Endpoints) -> list[Route]:
 
 
 async def _draw(call: SdCall, plan: Plan) -> dict[str, Any]:
-    script = find_script(call)
+    plot = read_plot(call, from_image=plan is plan_img2img)
     drawing = await plan(call)
-    if script is not None:
-        return await script(call, drawing)
+    if plot is not None:
+        return await draw_plot(call, drawing, plot)
     jobs = await _run(call, drawing, plan)
     return drawing_answer(call, jobs, await read_pictures(call, jobs))
 

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.routing import Route
 
 from adapters.sdapi.call import Endpoints, SdCall
-from adapters.sdapi.fields import Fields
+from adapters.sdapi.fields import SdFields
 from adapters.sdapi.image_fields import decode_image, encode_image
 from adapters.sdapi.infotext import read_infotext, write_infotext
 from adapters.sdapi.routes_lists import RESIZERS
@@ -96,7 +96,7 @@ def _read_enlarging(call: SdCall) -> Enlarging:
     return Enlarging(factor=factor, options=options, description=f"Postprocess upscale by: {factor:g}, {description}")
 
 
-def _read_upscaler(fields: Fields, models: ModelRegistry) -> tuple[dict[str, Any], str]:
+def _read_upscaler(fields: SdFields, models: ModelRegistry) -> tuple[dict[str, Any], str]:
     """The options that choose it, and its name for the answer. One that is not here gives way to the best that is."""
     name = fields.text("upscaler_1").strip()
     if name.casefold() in _RESIZERS:
@@ -137,7 +137,7 @@ async def _read_enlarged(call: SdCall, job: Job, size: tuple[int, int], *, is_cr
     return encode_image(media.data)
 
 
-def _html_info(enlarging: Enlarging, fields: Fields) -> str:
+def _html_info(enlarging: Enlarging, fields: SdFields) -> str:
     ignored = fields.name_ignored()
     lines = [enlarging.description, *([f"Ignored: {', '.join(ignored)}"] if ignored else [])]
     return "".join(f"<p>{escape(line)}</p>" for line in lines)

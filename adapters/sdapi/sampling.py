@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from adapters.sdapi.fields import Fields
+from adapters.sdapi.fields import SdFields
 from bot.errors import InvalidOption
 from bot.models import ModelSpec
 from bot.options import find_nearest
@@ -21,7 +21,7 @@ _AUTOMATIC = ("", "automatic", "default", "use same scheduler")
 _DEFAULT_SAMPLERS = ("", "automatic", "default", "none")
 
 
-def read_sampling(fields: Fields) -> dict[str, Any]:
+def read_sampling(fields: SdFields) -> dict[str, Any]:
     """The options `sampler` and `schedule`, as far as the request names them. Raises: InvalidOption."""
     written = fields.text("sampler_name") or fields.text("sampler_index")
     chosen = fields.text("scheduler")

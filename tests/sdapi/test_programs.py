@@ -1,0 +1,96 @@
+"""What Open WebUI and SillyTavern send, call by call, as they are without any settings of their owners."""
+
+import asyncio
+import base64
+import json
+
+import pytest
+
+from tests.sdapi.sd_client import basic, get, open_picture, post, until_running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SILLY_TAVERN = {
+    "url": "http://127.0.0.1:8000",
+    "auth": "",
+    "prompt": "a red circle, best quality",
+    "negative_prompt": "lowres, bad anatomy",
+    "sampler_name": "DDIM",
+    "scheduler": "normal",
+    "steps": 4,
+    "cfg_scale": 7,
+    "width": 512,
+    "height": 512,
+    "restore_faces": False,
+    "enable_hr": False,
+    "hr_upscaler": "Latent",
+    "hr_scale": 2,
+    "hr_additional_modules": [],
+    "denoising_strength": 0.7,
+    "hr_second_pass_steps": 0,
+    "seed": 5,
+    "override_settings": {
+        "CLIP_stop_at_last_layers": 1, "sd_vae": "Automatic", "forge_additional_modules": [],
+    },
+    "override_settings_restore_afterwards": True,
+    "clip_skip": 1,
+    "save_images": True,
+    "send_images": True,
+    "do_not_save_grid": False,
+    "do_not_save_samples": False,
+}  # fmt: skip
+"""The body of its image generation, which its server passes on as a whole."""
+_UNDEFINED = {"Authorization": f"Basic {base64.b64encode(b'undefined').decode()}"}
+
+
+@pytest.mark.parametrize("header", [basic("", ""), _UNDEFINED, {"Authorization": "Basic"}])
+async def test_silly_tavern_connects_and_draws_without_a_password(shared_client, header):
+    lists = ("samplers", "schedulers", "sd-models", "upscalers", "latent-upscale-modes", "sd-vae", "sd-modules")
+    found = {path: await get(shared_client, path, **header) for path in lists}
+    current = (await get(shared_client, "options", **header))["sd_model_checkpoint"]
+
+    answer = await post(shared_client, "txt2img", SILLY_TAVERN, **header)
+
+    assert current in [one["title"] for one in found["sd-models"]]
+    assert "DDIM" in [one["name"] for one in found["samplers"]]
+    assert open_picture(answer["images"][0]).size == (128, 128)
+    assert json.loads(answer["info"])["ignored"] == ["size 512x512: 128x128"]
+
+
+async def test_silly_tavern_selects_a_model_and_waits_until_it_is_ready(server, client):
+    header = basic("user", await server.create_key("Ann"))
+
+    await post(client, "options", {"sd_model_checkpoint": "demo"}, **header)
+    progress = await get(client, "progress", **header)
+
+    assert (progress["progress"], progress["state"]["job_count"]) == (0.0, 0)
+    assert (await get(client, "options", **header))["sd_model_checkpoint"] == "demo"
+
+
+async def test_silly_tavern_stops_a_picture(server, client):
+    drawing = asyncio.create_task(client.post("/sdapi/v1/txt2img", json={**SILLY_TAVERN, "prompt": "slow"}))
+    await until_running(client)
+
+    assert await post(client, "interrupt") == {}
+
+    assert (await drawing).status_code == 409
+
+
+async def test_open_webui_connects_selects_a_model_and_draws(server, client):
+    header = basic("user", await server.create_key("Ann"))
+    options = await get(client, "options", **header)
+    models = [{"id": one["title"], "name": one["model_name"]} for one in await get(client, "sd-models", **header)]
+
+    await post(client, "options", {**options, "sd_model_checkpoint": models[1]["id"]}, **header)
+    body = {"prompt": "a red circle", "batch_size": 2, "width": 512, "height": 512, "steps": 4}
+    answer = await post(client, "txt2img", {**body, "cfg_scale": 5.0, "sampler_name": "Euler a"}, **header)
+
+    info = json.loads(answer["info"])
+    assert len(answer["images"]) == 2
+    assert info["sd_model_name"] == models[1]["id"]
+
+
+async def test_open_webui_without_a_password_sends_an_empty_header(shared_client):
+    answer = await shared_client.get("/sdapi/v1/options", headers={"authorization": ""})
+
+    assert answer.json()["sd_model_checkpoint"] == "paint"
