@@ -3,6 +3,7 @@
 Started by the fork server; `test_first_hour.py` has the real start of program and engine.
 """
 
+import base64
 import contextlib
 import io
 import json
@@ -152,6 +153,34 @@ def test_a_caption_says_what_is_in_the_picture(server: Server, imagined: dict[st
     caption = server.run("caption", {}, imagined["result"]["media"][0]["id"])
 
     assert "circle" in caption["result"]["text"].lower()
+
+
+def test_openais_api_draws_repaints_describes_and_embeds(server: Server) -> None:
+    """Without OpenAI's client, which CI alone has: `tests/clients` drives the same calls with it."""
+
+    def call(path: str, **request: Any) -> Any:
+        answer = httpx.post(f"{server.url}/v1/{path}", timeout=PATIENCE_S, trust_env=False, **request)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    left = Image.new("RGBA", (128, 128), "black")
+    left.paste((0, 0, 0, 0), (0, 0, 64, 128))
+    left.save(mask := io.BytesIO(), "PNG")
+    body = {"prompt": PROMPT, "n": 1, "size": "128x128", "steps": STEPS, "seed": 7}
+    picture = base64.b64decode(call("images/generations", json=body)["data"][0]["b64_json"])
+    files = {"image": ("a.png", picture), "mask": ("mask.png", mask.getvalue())}
+    edit = {"prompt": "a yellow background", "steps": str(STEPS)}
+    repainted = base64.b64decode(call("images/edits", data=edit, files=files)["data"][0]["b64_json"])
+    url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    parts = [{"type": "text", "text": "what shape is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    chat = call("chat/completions", json={"model": "gpt-4o", "messages": [{"role": "user", "content": parts}]})
+    vectors = call("embeddings", json={"input": ["a red circle", url]})["data"]
+
+    assert is_near(colour_at(picture, 0.5, 0.5), (220, 40, 40))
+    assert colour_at(repainted, 0.04, 0.04) != colour_at(picture, 0.04, 0.04)
+    assert colour_at(repainted, 0.96, 0.96) == colour_at(picture, 0.96, 0.96)
+    assert "circle" in chat["choices"][0]["message"]["content"].lower()
+    assert len(vectors[0]["embedding"]) == len(vectors[1]["embedding"])
 
 
 def test_the_same_seed_makes_the_same_picture_and_another_makes_another(
