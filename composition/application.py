@@ -12,7 +12,7 @@ from composition.settings import ENGINES
 if TYPE_CHECKING:
     from bot.jobs import Job
     from bot.plugins.plugin_manager import PluginManager
-    from bot.ports import ImageProcessor, Measurement, Platform, Pool
+    from bot.ports import ImageProcessor, Measurement, Platform, Pool, WorkMetrics
     from bot.queue.delivery import Deliverer
     from bot.queue.dispatcher import Dispatcher
     from bot.queue.plugin_deliveries import PluginDeliveries
@@ -53,12 +53,14 @@ async def open_application(
     only_submitted: bool = False,
     platforms: Mapping[str, "Platform"] | None = None,
     engines: str = ENGINES,
+    metrics: "WorkMetrics | None" = None,
 ) -> AsyncIterator[Application]:
     """Open and recover storage, pool and core; `Application.dispatcher.run_forever()` starts the work.
 
     The data directory's lock must be held.
     """
     from bot.model_install.owner_config import ModelConfigFile
+    from bot.ports import NO_METRICS
     from bot.queue.pricing import Rates
     from bot.queue.recovery import recover_jobs
     from composition.plugins import build_plugins
@@ -75,10 +77,12 @@ async def open_application(
             stack.push_async_callback(early.close)
         from storage import open_storage  # takes longer than to start a process
 
-        storage = await stack.enter_async_context(open_storage(settings["storage"], loaded.data_dir))
+        opening = open_storage(settings["storage"], loaded.data_dir, metrics or NO_METRICS)
+        storage = await stack.enter_async_context(opening)
         if not only_submitted:
             ModelConfigFile(loaded.data_dir, shipped_models).restore_pending(loaded.models)
-            await recover_jobs(storage.jobs, loaded.models, max_interruptions=settings["queue"].max_interruptions)
+            most = settings["queue"].max_interruptions
+            await recover_jobs(storage.jobs, loaded.models, max_interruptions=most, metrics=storage.metrics)
         for name, form in (await storage.measurements.load_capabilities()).items():
             loaded.models.set_capabilities(name, form)
         limits = ImageSettings(

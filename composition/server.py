@@ -20,6 +20,7 @@ async def serve(loaded: LoadedConfig, *, engines: str = ENGINES) -> int:
 
     A second signal ends the process immediately, without data loss. Returns the exit code.
     """
+    from adapters.metrics.prometheus_metrics import PrometheusMetrics
     from adapters.registry import create_adapters
     from bot.errors import StartupError
     from bot.runtime.lock import DataLock
@@ -30,7 +31,8 @@ async def serve(loaded: LoadedConfig, *, engines: str = ENGINES) -> int:
     raise_open_file_limit()
     stop = StopSignal()
     with DataLock(loaded.data_dir) as lock:
-        async with open_application(loaded, secret=lock.secret, engines=engines) as application:
+        metrics = PrometheusMetrics()
+        async with open_application(loaded, secret=lock.secret, engines=engines, metrics=metrics) as application:
             context = AdapterContext(
                 usecases=application.usecases,
                 data_dir=loaded.data_dir,

@@ -156,7 +156,9 @@ def build_use_cases(
         links=LinkUseCases(storage.links, people, loaded.settings["quota"]),
         sessions=SessionUseCases(people, storage.sessions, key_links),
         thumbnails=Thumbnails(storage.media, pictures),
-        operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
+        operations=Operations(
+            storage.jobs, storage.maintenance, pool.device_statuses, storage.monitor, storage.metrics
+        ),
         moderation=moderation,
         models=loaded.models,
         model_manager=model_manager,
@@ -212,6 +214,7 @@ def build_dispatcher(
         finishes=build_finishes(loaded.models, pictures, maps, best),
         chooser=best,
         adapters=adapters,
+        metrics=storage.metrics,
         plugin_texts=plugin_texts,
         only_submitted=only_submitted,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StartupError
+from bot.ports import NO_METRICS, WorkMetrics
 from bot.runtime.private_files import make_private_folder
 from storage.adapters import SqlAdapters
 from storage.administration import SqlAdministration
@@ -34,6 +35,7 @@ from storage.media import SqlMediaStore
 from storage.media_retention import MediaSweep
 from storage.metric_samples import SqlMetricSamples
 from storage.migration import migrate
+from storage.monitor import SqlMonitor
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
 from storage.permissions import protect_data
@@ -94,17 +96,21 @@ class Storage:
     key_links: SqlKeyLinks
     metric_samples: SqlMetricSamples
     adapters: SqlAdapters
+    monitor: SqlMonitor
+    metrics: WorkMetrics
 
 
 @asynccontextmanager
-async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterator[Storage]:
-    """Check and upgrade the database, and keep it open.
+async def open_storage(
+    settings: StorageSettings, data_dir: Path, metrics: WorkMetrics = NO_METRICS
+) -> AsyncIterator[Storage]:
+    """Check and upgrade the database, and keep it open. `metrics` counts what happens in it.
 
     Raises:
         StartupError: it is damaged, from a newer Easel, from another program, or cannot be opened.
         StorageBusy: another process holds its lock.
     """
-    database = Database(await asyncio.to_thread(_prepare, settings, data_dir))
+    database = Database(await asyncio.to_thread(_prepare, settings, data_dir), metrics)
     disk = DiskSpace(data_dir, min_free_mb=settings.min_free_mb)
     files = MediaFiles(data_dir / "media")
     opened_at = time.time()
@@ -133,13 +139,15 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             inbox=SqlInbox(database),
             privacy=privacy,
             measurements=SqlMeasurementStore(database),
-            maintenance=SqlMaintenance(database, disk, purge),
+            maintenance=SqlMaintenance(database, disk, purge, data_dir),
             administration=SqlAdministration(database, disk),
             reports=SqlReports(database),
             refusals=SqlRefusals(database),
             key_links=SqlKeyLinks(database),
             metric_samples=SqlMetricSamples(database),
             adapters=SqlAdapters(database),
+            monitor=SqlMonitor(database, disk, data_dir),
+            metrics=metrics,
         )
 
 

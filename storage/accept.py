@@ -17,6 +17,7 @@ from storage.changes import announce_change
 from storage.dialect import Dialect
 from storage.disk import DiskSpace
 from storage.mapping import last_change, space_key, to_job, to_row
+from storage.measuring import count_after_commit
 from storage.outbox import enqueue_message
 from storage.schema import SPACE_IS_ACTIVE, inbox, job, job_media, media_owner, person, person_load, space_share, utcnow
 
@@ -58,7 +59,9 @@ class AcceptJobs:
         stored = self._store(tx, now)
         ledger.reserve_costs(tx, self.owner, [(new.id, new.cost) for new in stored], self.limits.daily_s, now)
         self._save_keys(tx, now)
-        return AcceptResult(load_jobs(tx, [new.id for new in stored]), is_replay=False)
+        jobs = load_jobs(tx, [new.id for new in stored])
+        count_after_commit(tx, lambda metrics: metrics.count_accepted(jobs))
+        return AcceptResult(jobs, is_replay=False)
 
     @property
     def owner(self) -> str:

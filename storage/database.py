@@ -7,6 +7,7 @@ must not use objects of the event loop.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +19,9 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from bot.ports import NO_METRICS, WorkMetrics
 from storage.dialect import Dialect, DriverConnection, Operation
+from storage.measuring import Count, take_counts
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -46,8 +49,9 @@ class _TransactionLost(Exception):
 
 
 class Database:
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, metrics: WorkMetrics = NO_METRICS) -> None:
         self.dialect = dialect
+        self.metrics = metrics
         self._writer = dialect.open_writer()
         self._readers = dialect.open_readers()
         self._pending: deque[_PendingWrite] = deque()
@@ -55,8 +59,15 @@ class Database:
         self._wakeup = asyncio.Event()
         self._closing = False
         self._announced: set[str] = set()
+        self._counts: list[Count] = []
+        """Of the transaction that runs."""
         self.on_changes: Callable[[frozenset[str]], None] = lambda _owners: None
         """Called after a commit with the persons whose jobs it changed (`storage.changes.announce_change`)."""
+
+    @property
+    def waiting(self) -> int:
+        """The number of operations that wait for the writer."""
+        return len(self._pending)
 
     async def run_write(self, operation: Operation[T]) -> T:
         """Run in a savepoint of the writer's next transaction; return after its commit.
@@ -164,10 +175,22 @@ class Database:
             return [_Failure(self._to_easel_error(error))] * len(operations)
 
     async def _transact(self, operations: list[Operation[Any]]) -> list[Any]:
+        started = time.monotonic()
+        self._counts.clear()
         try:
-            return await self._writer.transact(partial(self._attempt_all, operations=operations))
+            outcomes = await self._writer.transact(partial(self._attempt_all, operations=operations))
         except DBAPIError as error:
             raise _TransactionLost() from error
+        self.metrics.observe_commit(time.monotonic() - started, len(operations))
+        self._report_counts()
+        return outcomes
+
+    def _report_counts(self) -> None:
+        for count in self._counts:
+            try:
+                count(self.metrics)
+            except Exception as error:  # the transaction is committed
+                log.error("a figure was not counted", action="count_failed", exc_info=error)
 
     def _attempt_all(self, tx: Connection, operations: list[Operation[Any]]) -> list[Any]:
         try:
@@ -180,6 +203,7 @@ class Database:
         try:
             outcome = operation(tx)
             savepoint.commit()
+            self._counts += take_counts(tx)
         except DBAPIError as error:
             if self.dialect.ends_transaction(error):
                 raise _TransactionLost() from error
@@ -188,6 +212,8 @@ class Database:
         except Exception as error:
             savepoint.rollback()
             return _Failure(error)
+        finally:
+            take_counts(tx)
         return outcome
 
     async def _read(self, query: Operation[T]) -> T:
@@ -200,6 +226,7 @@ class Database:
         """Our error if there is one, else the library's."""
         if isinstance(error, DBAPIError) and (named := self.dialect.translate_error(error)):
             named.__cause__ = error
+            self.metrics.count_storage_error(named.code)
             return named
         return error if isinstance(error, Exception) else RuntimeError("a transaction was lost")
 

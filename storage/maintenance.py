@@ -1,22 +1,27 @@
 """Backup, checks and purge of the database, and free disk space."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from storage import audit
 from storage.database import Database
 from storage.disk import DiskSpace
+from storage.monitor import BACKUP_MARK
 from storage.purge import Purge
 
 
 class SqlMaintenance:
-    def __init__(self, database: Database, disk: DiskSpace, purge: Purge) -> None:
+    def __init__(self, database: Database, disk: DiskSpace, purge: Purge, data_dir: Path) -> None:
         self._database = database
+        self._mark = data_dir / BACKUP_MARK
         self._disk = disk
         self._purge = purge
 
     async def backup(self, path: Path) -> None:
         await asyncio.to_thread(self._database.dialect.backup, path)
+        with suppress(OSError):  # the backup is written; only its time is not shown
+            self._mark.touch()
 
     async def check(self) -> list[str]:
         damage = await asyncio.to_thread(self._database.dialect.find_damage)

@@ -23,6 +23,7 @@ from storage.changes import announce_change
 from storage.database import Database
 from storage.grid_messages import has_open_cells, waits_for_cells
 from storage.mapping import JobRow, next_version, to_job
+from storage.measuring import count_after_commit
 from storage.retractions import drop_old_retraction, retract_if_erased, settle_retraction
 from storage.schema import IS_PENDING, IS_QUEUED, IS_RUNNING, job, message, outbox, utcnow
 
@@ -52,12 +53,12 @@ class SqlOutbox:
     async def schedule_retry(self, delivery: Delivery, *, delay_s: float, reason: str, is_try: bool = True) -> None:
         due_at = utcnow() + timedelta(seconds=delay_s)
         later = _update_pending(delivery).values(tries=outbox.c.tries + int(is_try), due_at=due_at, reason=reason)
-        await self._database.run_write(lambda tx: _schedule(tx, delivery, later))
+        outcome = "retried" if is_try else "postponed"
+        await self._database.run_write(lambda tx: _schedule(tx, delivery, later, outcome))
 
     async def give_up(self, delivery: Delivery, reason: str) -> None:
-        await self._database.run_write(
-            lambda tx: tx.execute(_update_pending(delivery).values(state="undeliverable", reason=reason)).rowcount
-        )
+        given_up = _update_pending(delivery).values(state="undeliverable", reason=reason)
+        await self._database.run_write(lambda tx: _schedule(tx, delivery, given_up, "undeliverable"))
 
     async def settle_retraction(self, delivery: Delivery, settled: Collection[str]) -> None:
         await self._database.run_deletion(lambda tx: settle_retraction(tx, delivery.id, settled))
@@ -106,8 +107,9 @@ class SqlOutbox:
         return await self._database.run_read(_watched)
 
 
-def _schedule(tx: Connection, delivery: Delivery, later: Update) -> None:
-    tx.execute(later)
+def _schedule(tx: Connection, delivery: Delivery, later: Update, outcome: str) -> None:
+    if tx.execute(later).rowcount:
+        count_after_commit(tx, lambda metrics: metrics.count_delivery(delivery, outcome))
     if delivery.kind == "retract":
         drop_old_retraction(tx, delivery.id)
 
@@ -179,6 +181,8 @@ def _mark_sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
     is_stale = delivery.kind == "result" and not (is_same and _version_of(tx, job_id) == delivery.job.version)
     state = "pending" if is_stale else "sent"
     confirmed = tx.execute(_update_pending(delivery).values(state=state, message_ref=message_ref or None)).rowcount
+    if confirmed:
+        count_after_commit(tx, lambda metrics: metrics.count_delivery(delivery, "sent"))
     if delivery.kind == WEBHOOK:  # what it received is no message
         return
     if confirmed:

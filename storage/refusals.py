@@ -13,6 +13,7 @@ from bot.ports import BlockedRequest, ListPage
 from storage.administration import IS_FAILED, OF_OWNER, count_rows
 from storage.database import Database
 from storage.mapping import to_job
+from storage.measuring import count_after_commit
 from storage.moderation_tables import refusal
 from storage.people import refuse_forgotten, to_person
 from storage.schema import job, person, utcnow
@@ -38,6 +39,7 @@ class SqlRefusals:
 
 
 def _add(tx: Connection, row: dict[str, Any], keep: int, keep_since: datetime) -> None:
+    count_after_commit(tx, lambda metrics: metrics.count_blocked(row["reason"]))
     refuse_forgotten(tx, row["person"])
     tx.execute(insert(refusal), row)
     r, is_own = refusal.c, refusal.c.person == row["person"]

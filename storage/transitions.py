@@ -15,6 +15,7 @@ from storage import fair_share, ledger
 from storage.changes import announce_change
 from storage.dialect import Dialect
 from storage.mapping import JobRow, from_result, next_version, to_job
+from storage.measuring import count_after_commit
 from storage.media_queries import save_result_images
 from storage.outbox import enqueue_message
 from storage.schema import IS_RUNNING, job, utcnow
@@ -150,9 +151,11 @@ def _finish(
     if webhook := row._mapping[job.c.origin].get("webhook"):  # an erased job has none any more
         enqueue_message(tx, row.id, WEBHOOK, now, target=webhook)
     stored_error = None if error is None else asdict(error)
-    return change_state(
+    ended = change_state(
         tx, row, state, finished_at=now, lease_until=None, not_before=None, error=stored_error, **values
     )
+    count_after_commit(tx, lambda metrics: metrics.count_ended(to_job(ended)))
+    return ended
 
 
 def _return_to_queue(

@@ -22,6 +22,7 @@ from adapters.web import (
     routes_jobs,
     routes_links,
     routes_media,
+    routes_metrics,
     routes_names,
     routes_operation,
     routes_page,
@@ -33,6 +34,7 @@ from adapters.web import (
 from adapters.web.context import WebContext
 from adapters.web.correction_schemas import CorrectionBody
 from adapters.web.embedding_schemas import EmbeddingBody
+from adapters.web.measuring import MeasuringMiddleware
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
 from adapters.web.page_files import load_page_files
 from adapters.web.page_problems import install_page_handlers
@@ -73,6 +75,7 @@ def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingPro
         routes_jobs, routes_events, routes_pictures, routes_media, routes_export, routes_about, routes_admin,
         routes_internal, routes_collections, routes_corrections, routes_page, routes_recipes, routes_names,
         routes_session, routes_operation, routes_links, routes_training, routes_embeddings,
+        routes_metrics,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
@@ -86,7 +89,8 @@ def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingPro
         find_key=context.usecases.people.find_key_name,
         find_session=context.usecases.sessions.find_name,
     )
-    app.add_middleware(GuardMiddleware, metrics=context.metrics)
+    app.add_middleware(GuardMiddleware)
+    app.add_middleware(MeasuringMiddleware, metrics=context.metrics.http)
     app.add_middleware(LingeringCloseMiddleware)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

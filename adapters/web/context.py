@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import Depends, Request
-from prometheus_client import CollectorRegistry, Counter
 
+from adapters.metrics.prometheus_metrics import PrometheusMetrics
 from adapters.web.job_waiters import JobWaiters
 from adapters.web.settings import WebSettings
 from adapters.web.uploads import UploadReceiver
@@ -46,7 +46,12 @@ class WebContext:
     """Maximum size of an upload, bytes."""
     uploads: UploadReceiver
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    metrics: HttpMetrics = field(default_factory=HttpMetrics)
+
+    @cached_property
+    def metrics(self) -> PrometheusMetrics:
+        """Those of the server, or its own, where only HTTP is counted."""
+        shared = self.usecases.operations.metrics
+        return shared if isinstance(shared, PrometheusMetrics) else PrometheusMetrics()
 
     @cached_property
     def waiters(self) -> JobWaiters:
@@ -78,4 +83,4 @@ def get_context(request: Request) -> WebContext:
 ContextDep = Annotated[WebContext, Depends(get_context)]
 
 
-__all__ = ["ContextDep", "HttpMetrics", "WebContext", "WebSettings", "get_context", "is_loopback"]
+__all__ = ["ContextDep", "WebContext", "WebSettings", "get_context", "is_loopback"]

@@ -1,4 +1,4 @@
-"""Middleware for every request: metrics, security headers and a response even if a route fails.
+"""Middleware for every request: security headers and a response even if a route fails.
 
 Plain ASGI, because Starlette's BaseHTTPMiddleware would delay streams and disconnections.
 """
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.web.authorization import read_authorization
-from adapters.web.context import HttpMetrics
+from adapters.web.measuring import route_pattern
 from adapters.web.page_problems import show_problem
 from adapters.web.problems import Problem, incident_problem
 from adapters.web.session_cookie import read_session
@@ -39,11 +39,10 @@ SECURITY_HEADERS = {
 
 
 class GuardMiddleware:
-    """Adds security headers, counts requests, and turns exceptions into a problem with an incident code."""
+    """Adds security headers, and turns exceptions into a problem with an incident code."""
 
-    def __init__(self, app: ASGIApp, *, metrics: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,18 +66,9 @@ class GuardMiddleware:
         except ClientDisconnect:
             pass  # there is no client left to respond to
         except Exception as error:  # the outermost handler: the client gets a response, the log the details
-            problem = incident_problem(error, f"{scope['method']} {_route_pattern(scope)}")
+            problem = incident_problem(error, f"{scope['method']} {route_pattern(scope)}")
             if not status:
                 await show_problem(scope, problem)(scope, receive, guarded)
-        finally:
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.requests.labels(method, _route_pattern(scope), str(status or 499)).inc()
-
-
-def _route_pattern(scope: Scope) -> str:
-    """The route's pattern, never the URL itself: ids and search terms must not appear in metrics and logs."""
-    route = scope.get("route")
-    return str(getattr(route, "path_format", None) or getattr(route, "path", None) or "other")
 
 
 FindKey = Callable[[str], str | None]

@@ -1,25 +1,20 @@
-"""The page, the API docs and monitoring: `/`, `/docs`, `/healthz`, `/readyz`, `/metrics`."""
+"""The page, the API docs and monitoring: `/`, `/docs`, `/healthz`, `/readyz`."""
 
-import hmac
 from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.templating import Jinja2Templates
 
-from adapters.web.auth import get_caller, read_bearer, require_admin, require_local_request
+from adapters.web.auth import get_caller
 from adapters.web.context import ContextDep, WebContext
 from adapters.web.page_files import STATIC, PageFiles
 from adapters.web.problems import CODES, Problem
 from bot.error_texts import explain
 from bot.errors import Unauthorized
 from bot.i18n import has_catalogue, list_translations, translator
-from bot.jobs import JobState
-from bot.usecases import Operations
 
 templates = Jinja2Templates(Path(__file__).parent / "templates")
 router = APIRouter(include_in_schema=False)
@@ -180,65 +175,8 @@ async def get_readyz(request: Request, context: ContextDep) -> Response:
     return JSONResponse(content, 200 if is_ready else 503, {"Cache-Control": "no-store"})
 
 
-@router.get("/metrics")
-async def get_metrics(request: Request, context: ContextDep) -> Response:
-    """Prometheus metrics, without prompts or names."""
-    await _require_metrics_access(request, context)
-    text = generate_latest(context.metrics.registry) + generate_latest(await _MetricsSnapshot.take(context))
-    return Response(text, media_type=CONTENT_TYPE_LATEST)
-
-
 async def _is_admin(request: Request, context: WebContext) -> bool:
     try:
         return (await get_caller(request, context, None)).is_admin
     except Unauthorized:
         return False
-
-
-async def _require_metrics_access(request: Request, context: WebContext) -> None:
-    """Accept `web.metrics_token`, an admin's key, and without a token any program on this machine.
-
-    Raises: Unauthorized, AdminsOnly.
-    """
-    token, shown = context.settings.metrics_token, read_bearer(request)
-    if token and shown and hmac.compare_digest(shown.encode("utf-8", "replace"), token.encode()):
-        return
-    if shown is None and not token and context.is_private:
-        require_local_request(request, context)
-        return
-    require_admin(await get_caller(request, context, None))
-
-
-class _MetricsSnapshot:
-    """The current state of the queue and devices, as a registry for prometheus_client."""
-
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> list[Metric]:
-        return self._families
-
-    @classmethod
-    async def take(cls, context: WebContext) -> "_MetricsSnapshot":
-        operations: Operations = context.usecases.operations
-        counts = await operations.count_by_state()
-        jobs = GaugeMetricFamily("easel_jobs", "Jobs by state", labels=["state"])
-        for state in JobState:
-            jobs.add_metric([state.value], counts.get(state, 0))
-        return cls([jobs, *_device_families(operations)])
-
-
-def _device_families(operations: Operations) -> list[Metric]:
-    is_ready = GaugeMetricFamily("easel_device_ready", "Whether the device accepts jobs", labels=["device"])
-    running = GaugeMetricFamily("easel_device_running", "Jobs running on the device", labels=["device"])
-    restarts = CounterMetricFamily("easel_device_restarts", "Restarts of the worker process", labels=["device"])
-    memory = GaugeMetricFamily("easel_device_memory_bytes", "Memory used by the worker process", labels=["device"])
-    loaded = GaugeMetricFamily("easel_model_loaded", "Models loaded on the device", labels=["device", "model"])
-    for status in operations.devices():
-        is_ready.add_metric([status.device], float(status.state == "ready"))
-        running.add_metric([status.device], status.running)
-        restarts.add_metric([status.device], status.restarts)
-        memory.add_metric([status.device], status.memory_mb * 2**20)
-        for model in status.loaded:
-            loaded.add_metric([status.device, model], 1.0)
-    return [is_ready, running, restarts, memory, loaded]

@@ -45,8 +45,8 @@ class JobBody(_StrictBody):
     parent: str | None = Field(None, description="The job this one follows from")
     webhook: str | None = Field(
         None,
-        description="The name of a webhook in the server's config: it is told what became of the job, or of each job of "
-        "a batch",
+        description="The name of a webhook in the server's config, which is told what became of the job, or of each "
+        "job of a batch",
         max_length=64,
     )
 

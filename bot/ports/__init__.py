@@ -23,6 +23,7 @@ from bot.ports.builds import (
     describe_loras,
 )
 from bot.ports.changes import UNMARKED, ChangeNotice, JobChange, JobChanges, PictureMarks
+from bot.ports.device_totals import DeviceTotals
 from bot.ports.downloads import CivitaiFile, CivitaiRef, DownloadProgress, Downloads, HubFile, RepoListing, RepoRef
 from bot.ports.embeddings import EmbeddingSpace, EmbeddingStore, NearPicture
 from bot.ports.images import ImageProcessor, SanitizedImage
@@ -158,6 +159,7 @@ __all__ = [
     "CorrectionStore",
     "Delivery",
     "DeviceStatus",
+    "DeviceTotals",
     "DownloadProgress",
     "Downloads",
     "Embedding",

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 from bot.jobs import Job, Media
 from bot.models import IMAGE_CLASSIFICATION, TORCH, ModelSpec
+from bot.ports.device_totals import DeviceTotals
 from bot.ports.learning import Embedding
 from bot.ports.queue import Offer
 from bot.ports.safety import SafetyRules
@@ -312,6 +313,7 @@ class DeviceStatus:
     lost_at: float | None = None
     lost_reason: str = ""
     backends: tuple[str, ...] = ("torch",)
+    totals: DeviceTotals = field(default_factory=DeviceTotals)
 
 
 @dataclass(frozen=True, kw_only=True)

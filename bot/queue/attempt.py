@@ -19,6 +19,7 @@ class Attempt:
         used_s: device-seconds used so far, without loading; `past_s`: those of its tasks that have ended.
         task_id: the task that it runs now: the job's, or that of one of its parts.
         main_progress: the last progress of the main task; None: it has made none yet.
+        has_preview: a preview was shown.
     """
 
     job: Job
@@ -29,6 +30,7 @@ class Attempt:
     past_s: float = 0.0
     task_id: str = ""
     main_progress: Progress | None = None
+    has_preview: bool = False
 
     def raise_if_cancelled(self) -> None:
         """Raises: JobCancelled."""

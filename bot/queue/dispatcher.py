@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -30,6 +31,7 @@ from bot.errors import (
 from bot.jobs import Job, JobError, JobState
 from bot.models import ModelRegistry
 from bot.ports import (
+    NO_METRICS,
     JobStore,
     Measurement,
     MeasurementStore,
@@ -38,6 +40,7 @@ from bot.ports import (
     ModerationPolicy,
     Offer,
     Pool,
+    WorkMetrics,
 )
 from bot.prompts.resolver import PromptResolver
 from bot.queue.attempt import Attempt, FairnessKeys, needs_exclusive_device
@@ -81,6 +84,7 @@ class Dispatcher:
     adapters: AdapterSource | None = None
     plugin_texts: TextChanges | None = None
     on_finished: Callable[[Job], None] = lambda _job: None
+    metrics: WorkMetrics = NO_METRICS
     only_submitted: bool = False
 
     _only_jobs: set[str] = field(default_factory=set)
@@ -109,6 +113,7 @@ class Dispatcher:
             chooser=self.chooser,
             threads=ThreadReader(store=self.store, words=self.moderation),
             adapters=self.adapters,
+            metrics=self.metrics,
             plugin_texts=self.plugin_texts,
         )
 
@@ -245,7 +250,8 @@ class Dispatcher:
             attempt = self._attempts.get(job_id)
             if attempt is not None and attempt.job.attempt == leases[job_id]:
                 self._cancel_attempt(attempt)
-        if await self.store.requeue_expired(max_interruptions=self.settings.max_interruptions):
+        if expired := await self.store.requeue_expired(max_interruptions=self.settings.max_interruptions):
+            self.metrics.count_requeued("lease", expired)
             self._wakeup.set()
 
     def _cancel_attempt(self, attempt: Attempt) -> None:
@@ -316,20 +322,21 @@ class Dispatcher:
                 return lambda: self.store.end_job(job.id, job.attempt, JobState.CANCELLED, None, used_s=used_s)
             case Interrupted() | JobCancelled() | StorageBusy() | StorageFull():
                 if job.interruptions < self.settings.max_interruptions:
-                    return lambda: self._requeue(
-                        job, interrupted=True, delay_s=0, exclusive=needs_exclusive_device(job)
-                    )
+                    exclusive = needs_exclusive_device(job)
+                    return lambda: self._requeue(job, "interrupted", interrupted=True, exclusive=exclusive)
                 error = InterruptedTooOften()
             case WorkerLost() if error.plugin:  # it was disabled, so this ends
                 log.warning("worker lost to a plugin", action="worker_lost", plugin=error.plugin, detail=error.detail)
-                return lambda: self._requeue(job, faultless=True, delay_s=0, exclusive=needs_exclusive_device(job))
+                exclusive = needs_exclusive_device(job)
+                return lambda: self._requeue(job, "plugin", faultless=True, exclusive=exclusive)
             case WorkerLost() if not (error.was_alone and job.crashes + 1 >= self.settings.max_crashes):
                 log.warning("worker lost", action="worker_lost", alone=error.was_alone, detail=error.detail)
-                crashed = error.was_alone
-                return lambda: self._requeue(job, crashed=crashed, delay_s=CRASH_DELAY_S, exclusive=True, used_s=used_s)
+                retry = partial(self._requeue, job, error.code, crashed=error.was_alone)
+                return lambda: retry(delay_s=CRASH_DELAY_S, exclusive=True, used_s=used_s)
             case OutOfMemory() if job.failures < error.retries:
                 log.warning("out of memory", action="out_of_memory", detail=error.detail)
-                return lambda: self._requeue(job, delay_s=CRASH_DELAY_S, exclusive=True, used_s=used_s)
+                retry = partial(self._requeue, job, error.code)
+                return lambda: retry(delay_s=CRASH_DELAY_S, exclusive=True, used_s=used_s)
         state = JobState.DEAD if isinstance(error, WorkerLost) else JobState.FAILED
         reason = self._to_job_error(job, error)
         return lambda: self.store.end_job(job.id, job.attempt, state, reason, used_s=used_s)
@@ -337,11 +344,12 @@ class Dispatcher:
     async def _requeue(
         self,
         job: Job,
+        reason: str,
         *,
         crashed: bool = False,
         interrupted: bool = False,
         faultless: bool = False,
-        delay_s: float,
+        delay_s: float = 0.0,
         exclusive: bool,
         used_s: float = 0.0,
     ) -> Job | None:
@@ -355,7 +363,10 @@ class Dispatcher:
             exclusive=exclusive,
             used_s=used_s,
         )
-        if exclusive and queued is not None and queued.state is JobState.QUEUED:
+        if queued is None or queued.state is not JobState.QUEUED:
+            return queued
+        self.metrics.count_requeued(reason)
+        if exclusive:
             self._awaiting_exclusive_device[job.id] = time.monotonic() + delay_s
         return queued
 

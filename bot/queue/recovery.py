@@ -8,7 +8,7 @@ from bot import error_texts
 from bot.errors import ModelRemoved
 from bot.jobs import Job, JobError
 from bot.models import ModelRegistry
-from bot.ports import JobStore
+from bot.ports import NO_METRICS, JobStore, WorkMetrics
 
 log = structlog.get_logger(__name__)
 
@@ -16,12 +16,14 @@ BATCH_SIZE = 500
 """Number of orphaned jobs that are failed at a time."""
 
 
-async def recover_jobs(store: JobStore, models: ModelRegistry, *, max_interruptions: int) -> None:
+async def recover_jobs(
+    store: JobStore, models: ModelRegistry, *, max_interruptions: int, metrics: WorkMetrics = NO_METRICS
+) -> None:
     """Requeue running jobs; fail and refund queued jobs whose model is no longer in the config.
 
     The data directory's lock must be held.
     """
-    await store.requeue_interrupted(max_interruptions=max_interruptions)
+    metrics.count_requeued("restart", await store.requeue_interrupted(max_interruptions=max_interruptions))
     await fail_orphaned_jobs(store, models)
 
 

@@ -20,6 +20,7 @@ from bot.jobs import Job
 from bot.models import IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.ports import (
     ENHANCE,
+    NO_METRICS,
     Candidates,
     Measurement,
     MediaStore,
@@ -31,6 +32,7 @@ from bot.ports import (
     TaskAdapter,
     TaskImage,
     TaskOutput,
+    WorkMetrics,
 )
 from bot.problem_texts.adapter_problems import NOT_USED
 from bot.prompts.resolver import PromptResolver
@@ -97,6 +99,7 @@ class TaskRunner:
     threads: ThreadReader | None = None
     adapters: AdapterSource | None = None
     plugin_texts: TextChanges | None = None
+    metrics: WorkMetrics = NO_METRICS
 
     async def build_task(self, job: Job, retry: Retry) -> Task:
         """Raises: ModelRemoved, MediaNotFound."""
@@ -230,6 +233,7 @@ class TaskRunner:
                         shown = event if is_main else progress_of_part(event, attempt.main_progress)
                         if is_shown:
                             self.progress_bus.publish_progress(attempt.job.id, shown)
+                            self._count_preview(attempt, shown)
                     case Candidates():
                         await self._choose_rows(attempt, task, event)
                     case Measurement() | ModelCapabilities():
@@ -241,3 +245,8 @@ class TaskRunner:
                 if attempt.is_cancelled:
                     self.pool.cancel_task(task.id)
         raise EngineError("the pool ended without a result")
+
+    def _count_preview(self, attempt: Attempt, shown: Progress) -> None:
+        if shown.preview is not None and not attempt.has_preview:
+            attempt.has_preview = True
+            self.metrics.observe_first_preview(attempt.job)

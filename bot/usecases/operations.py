@@ -8,7 +8,16 @@ from pathlib import Path
 
 from bot.errors import EaselError
 from bot.jobs import JobState
-from bot.ports import DeviceStatus, HealthCheck, JobStore, Maintenance
+from bot.ports import (
+    NO_METRICS,
+    DeviceStatus,
+    HealthCheck,
+    JobStore,
+    Maintenance,
+    StorageMonitor,
+    StorageState,
+    WorkMetrics,
+)
 
 READINESS_AGE_S = 1.0
 
@@ -25,6 +34,8 @@ class Operations:
     store: JobStore
     maintenance: Maintenance
     devices: Callable[[], Sequence[DeviceStatus]]
+    monitor: StorageMonitor
+    metrics: WorkMetrics = NO_METRICS
     now: Callable[[], float] = time.monotonic
     _last: _LastCheck = field(default_factory=_LastCheck)
     _platforms: dict[str, HealthCheck] = field(default_factory=dict)
@@ -67,6 +78,10 @@ class Operations:
 
     async def count_by_state(self) -> Mapping[JobState, int]:
         return await self.store.count_by_state()
+
+    async def read_storage_state(self) -> StorageState:
+        """Of queue, outbox and storage, for monitoring."""
+        return await self.monitor.read_state()
 
     async def backup_database(self, path: Path) -> None:
         """Raises: StorageFull."""

@@ -47,6 +47,7 @@ from inference.diffusion.shared_component import SharedComponent
 from inference.diffusion.split_sequences import SplitSequences
 from inference.diffusion.step_loop import StepLoop
 from inference.engine.base import CostSample, EngineEvent, ImageReady, TaskDone, TaskFailed
+from inference.engine.pass_counts import PassCounts
 from inference.engine.plugins.plugin_host import PluginHost
 from inference.ipc.messages import TaskResult
 from inference.memory.offload import offloader_of, uses_model_offload
@@ -199,6 +200,10 @@ class DiffusionEngine:
 
     def take_usage(self) -> Mapping[str, float]:
         return self._step_loop.take_usage()
+
+    @property
+    def pass_counts(self) -> PassCounts:
+        return self._step_loop.pass_counts
 
     def cost_samples(self, task: Task) -> Sequence[CostSample]:
         sequence = self._last_sequences.get(task.id)

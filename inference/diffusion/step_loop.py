@@ -38,6 +38,7 @@ from inference.diffusion.sequence import ImageSequence
 from inference.diffusion.tiling import set_tiling
 from inference.engine.divided_costs import PASS, WHOLE, DividedPassCosts, PassChoice
 from inference.engine.error_mapping import is_out_of_memory
+from inference.engine.pass_counts import PassCounts
 from inference.ipc import child
 
 OnFailure = Callable[[ImageSequence, Exception], None]
@@ -49,6 +50,7 @@ class StepLoop:
     Attributes:
         modules: those whose calls are made here, by component name: the denoiser, and control models.
         usage_s: device-seconds by task since the last `take_usage`.
+        pass_counts: of its passes.
         max_rows: rows of one pass, at most; 0: the cost model decides.
     """
 
@@ -79,6 +81,7 @@ class StepLoop:
         self._loaded_costs: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
         """By backend and shape."""
         self.usage_s: dict[str, float] = defaultdict(float)
+        self.pass_counts = PassCounts()
         self.max_rows = 0
         self._passes_without_overdue = 0
 
@@ -329,6 +332,7 @@ class StepLoop:
     def _charge(self, batch: Sequence[ImageSequence], seconds: float, *, is_typical: bool) -> None:
         """`is_typical`: nothing was compiled in this pass, so it costs what the next one does."""
         tokens = sum(sequence.tokens for sequence in batch)
+        self.pass_counts.add(sum(sequence.rows for sequence in batch))
         for sequence in batch:
             self.usage_s[sequence.task.id] += seconds * sequence.tokens / tokens
         if is_typical:

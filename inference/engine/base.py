@@ -26,6 +26,7 @@ from bot.models import (
     ModelSpec,
 )
 from bot.ports import Candidates, Measurement, Task
+from inference.engine.pass_counts import PassCounts
 from inference.ipc.messages import RawImage, TaskResult
 
 
@@ -142,6 +143,15 @@ class ChoosesRows(Protocol):
 
     def keep_rows(self, task_id: str, step: int, kept: Sequence[int]) -> None:
         """Let these images go on that wait after this step, by their indexes, and drop the others of the task."""
+
+
+@runtime_checkable
+class CountsPasses(Protocol):
+    """An engine that counts its forward passes."""
+
+    @property
+    def pass_counts(self) -> PassCounts:
+        """Since they were taken last (`PassCounts.take_from`)."""
 
 
 ENGINES: Mapping[str, str] = {

@@ -19,6 +19,7 @@ from bot.models import ModelSpec
 from bot.ports import Measurement, Task
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.engine.base import CostSample, EngineEvent, ImageReady, StepDone, TaskDone
+from inference.engine.pass_counts import PassCounts
 from inference.ipc.messages import RawImage, TaskResult
 
 Input = TypeVar("Input")
@@ -59,6 +60,7 @@ class SinglePassEngine(ABC, Generic[Input]):
         self._pass_size = self.tasks_per_pass
         self._usage: dict[str, float] = {}
         self._pass_seconds: dict[str, float] = {}
+        self.pass_counts = PassCounts()
 
     # ------------------------------------------------------------ what a subclass implements
 
@@ -135,6 +137,7 @@ class SinglePassEngine(ABC, Generic[Input]):
         started = time.monotonic()
         outputs = self._run_pass([one.task for one in batch], [one.prepared for one in batch])
         share_s = (time.monotonic() - started) / len(batch)
+        self.pass_counts.add(len(batch))
         events: list[EngineEvent] = []
         for request, output in zip(batch, outputs, strict=True):
             task_id = request.task.id

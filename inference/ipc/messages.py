@@ -163,9 +163,15 @@ class Ready:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The child is alive. `memory_mb`: memory it uses, MiB: the device's, where the device has its own, else RAM."""
+    """The child is alive. `memory_mb`: memory it uses, MiB: the device's, where the device has its own, else RAM.
+
+    `total_mb`: all of that memory; 0: unknown. `passes`, `rows`: forward passes since the last one, and their rows.
+    """
 
     memory_mb: int
+    total_mb: int = 0
+    passes: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True)

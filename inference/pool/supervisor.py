@@ -24,7 +24,7 @@ from inference.pool.idle_unload import IdleTracker
 from inference.pool.load_reports import DeviceMeasurements, LoadReports, load_details
 from inference.pool.plugin_watch import PluginWatch
 from inference.pool.task_outcomes import error_of_loss, reported_outcome
-from inference.pool.watchdog import HandleEvent, Hung, Losses, TaskHandle, TimedOut, Watchdog, latest_step_at
+from inference.pool.watchdog import DeviceRecord, HandleEvent, Hung, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 
 _log = structlog.get_logger("inference")
@@ -73,7 +73,7 @@ class WorkerSupervisor:
         self._load_reports = LoadReports(self._measurements)
         self._loaded_at = -math.inf
         self._memory_mb = 0
-        self._losses = Losses()
+        self._record = DeviceRecord()
         self._state = "starting"
         self._is_stopping = False
         self._may_warm_up = settings.warm_up
@@ -128,7 +128,7 @@ class WorkerSupervisor:
             loaded=self._loaded_models,
             running=len(self._running),
             work=tuple(handle.work for handle in self._running.values()),
-            **vars(self._losses),
+            **vars(self._record),
             memory_mb=self._memory_mb,
             slots=self._settings.max_tasks,
             loading=self._watchdog.loading,
@@ -139,7 +139,7 @@ class WorkerSupervisor:
     def start_task(self, task: Task) -> TaskHandle:
         """Send the task to the child; only after `can_run`."""
         assert self._child is not None
-        handle = TaskHandle(task)
+        handle = TaskHandle(task, totals=self._record.totals)
         self._running[task.id] = handle
         if not task.is_safety_check:
             self._report_start(handle)
@@ -293,7 +293,7 @@ class WorkerSupervisor:
         self._slots.clear()
         if not self._is_stopping:
             self._state = "restarting"
-            self._losses.add(hung.reason, time.time())
+            self._record.add_loss(hung.reason, time.time())
             self._may_warm_up = self._settings.warm_up and not was_loading
             details = {"device": self.name, "reason": hung.reason, "loading": was_loading}
             _log.error("The child process ended", action="child_lost", **details)
@@ -317,6 +317,7 @@ class WorkerSupervisor:
         match message:
             case messages.Heartbeat(memory_mb):
                 self._memory_mb = memory_mb
+                self._record.add_heartbeat(message)
             case messages.TaskEvent(task_id=task_id, event=event, used_s=used_s) if task_id in self._running:
                 self._on_task_event(self._running[task_id], event, used_s)
             case messages.TaskEnded(task_id=task_id, outcome=outcome, used_s=used_s):
@@ -365,6 +366,7 @@ class WorkerSupervisor:
     def _on_model_loaded(self, message: messages.ModelLoaded) -> None:
         now = self._clock()
         self._watchdog.on_load_ended(now, self._running.values())
+        self._record.add_load(self._loaded_models, message)
         self._loaded_models = message.loaded_models
         for measurement in message.measurements:
             self._load_reports.record_measurement(measurement)

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bot.commands.best_of import expected_steps
-from bot.errors import EaselError
-from bot.ports import Candidates, Measurement, ModelCapabilities, Progress, Task, TaskWork
-from inference.ipc.messages import RawImage, TaskResult
+from bot.errors import EaselError, EngineTimeout, OutOfMemory
+from bot.ports import Candidates, DeviceTotals, Measurement, ModelCapabilities, Progress, Task, TaskWork
+from inference.ipc.messages import Heartbeat, ModelLoaded, RawImage, TaskResult
 from inference.pool.plugin_watch import PluginWatch
 from inference.settings import SLOW_STEP_FACTOR, PoolSettings
 
@@ -19,8 +19,8 @@ HandleEvent = Progress | Measurement | ModelCapabilities | RawImage | Candidates
 
 
 @dataclass
-class Losses:
-    """How often a device lost its process, and the last loss.
+class DeviceRecord:
+    """How often a device lost its process, the last loss, and what it has done.
 
     Attributes:
         lost_at: Unix time, seconds; None: never.
@@ -30,10 +30,23 @@ class Losses:
     restarts: int = 0
     lost_at: float | None = None
     lost_reason: str = ""
+    totals: DeviceTotals = field(default_factory=DeviceTotals)
 
-    def add(self, reason: str, lost_at: float) -> None:
+    def add_loss(self, reason: str, lost_at: float) -> None:
         self.restarts += 1
         self.lost_at, self.lost_reason = lost_at, reason
+
+    def add_heartbeat(self, beat: Heartbeat) -> None:
+        self.totals.passes += beat.passes
+        self.totals.rows += beat.rows
+        self.totals.memory_mb = beat.total_mb
+
+    def add_load(self, before: Iterable[str], loaded: ModelLoaded) -> None:
+        """`before`: the models that were loaded before."""
+        if loaded.capabilities is not None:
+            self.totals.loads += 1
+            self.totals.load_s += sum(one.seconds for one in loaded.measurements if one.what == "load")
+            self.totals.swaps += bool(set(before) - set(loaded.loaded_models))
 
 
 @dataclass
@@ -51,6 +64,7 @@ class TaskHandle:
         progress: the last that was reported; None before the first.
         awaits_since: when it began to wait for a choice among its images; None: it does not.
         kept: how many of its images go on; None: none was dropped.
+        totals: of its device.
     """
 
     task: Task
@@ -67,6 +81,7 @@ class TaskHandle:
     progress: Progress | None = None
     awaits_since: float | None = None
     kept: int | None = None
+    totals: DeviceTotals = field(default_factory=DeviceTotals)
 
     @property
     def work(self) -> TaskWork:
@@ -86,6 +101,8 @@ class TaskHandle:
             self.is_finished = isinstance(event, TaskResult | EaselError)
             self.progress = event if isinstance(event, Progress) else self.progress
             self.awaits_since = self.reported_at if isinstance(event, Candidates) else self.awaits_since
+            self.totals.out_of_memory += isinstance(event, OutOfMemory)
+            self.totals.timeouts += isinstance(event, EngineTimeout)
             self.events.put_nowait(event)
 
     def mark_started(self, now: float) -> None:
@@ -93,6 +110,7 @@ class TaskHandle:
 
     def record_usage(self, now: float, used_s: float, *, has_stepped: bool, others_step_at: float = -math.inf) -> None:
         """`others_step_at`: time of the last step of any other task; until then it waited for its turn."""
+        self.totals.busy_s += max(0.0, used_s - self.used_s)
         self.used_s, self.reported_at = used_s, now
         if has_stepped:
             since = self.started_at if self.last_step_at is None else self.last_step_at

@@ -19,6 +19,7 @@ from bot.models import ModelSpec
 from bot.ports import Measurement, Task, step_of
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.engine.base import CostSample, EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed
+from inference.engine.pass_counts import PassCounts
 from inference.ipc.messages import RawImage, TaskResult
 from inference.memory.precision import dtype_name
 from inference.upscaling.loader import LoadedUpscaler, load_upscaler
@@ -61,6 +62,7 @@ class UpscaleEngine:
     _usage: dict[str, float] = field(default_factory=dict)
     _costs: dict[str, float] = field(default_factory=dict)
     _tiles_per_step: int = TILES_PER_STEP
+    pass_counts: PassCounts = field(default_factory=PassCounts)
 
     @property
     def free_slots(self) -> int:
@@ -121,6 +123,7 @@ class UpscaleEngine:
                 plane.put_tile(result)
         events: list[EngineEvent] = []
         share_s = (time.monotonic() - started) / len(batch)
+        self.pass_counts.add(len(batch))
         for job in {id(job): job for job, _, _ in batch}.values():
             own = [is_good for (one, _, _), is_good in zip(batch, is_finite, strict=True) if one is job]
             self._count_seconds(job, share_s * len(own))

@@ -14,6 +14,7 @@ from bot.models import ModelSpec
 from bot.ports import Measurement, Task
 from inference.engine.base import CostSample, EngineEvent, StepDone, TaskDone
 from inference.engine.cost_model import PassCostModel
+from inference.engine.pass_counts import PassCounts
 from inference.ipc.messages import TaskResult
 from inference.vision.beam_search import BeamSearches
 from inference.vision.decode_batch import DecodeBatch
@@ -97,6 +98,10 @@ class TextEngine(ABC, Generic[Request]):
         """Device-seconds by task since the last call. A decoding pass is split among its sequences; encoding an image
         and a prompt is charged to its own task."""
         return self._meter.take()
+
+    @property
+    def pass_counts(self) -> PassCounts:
+        return self._meter.pass_counts
 
     def cost_samples(self, task: Task) -> Sequence[CostSample]:
         """Seconds of one token by batch size, and of the task's prefill."""

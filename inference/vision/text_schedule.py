@@ -7,6 +7,7 @@ from typing import TypeAlias, TypeVar
 
 from inference.engine.base import CostSample
 from inference.engine.cost_model import PassCostModel
+from inference.engine.pass_counts import PassCounts
 from inference.vision.generation_plan import TextSpec
 from inference.vision.request import VisionRequest
 
@@ -52,11 +53,13 @@ class UsageMeter:
     def __init__(self) -> None:
         self._usage: dict[str, float] = {}
         self._prefills: dict[str, float] = {}
+        self.pass_counts = PassCounts()
 
     @contextmanager
     def charge(self, task_ids: Sequence[str], *, is_prefill: bool = False) -> Iterator[None]:
         """Charge the time of the block in equal parts to these tasks, a repeated one several times."""
         started = time.monotonic()
+        self.pass_counts.add(len(task_ids))
         try:
             yield
         finally:

@@ -22,6 +22,7 @@ from bot.ports import Progress, Task, WorkerPlugin
 from inference.engine.base import (
     CandidatesReady,
     ChoosesRows,
+    CountsPasses,
     Engine,
     ImageReady,
     StepDone,
@@ -30,6 +31,7 @@ from inference.engine.base import (
     import_object,
 )
 from inference.engine.error_mapping import is_out_of_memory, to_task_error
+from inference.engine.pass_counts import PassCounts
 from inference.engine.plugins.decoded_images import change_decoded
 from inference.engine.plugins.plugin_host import PluginHost
 from inference.ipc import child, messages, sandbox
@@ -38,7 +40,8 @@ from inference.safety.checker import SafetyChecker
 from inference.worker.admission import AdmissionQueue
 from inference.worker.early_import import EarlyImport
 from inference.worker.format_trial import FormatTrials
-from inference.worker.model_cache import ModelCache, torch_memory_budget, used_memory_mb
+from inference.worker.heartbeat import start_heartbeat
+from inference.worker.model_cache import ModelCache, torch_memory_budget
 from inference.worker.running_task import RunningTask
 from inference.worker.task_measurements import measure_task
 
@@ -56,6 +59,7 @@ class WorkerLoop:
         init: messages.Init,
         inbox: "SimpleQueue[Any]",
         libraries: EarlyImport | None = None,
+        pass_counts: PassCounts | None = None,
     ) -> None:
         self._pipes = pipes
         self._init = init
@@ -74,6 +78,7 @@ class WorkerLoop:
             libraries=libraries,
             plugins=self._plugins,
         )
+        self._pass_counts = pass_counts or PassCounts()
         self._admission = AdmissionQueue()
         self._waiting: deque[Task] = deque()
         self._running: dict[str, RunningTask] = {}
@@ -235,6 +240,8 @@ class WorkerLoop:
             self._fail_tasks(tasks, error)
             return
         self._charge(engine.take_usage())
+        if isinstance(engine, CountsPasses):
+            self._pass_counts.take_from(engine.pass_counts)
         for event in events:
             running = self._running.get(event.task_id)
             if isinstance(event, TaskFailed):
@@ -381,6 +388,7 @@ def main() -> None:
         inbox.put(message)
 
     child.start_reader(pipes, handle)
-    threading.Thread(target=_heartbeat, args=(pipes, init), name="heartbeat", daemon=True).start()
-    WorkerLoop(pipes, init, inbox, libraries).run_until_shutdown()
+    counts = PassCounts()
+    start_heartbeat(pipes, init, counts)
+    WorkerLoop(pipes, init, inbox, libraries, counts).run_until_shutdown()
     os._exit(0)  # do not wait for the threads of engines and the exit handlers of their libraries

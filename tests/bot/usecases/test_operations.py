@@ -5,7 +5,7 @@ import pytest
 
 from bot.errors import StorageBusy
 from bot.jobs import JobState
-from bot.ports import DeviceStatus
+from bot.ports import DeviceStatus, StorageState
 from bot.usecases import Operations
 from tests.fakes import FakeJobStore, make_job
 
@@ -24,6 +24,11 @@ class FakeMaintenance:
         return 1000
 
 
+class FakeMonitor:
+    async def read_state(self):
+        return StorageState()
+
+
 @pytest.fixture
 def store():
     return FakeJobStore(make_job())
@@ -31,7 +36,7 @@ def store():
 
 def make_operations(store, *states):
     devices = [DeviceStatus(device=f"cuda:{number}", state=state) for number, state in enumerate(states)]
-    return Operations(store, FakeMaintenance(), lambda: devices)
+    return Operations(store, FakeMaintenance(), lambda: devices, FakeMonitor())
 
 
 async def test_with_a_database_and_a_worker_the_server_is_ready(store):

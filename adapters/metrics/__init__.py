@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: events that are counted, and the state at the time of a scrape. docs/metrics.md lists all."""

@@ -1,0 +1,79 @@
+"""The state of queue and storage for monitoring: `bot.ports.StorageMonitor` on the database."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, case, func, select
+
+from bot.ports import WEBHOOK, PendingDeliveries, StorageState
+from storage.database import Database
+from storage.disk import DiskSpace
+from storage.schema import IS_PENDING, IS_QUEUED, IS_WAITING, inbox_event, job, media, outbox, utcnow
+
+BACKUP_MARK = "last-backup"
+"""A file in the data directory whose time is that of the last backup."""
+MEDIA_AGE_S = 60.0
+"""The size of all images is summed up at most this often."""
+
+_OLDEST = select(func.min(job.c.created_at)).where(IS_QUEUED)
+_BACKLOG = select(job.c.model, func.count().label("count")).where(IS_QUEUED).group_by(job.c.model)
+_PLATFORM = case(
+    (outbox.c.kind == WEBHOOK, WEBHOOK),
+    (outbox.c.kind == "retract", outbox.c.target),
+    else_=job.c.origin["platform"].as_string(),
+)
+_DELIVERIES = (
+    select(outbox.c.kind, _PLATFORM.label("platform"), func.count().label("count"), func.min(outbox.c.created_at))
+    .join(job, job.c.id == outbox.c.job)
+    .where(IS_PENDING)
+    .group_by(outbox.c.kind, _PLATFORM)
+)
+_INBOX = select(func.count()).select_from(inbox_event).where(IS_WAITING)
+_MEDIA = select(func.coalesce(func.sum(media.c.size), 0))
+
+
+class SqlMonitor:
+    def __init__(self, database: Database, disk: DiskSpace, data_dir: Path) -> None:
+        self._database = database
+        self._disk = disk
+        self._mark = data_dir / BACKUP_MARK
+        self._media_bytes = 0
+        self._measured_at = -MEDIA_AGE_S
+
+    async def read_state(self) -> StorageState:
+        is_due = time.monotonic() >= self._measured_at + MEDIA_AGE_S
+        state, media_bytes = await self._database.run_read(lambda tx: self._read(tx, with_media=is_due))
+        if media_bytes is not None:
+            self._media_bytes, self._measured_at = media_bytes, time.monotonic()
+        return state
+
+    def _read(self, tx: Connection, *, with_media: bool) -> tuple[StorageState, int | None]:
+        now = utcnow()
+        oldest = tx.scalar(_OLDEST)
+        media_bytes = tx.scalar(_MEDIA) if with_media else None
+        state = StorageState(
+            oldest_queued_s=_age_s(oldest, now),
+            backlog={row.model: row.count for row in tx.execute(_BACKLOG)},
+            deliveries={
+                (kind, platform): PendingDeliveries(count=count, oldest_s=_age_s(since, now))
+                for kind, platform, count, since in tx.execute(_DELIVERIES)
+            },
+            inbox_waiting=tx.scalar(_INBOX) or 0,
+            writer_queue=self._database.waiting,
+            database_bytes=self._database.dialect.size_bytes(),
+            media_bytes=self._media_bytes if media_bytes is None else media_bytes,
+            free_bytes=self._disk.free_mb() << 20,
+            last_backup=self._last_backup(),
+        )
+        return state, media_bytes
+
+    def _last_backup(self) -> datetime | None:
+        try:
+            return datetime.fromtimestamp(self._mark.stat().st_mtime, UTC)
+        except OSError:
+            return None
+
+
+def _age_s(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
