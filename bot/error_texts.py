@@ -15,7 +15,7 @@ from bot.problem_texts.adapter_problems import ADAPTER_PROBLEMS, NOT_USED, SWITC
 from bot.problem_texts.best_problems import BEST_PROBLEMS, LOW_MATCH, UNJUDGED, UNRANKED
 from bot.problem_texts.collection_problems import COLLECTION_PROBLEMS
 from bot.problem_texts.enhancing_problems import ENHANCED, ENHANCING_PROBLEMS, NOT_ENHANCED
-from bot.problem_texts.grid_problems import AXIS_REFUSED, GRID_PROBLEMS
+from bot.problem_texts.grid_problems import AXIS_REFUSED, GRID_PROBLEMS, AxisRefused
 from bot.problem_texts.image_problems import IMAGE_PROBLEMS, NO_ANSWER
 from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MANY_CODES, LinkRefused, TooManyCodes
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, IN_BFLOAT16, MODEL_PROBLEMS
@@ -190,7 +190,7 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
     match error:
         case errors.NoModel():
             return translate(error.sentence)
-        case errors.AxisRefused():
+        case AxisRefused():
             return translate(AXIS_REFUSED).format(
                 axis=error.option.lstrip("-"),
                 place=clean_excerpt(error.place, 2 * MAX_SHOWN),

@@ -59,19 +59,6 @@ class NoModel(InvalidOption):
         self.sentence = sentence
 
 
-class AxisRefused(InvalidOption):
-    """A value of an axis of a grid, or a cell, is refused.
-
-    Args:
-        place: the option of the axis and its value ("steps=500"), or those of all axes of a cell.
-    """
-
-    def __init__(self, axis: str, place: str, reason: InvalidOption) -> None:
-        super().__init__(axis, reason.problem, value=reason.value, allowed=reason.allowed, nearest=reason.nearest)
-        self.place = place
-        self.reason = reason
-
-
 class UnknownCommand(UserError):
     code = "invalid_option"
 

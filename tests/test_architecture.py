@@ -193,6 +193,7 @@ def test_every_file_of_a_command_is_registered():
         "imagine_options",
         "detail_words",
         "generation_options",
+        "grid_axes",
         "inpainting",
         "input_images",
         "outpainting",

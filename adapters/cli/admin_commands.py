@@ -37,10 +37,10 @@ def _add_fetch(app: typer.Typer, session: Session) -> None:
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli import job_commands
+        from adapters.cli.fetching import fetch_result
 
         loaded = session.load_config(config, data_dir)
-        return run_until_done(job_commands.fetch_result(session.composition, loaded, job, out, as_json))
+        return run_until_done(fetch_result(session.composition, loaded, job, out, as_json))
 
 
 def _add_doctor(app: typer.Typer, session: Session) -> None:

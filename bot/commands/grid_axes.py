@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bot.commands.input_images import WEIGHT, check_kind
-from bot.errors import AxisRefused, InvalidOption
+from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.options import MAX_LINE, MAX_LORA_WEIGHT, OptionSpec, check_bytes, clean_text, find_spec
+from bot.problem_texts.grid_problems import AxisRefused
 
 AXES = ("x", "y", "z")
 MAX_CELLS = 100

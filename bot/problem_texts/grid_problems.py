@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from bot.errors import InvalidOption
 from bot.i18n import N_
 
 GRID_PROBLEMS: Mapping[str, str] = {
@@ -22,3 +23,16 @@ GRID_PROBLEMS: Mapping[str, str] = {
 }
 AXIS_REFUSED = N_("{axis}, {place}: {reason}")
 """A value of an axis, and why it is refused."""
+
+
+class AxisRefused(InvalidOption):
+    """A value of an axis, or a cell, is refused.
+
+    Args:
+        place: the option of the axis and its value ("steps=500"), or those of several axes of a cell.
+    """
+
+    def __init__(self, axis: str, place: str, reason: InvalidOption) -> None:
+        super().__init__(axis, reason.problem, value=reason.value, allowed=reason.allowed, nearest=reason.nearest)
+        self.place = place
+        self.reason = reason

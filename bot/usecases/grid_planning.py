@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from bot.commands.grid import Grid, cell_command
 from bot.commands.grid_axes import CONTROL, LORA, MAX_CELLS, Axis
-from bot.errors import AxisRefused, InvalidOption
+from bot.errors import InvalidOption
 from bot.jobs import new_job_id
 from bot.options import MAX_SEED
 from bot.ports import NewJob, Person
 from bot.ports.batches import GRID, NewBatch
+from bot.problem_texts.grid_problems import AxisRefused
 from bot.usecases.grid_cells import Cell, list_cells
 from bot.usecases.grid_spec import write_spec
 from bot.usecases.requests import Request

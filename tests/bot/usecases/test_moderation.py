@@ -23,7 +23,7 @@ DEMO, REAL = make_model(name="starter", demo=True), make_model(name="real")
 CHAT = Origin(platform="discord", space_id="1", account_id="ann", chat_id="10", age_restricted=False)
 ELSEWHERE = replace(CHAT, chat_id="11")
 PHOTO, RESIZE, REFINE = ImageRef("photo"), {"method": "resize"}, {"method": "refine", "prompt": "a fox"}
-ANSWERS_IMAGES = ("imagine", "edit", "blend", "upscale", "cutout", "preview", "zoom", "pan", "square", "mirror")
+ANSWERS_IMAGES = ("imagine", "edit", "blend", "upscale", "cutout", "preview", "zoom", "pan", "square", "grid", "mirror")
 
 
 class Spaces:
