@@ -23,19 +23,6 @@ def is_loopback(host: str) -> bool:
         return host.casefold() == "localhost"
 
 
-class HttpMetrics:
-    """Counters of HTTP requests for `/metrics`, in a separate registry for each server in the process."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "easel_http_requests",
-            "Completed HTTP requests",
-            ["method", "route", "status"],
-            registry=self.registry,
-        )
-
-
 @dataclass(frozen=True)
 class WebContext:
     """`closing` is set at shutdown: streams end, and their clients reconnect to the next server."""

@@ -19,7 +19,6 @@ from adapters.web.session_cookie import read_session
 
 DRAIN_TIMEOUT_S = 3.0
 DRAIN_MAX_BYTES = 64 * 2**20
-_METHODS = {"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"}
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (

@@ -5,10 +5,8 @@ thread receives messages during computation; they are handled between steps. Ano
 stop, the process is stopped or something holds the interpreter's lock.
 """
 
-import faulthandler
 import os
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -45,7 +43,6 @@ from inference.worker.model_cache import ModelCache, torch_memory_budget
 from inference.worker.running_task import RunningTask
 from inference.worker.task_measurements import measure_task
 
-HEARTBEAT_S = 1.0
 CHOICE_POLL_S = 0.05
 """How long to wait for messages while tasks wait for a choice and others for room."""
 
@@ -358,14 +355,6 @@ class WorkerLoop:
 
     def _models_in_use(self) -> frozenset[str]:
         return frozenset(running.task.model.name for running in self._running.values())
-
-
-def _heartbeat(pipes: child.PipeConnection, init: messages.Init) -> None:
-    """Send a heartbeat every second; if they stop, faulthandler writes the traceback of every thread to stderr."""
-    while True:
-        faulthandler.dump_traceback_later(init.heartbeat_timeout_s * 0.7)
-        pipes.send(messages.Heartbeat(used_memory_mb(init.device)))
-        time.sleep(min(HEARTBEAT_S, init.heartbeat_timeout_s / 4))
 
 
 def main() -> None:
