@@ -220,6 +220,11 @@ class FactsInfo(BaseModel):
     strength: float | None
 
 
+class GridCellInfo(BaseModel):
+    batch: str
+    cell: str = Field(description="Its column and row, and of several sheets the number of its sheet: b2, 1b2")
+
+
 class JobInfo(BaseModel):
     id: str
     command: str
@@ -237,6 +242,7 @@ class JobInfo(BaseModel):
     cost: float
     parent: str | None
     batch: str | None
+    grid: GridCellInfo | None = Field(description="The grid of which it is a cell")
     cancel_requested: bool
     created_at: datetime
     started_at: datetime | None

@@ -20,6 +20,7 @@ from bot.ports import AdapterRecord, Correction, PictureCollection, PictureMarks
 from bot.usecases import JobEvent, Quota, Quote, Ticket
 from bot.usecases.adapter_views import adapter_option
 from bot.usecases.corrections import retired_sentence
+from bot.usecases.grid_names import cell_of
 from bot.usecases.job_facts import read_facts
 from bot.usecases.model_views import install_progress_body
 from bot.usecases.recalled import RecalledSettings
@@ -53,6 +54,7 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "cost": job.cost,
         "parent": job.parent,
         "batch": job.batch,
+        "grid": {"batch": job.batch, "cell": cell} if (cell := cell_of(job)) else None,
         "cancel_requested": job.cancel_requested,
         "created_at": format_time(job.created_at),
         "started_at": format_time(job.started_at),

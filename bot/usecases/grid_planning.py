@@ -14,7 +14,8 @@ from bot.ports import NewJob, Person
 from bot.ports.batches import GRID, NewBatch
 from bot.problem_texts.grid_problems import AxisRefused
 from bot.usecases.grid_cells import Cell, list_cells
-from bot.usecases.grid_spec import write_spec
+from bot.usecases.grid_names import CELL, name_cells
+from bot.usecases.grid_spec import read_spec, write_spec
 from bot.usecases.requests import Request
 
 _TEXTS = frozenset({"prompt", "negative_prompt", "style"})
@@ -44,7 +45,8 @@ class GridPlanner:
         for cell in list_cells(axes, grid.cell_options, grid.images):
             jobs.append(await self._plan_one(person, request, axes, cell, seed))
         batch = NewBatch(id=new_job_id(), kind=GRID, spec=write_spec(axes, [job.id for job in jobs]))
-        first, *others = (replace(job, batch=batch.id) for job in jobs)
+        names = name_cells(read_spec(batch.spec))
+        first, *others = (replace(_named(job, names[job.id]), batch=batch.id) for job in jobs)
         return [first, *(replace(job, wants_delivery=False) for job in others)], batch
 
     async def _plan_one(self, person: Person, request: Request, axes: Sequence[Axis], cell: Cell, seed: int) -> NewJob:
@@ -57,6 +59,10 @@ class GridPlanner:
         if len(planned) > 1:
             raise InvalidOption("prompt", "grid_combinations")
         return planned[0]
+
+
+def _named(job: NewJob, name: str) -> NewJob:
+    return replace(job, origin=replace(job.origin, extra={**job.origin.extra, CELL: name}))
 
 
 def _name_cell(axes: Sequence[Axis], cell: Cell, reason: InvalidOption) -> InvalidOption:
