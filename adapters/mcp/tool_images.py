@@ -25,6 +25,7 @@ _PATH = re.compile(r"file:|~|[A-Za-z]:[\\/]|.*\.", re.IGNORECASE)
 _MAX_PATH = 4096
 _DESCRIBED = ("role", "kind", "weight", "start", "end", "ready")
 HOW = "Give an id, easel://job/ID/NUMBER, a data: URL or base64."
+_OR_A_PATH = " Or give the absolute path of an image file."
 
 ReadFile = Callable[[str], bytes]
 """Reads an image file of the caller's computer. Raises: EaselError."""
@@ -132,14 +133,14 @@ async def _read_data(source: str, read_file: ReadFile | None) -> bytes:
         if read_file is None:
             raise ToolRefused(f"This server cannot read files of your computer. {HOW}")
         return await asyncio.to_thread(read_file, source)
-    return await _decode(source)
+    return await _decode(source, "" if read_file is None else _OR_A_PATH)
 
 
-async def _decode(text: str) -> bytes:
+async def _decode(text: str, further: str = "") -> bytes:
     try:
         data = await asyncio.to_thread(base64.b64decode, "".join(text.split()).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError, ValueError) as error:
-        raise ToolRefused(f"An image in `images` cannot be read. {HOW}") from error
+        raise ToolRefused(f"An image in `images` cannot be read. {HOW}{further}") from error
     if not data:
-        raise ToolRefused(f"An image in `images` is empty. {HOW}")
+        raise ToolRefused(f"An image in `images` is empty. {HOW}{further}")
     return data

@@ -18,7 +18,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
 
-from adapters.web.authorization import read_authorization
+from adapters.web.authorization import CLIENT_HEADER, read_authorization
 from adapters.web.context import ContextDep, WebContext
 from adapters.web.session_cookie import COOKIE, WRITE_HEADER, read_session, require_write_header
 from bot.errors import AdminsOnly, Unauthorized
@@ -28,8 +28,6 @@ from bot.usecases.people import is_key
 from bot.usecases.sessions import hash_token
 
 LOCAL = "local"
-CLIENT_HEADER = "X-Easel-Client"
-"""With which `easel mcp` says that another program asks through it. Only the lock file's secret makes it valid."""
 _CLIENTS = {"mcp"}
 _FORWARDING = re.compile(
     r"via|(x-)?forwarded(-.*)?|(x-)?original-.*|.*-(ip|clientip|addr|address|for)|(x-)?(host|scheme|url-scheme|varnish)|"

@@ -6,6 +6,8 @@ Clients of AUTOMATIC1111's API know only Basic, and send it even where no name a
 import base64
 import binascii
 
+CLIENT_HEADER = "X-Easel-Client"
+"""With which `easel mcp` says that another program asks through it. Only the lock file's secret makes it valid."""
 BASIC_PATHS = ("/sdapi/", "/controlnet/")
 """Below these, an API key may be the password of any user name."""
 _NOTHING = frozenset({"", "undefined", "null", "none"})

@@ -13,7 +13,7 @@ from adapters.cli.client.open import open_service_client
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from adapters.mcp.tool_backend import CLIENT, Body, ToolBackend, ToolRequest
 from adapters.mcp.usecase_backend import UseCaseBackend
-from adapters.web.auth import CLIENT_HEADER
+from adapters.web.authorization import CLIENT_HEADER
 from bot.errors import EaselError, JobNotFound, ShuttingDown
 from bot.jobs import Media
 from bot.ports import Person

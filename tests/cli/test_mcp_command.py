@@ -1,0 +1,119 @@
+"""`easel mcp` in this process: which files it reads, its lines, and what it says without the library."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from adapters.cli import mcp_command
+from bot.errors import EaselError
+from bot.settings.core import ImagesSettings
+from composition.settings import ROOT
+from tests.backends_required import require_backend
+from tests.web.fake_pool import picture
+
+
+def test_without_the_library_it_says_what_to_install(call, monkeypatch):
+    monkeypatch.setattr(mcp_command, "find_spec", lambda _name: None)
+
+    result = call("mcp")
+
+    assert result.code == 1
+    assert "[mcp]" in result.err
+
+
+@pytest.fixture
+def read():
+    require_backend("mcp")
+    from adapters.cli.mcp_server import FileReader
+
+    return FileReader(ImagesSettings())
+
+
+@pytest.mark.parametrize("form", ["{path}", "file://{path}"])
+def test_an_image_file_is_read_by_its_path(read, tmp_path, form):
+    path = tmp_path / "a photo.PNG"
+    path.write_bytes(picture(3, 8, 8))
+    name = form.format(path=path if form.startswith("{") else str(path).replace(" ", "%20"))
+
+    assert read(name) == picture(3, 8, 8)
+
+
+def test_a_home_folder_is_known_by_its_sign(read, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.png").write_bytes(picture(3, 8, 8))
+
+    assert read("~/a.png") == picture(3, 8, 8)
+
+
+def test_other_files_are_not_even_looked_for(read, tmp_path):
+    (tmp_path / "secrets.env").write_text("KEY=1")
+
+    sentences = []
+    for name in ("secrets.env", "missing.env"):
+        with pytest.raises(EaselError, match="only image files") as refused:
+            read(str(tmp_path / name))
+        sentences.append(str(refused.value).replace(name, ""))
+
+    assert sentences[0] == sentences[1]
+
+
+@pytest.mark.parametrize("name", ["photo.png", "/nowhere/photo.png", "/dev/../dev/null.png", "a\0b.png"])
+def test_what_cannot_be_read_is_a_sentence(read, name):
+    with pytest.raises(EaselError):
+        read(name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+def test_a_pipe_is_no_file(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+
+    with pytest.raises(EaselError, match="is no file"):
+        read(str(tmp_path / "pipe.png"))
+
+
+async def test_lines_are_read_to_the_end_and_one_that_is_too_long_is_dropped(monkeypatch):
+    require_backend("mcp")
+    from adapters.cli import mcp_server
+
+    monkeypatch.setattr(mcp_server, "MAX_LINE", 8)
+    stream = io.BytesIO(b"one\n" + b"x" * 30 + b"\ntwo\n\xff\n")
+
+    async with asyncio.timeout(10):
+        lines = [line async for line in mcp_server.StdinLines(stream)]
+
+    assert [line.strip() for line in lines] == ["one", "", "two", "\ufffd"]
+
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+
+
+@pytest.mark.process
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.usefixtures("data_dir")
+def test_it_answers_on_stdout_alone_and_ends_while_it_waits_for_its_program():
+    require_backend("mcp")
+    command = [sys.executable, str(ROOT / "main.py"), "mcp"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen(command, text=True, **pipes)
+    try:
+        process.stdin.write(f"{json.dumps(INITIALIZE)}\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+    assert answer["result"]["serverInfo"]["name"] == "easel"
+    assert (process.returncode, errors) == (143, "")
