@@ -8,6 +8,7 @@ from adapters.cli.key_commands import keys_group
 from adapters.cli.models.commands import add_model_commands
 from adapters.cli.options import CONFIG, DATA_DIR, JOB, JSON, make_group
 from adapters.cli.people_commands import people_group
+from adapters.cli.plugins.plugin_group import plugin_group
 from adapters.cli.session import Session, run_until_done, set_data_dir
 from adapters.cli.setup.command import add_setup
 from adapters.cli.training_commands import train_group
@@ -21,6 +22,7 @@ def add_admin_commands(app: typer.Typer, session: Session) -> None:
     add_update(app, session)
     app.add_typer(_models_group(session), name="models", help="Manage models")
     app.add_typer(train_group(session), name="train", help="Train adapters and show their report cards")
+    app.add_typer(plugin_group(session), name="plugins", help="List, switch and begin plugins")
     app.add_typer(keys_group(session), name="keys", help="Manage API keys")
     app.add_typer(people_group(session), name="people", help="List and block people")
     app.add_typer(_database_group(session), name="db", help="Manage the database")

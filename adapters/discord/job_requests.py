@@ -7,7 +7,7 @@ from typing import Any
 from adapters.discord.events import PLATFORM
 from adapters.discord.responder import Responder
 from bot.chat.flagged_images import find_images, read_flags
-from bot.chat.plugin_commands import run_plugin_command
+from bot.chat.plugin_replies import run_plugin_command
 from bot.commands import COMMANDS, Command
 from bot.commands.image_flags import ImageFlag
 from bot.jobs import ImageRef, Job

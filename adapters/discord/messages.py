@@ -15,7 +15,7 @@ from bot.chat.arguments import SLASH
 from bot.chat.buttons import Button
 from bot.chat.grid_actions import read_reply, show_cell
 from bot.chat.offers import offer_drawing, offer_for_image
-from bot.chat.plugin_commands import reply_of_plugin
+from bot.chat.plugin_replies import reply_of_plugin
 from bot.chat.question_detector import is_question, is_remark
 from bot.errors import ImageGone
 from bot.jobs import Job

@@ -27,7 +27,7 @@ from bot.chat.flagged_images import count_open, find_images, leave_out, pictures
 from bot.chat.follow_ups import run_worded_follow_up
 from bot.chat.grid_actions import GridReply, read_reply, refuse_grid, show_cell
 from bot.chat.offers import ButtonOffer, offer_drawing, offer_for_image
-from bot.chat.plugin_commands import reply_of_plugin, run_plugin_command
+from bot.chat.plugin_replies import reply_of_plugin, run_plugin_command
 from bot.chat.question_detector import is_question, is_remark
 from bot.commands import COMMANDS, Command
 from bot.commands.image_flags import ImageFlag

@@ -1,7 +1,6 @@
 """Plugins as JSON, and their values as Prometheus metrics."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
@@ -9,12 +8,6 @@ from prometheus_client.metrics_core import Metric
 
 from bot.plugins.hook_values import Panel
 from bot.plugins.plugin_commands import OwnCommand
-from bot.plugins.plugin_states import PluginState
-
-
-def state_json(state: PluginState) -> dict[str, Any]:
-    shown = asdict(state)
-    return {"enabled": shown.pop("is_enabled"), "running": shown.pop("is_running"), **shown}
 
 
 def panel_json(plugin: str, panel: Panel) -> dict[str, Any]:

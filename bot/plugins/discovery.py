@@ -96,7 +96,7 @@ def _find_packages(list_entry_points: Callable[[str], Iterable[EntryPoint]]) -> 
         known = server or worker
         assert known is not None
         source = f"package {known.dist.name} {known.dist.version}" if known.dist is not None else known.value
-        yield FoundPlugin(name=name, source=source, server=server, worker=worker, problem=_name_problem(name))
+        yield FoundPlugin(name=name, source=source, server=server, worker=worker, problem=name_problem(name))
 
 
 def plugin_name(written: str) -> str:
@@ -104,7 +104,7 @@ def plugin_name(written: str) -> str:
     return written.strip().casefold().replace("_", "-")
 
 
-def _name_problem(name: str) -> str:
+def name_problem(name: str) -> str:
     if name in RESERVED_NAMES:
         return f"A plugin cannot be called {name}, which is a setting: rename it."
     return "" if _NAME.fullmatch(name) else "A plugin's name has only a to z, 0 to 9 and - between them: rename it."
@@ -128,7 +128,7 @@ def read_plugin_file(path: Path) -> FoundPlugin:
         server_hooks=outline.functions & hook_names(ServerHooks),
         worker_hooks=outline.functions & hook_names(WorkerHooks),
         defaults=outline.settings,
-        problem=_name_problem(name) or outline.find_problem(),
+        problem=name_problem(name) or outline.find_problem(),
     )
 
 

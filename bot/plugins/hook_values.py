@@ -47,7 +47,7 @@ class Requester:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRequest:
+class PendingRequest:
     """A request before it is accepted.
 
     Attributes:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
         AnswerText,
         ChatMessage,
         DeliveredJob,
-        JobRequest,
         Panel,
+        PendingRequest,
         PluginCommand,
         PluginContext,
         PromptText,
@@ -47,7 +47,7 @@ class ServerHooks:
         """Called last, when the plugin is switched off or the server stops."""
 
     @hookspec
-    def easel_accept(self, plugin: "PluginContext", request: "JobRequest") -> "Mapping[str, Any] | None":
+    def easel_accept(self, plugin: "PluginContext", request: "PendingRequest") -> "Mapping[str, Any] | None":
         """Called for each request, and for the question what it costs, before it is accepted.
 
         Returns options to change: a value, or None, which takes the option out. The price, the checks and the block

@@ -239,13 +239,7 @@ class PluginManager:
         Raises: PluginRefused.
         """
         async with self._switching:
-            await self._scan()
-            entry = self._entries.get(name)
-            if entry is None:
-                raise PluginRefused("unknown", name)
-            await self._save_enabled(name, is_enabled)
-            self._reasons.forget(name)
-            entry.is_enabled, entry.last_error, entry.problem = is_enabled, "", ""
+            entry = await self._save_switch(name, is_enabled)
             await self._stop(entry)
             if is_enabled:
                 await self._scan()
@@ -253,6 +247,20 @@ class PluginManager:
             self.on_switched()
             log.info("plugin switched", action="plugin_switched", plugin=name, enabled=is_enabled)
             return self._state_of(entry)
+
+    async def save_enabled(self, name: str, is_enabled: bool) -> PluginState:
+        """The same for the next start alone: nothing runs here. Raises: PluginRefused."""
+        return self._state_of(await self._save_switch(name, is_enabled))
+
+    async def _save_switch(self, name: str, is_enabled: bool) -> _Entry:
+        await self._scan()
+        entry = self._entries.get(name)
+        if entry is None:
+            raise PluginRefused("unknown", name)
+        await self._save_enabled(name, is_enabled)
+        self._reasons.forget(name)
+        entry.is_enabled, entry.last_error, entry.problem = is_enabled, "", ""
+        return entry
 
     async def _save_enabled(self, name: str, is_enabled: bool) -> None:
         if self.config is None:

@@ -1,8 +1,8 @@
 """What Admin and the command line say about each plugin."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,12 @@ class PluginState:
     commands: Sequence[str] = ()
     problem: str = ""
     last_error: str = ""
+
+
+def state_body(state: PluginState) -> dict[str, Any]:
+    """As JSON."""
+    shown = asdict(state)
+    return {"enabled": shown.pop("is_enabled"), "running": shown.pop("is_running"), **shown}
 
 
 class OwnerPluginConfig(Protocol):

@@ -20,8 +20,8 @@ from bot.plugins.hook_runner import HookFailed
 from bot.plugins.hook_values import (
     ChatMessage,
     CommandCall,
-    JobRequest,
     Panel,
+    PendingRequest,
     Refusal,
     Requester,
     RunCommand,
@@ -170,7 +170,7 @@ class PluginRequests:
         self, call: HookCall, person: Person, request: Request, options: dict[str, Any]
     ) -> dict[str, Any] | str:
         """The options as the plugin wants them, or a note: it had no effect. Raises: Blocked."""
-        asked = JobRequest(
+        asked = PendingRequest(
             command=request.command,
             options=dict(options),
             images=len(request.images),

@@ -1,0 +1,1 @@
+"""`easel plugins`: lists, switches and begins plugins."""
