@@ -3,7 +3,7 @@
 Its cells are jobs of their own, of `imagine` or `edit`: nothing runs a grid itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from bot.commands.edit import IMAGE_GUIDANCE, Edit
 from bot.commands.grid_axes import AXES, Axis, AxisSpec, read_axes
 from bot.commands.imagine import Imagine
 from bot.i18n import N_
+from bot.jobs import ImageRef
 from bot.options import MAX_PROMPT, OptionSpec
 
 _HELP = {
@@ -47,6 +48,8 @@ class Grid(Imagine):
         return {name: value for name, value in self.values.items() if name not in AXES}
 
 
-def cell_command(options: Mapping[str, Any]) -> str:
-    """The command of a cell with these options: an edit, where it says how closely to follow the image."""
-    return Edit.name if options.get(IMAGE_GUIDANCE) is not None else Imagine.name
+def cell_command(options: Mapping[str, Any], images: Sequence[ImageRef]) -> str:
+    """The command of a cell: an edit, where only that takes the options or so many images."""
+    pictures = sum(image.role == "init" for image in images)
+    is_edit = options.get(IMAGE_GUIDANCE) is not None or pictures > Imagine.images_allowed
+    return Edit.name if is_edit else Imagine.name

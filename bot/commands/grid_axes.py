@@ -22,7 +22,7 @@ LORA, CONTROL = "lora:", "control:"
 _LORA_WEIGHT = OptionSpec(
     name="weight", kind=float, help=N_("How much it counts"), minimum=-MAX_LORA_WEIGHT, maximum=MAX_LORA_WEIGHT
 )
-_FORM = re.compile(r"\s*([^=\s]+)\s*=(.*)", re.DOTALL)
+_FORM = re.compile(r"\s*([^=\s][^=]*?)\s*=(.*)", re.DOTALL)
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
 _RANGE = re.compile(
     rf"({_NUMBER})\s*-\s*({_NUMBER})(?:\s*:\s*({_NUMBER})|\s*\(\s*([-+]?{_NUMBER})\s*\)|\s*\[\s*(\d+)\s*\])?"

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from bot.commands.defaults import MODEL_LACKS
 from bot.commands.grid import Grid, cell_command
 from bot.commands.grid_axes import CONTROL, LORA, MAX_CELLS, Axis
 from bot.errors import InvalidOption
@@ -17,8 +18,6 @@ from bot.usecases.grid_cells import Cell, list_cells
 from bot.usecases.grid_names import CELL, name_cells
 from bot.usecases.grid_spec import read_spec, write_spec
 from bot.usecases.requests import Request
-
-_TEXTS = frozenset({"prompt", "negative_prompt", "style"})
 
 PlanCell = Callable[[Person, Request, int], Awaitable[Sequence[NewJob]]]
 """Plans a request, with the seed that it has where it gives none."""
@@ -50,7 +49,7 @@ class GridPlanner:
         return [first, *(replace(job, wants_delivery=False) for job in others)], batch
 
     async def _plan_one(self, person: Person, request: Request, axes: Sequence[Axis], cell: Cell, seed: int) -> NewJob:
-        command = cell_command(cell.options)
+        command = cell_command(cell.options, cell.images)
         asked = replace(request, command=command, options=cell.options, line=None, images=cell.images)
         try:
             planned = await self.plan_cell(person, asked, seed)
@@ -66,12 +65,14 @@ def _named(job: NewJob, name: str) -> NewJob:
 
 
 def _name_cell(axes: Sequence[Axis], cell: Cell, reason: InvalidOption) -> InvalidOption:
-    """The refusal with the values that it is about; those of all axes where that is not known."""
+    """The refusal with the values that it is about. Where that is not known, they are those in which the cell differs
+    from the first, which was possible; what the first cell is refused for concerns all of them."""
     meant = [index for index, axis in enumerate(axes) if _is_about(axis, reason)]
-    if not meant and reason.option in _TEXTS and not any(axis.option in _TEXTS for axis in axes):
-        return reason
+    differing = [index for index, place in enumerate(cell.place) if place]
     models = [index for index, axis in enumerate(axes) if axis.option == "model"]
-    named = list(dict.fromkeys([*meant, *models])) if meant or models else list(range(len(axes)))
+    if not meant and not differing and not (models and reason.problem in MODEL_LACKS):
+        return reason
+    named = list(dict.fromkeys([*(meant or differing), *models]))
     places = [f"{axes[index].title}={axes[index].label(cell.place[index])}" for index in named]
     return AxisRefused(axes[named[0]].name, ", ".join(places), reason)
 
