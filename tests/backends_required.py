@@ -15,6 +15,7 @@ MODULES = {
     "torchao": "torchao",
     "gguf": "gguf",
     "bitsandbytes": "bitsandbytes",
+    "sentencepiece": "sentencepiece",
     "openai": "openai",
     "langchain-openai": "langchain_openai",
     "webuiapi": "webuiapi",

@@ -123,10 +123,11 @@ async def open_easel(
         images = await stack.enter_async_context(ImageService() if has_workers else InProcessImages())
         pool: Any = TestPool([spec.name for spec in MODELS])
         if has_workers:
-            workers = DevicePool(
-                PoolSettings(), ["cpu"], MODELS, images, engine_factory="tests.inference.engines:build"
-            )
+            engines = "tests.inference.engines:build"
+            workers = DevicePool(PoolSettings(), ["cpu"], MODELS, images, engine_factory=engines, plugins=plugins)
             pool = await stack.enter_async_context(workers)
+            if plugins is not None:
+                plugins.on_switched = pool.refresh_plugins
         opened = open_test_application(loaded, pool, images, drain_s=1.0, plugins=plugins)
         application = await stack.enter_async_context(opened)
         easel = ServedEasel(application=application, pool=pool, data_dir=data_dir)
