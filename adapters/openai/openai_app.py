@@ -15,6 +15,7 @@ from adapters.openai.openai_errors import ErrorAnswer, to_answer
 from adapters.web.auth import get_client_caller, read_bearer
 from adapters.web.client_calls import ClientCall
 from adapters.web.context import WebContext
+from adapters.web.problems import Problem, RequestRefused
 
 PREFIX = "/v1"
 CLIENT = "openai"
@@ -44,14 +45,24 @@ ENDPOINTS = (
 )
 
 
+class OpenAIApplication(Starlette):
+    def __init__(self, context: WebContext) -> None:
+        routes = [
+            Route(endpoint.path, _Handler(context, endpoint), methods=[endpoint.method], name=endpoint.path)
+            for endpoint in ENDPOINTS
+        ]
+        super().__init__(routes=routes, exception_handlers={HTTPException: _on_http_error})
+        self.state.context = context
+
+    def form_problem(self, problem: Problem) -> ASGIApp:
+        """A refusal from before it was called."""
+        seconds = problem.headers.get("Retry-After")
+        error = RequestRefused(problem.code, problem.detail, retry_after_s=int(seconds) if seconds else None)
+        return to_answer(error, {}).respond()
+
+
 def build_app(context: WebContext) -> ASGIApp:
-    routes = [
-        Route(endpoint.path, _Handler(context, endpoint), methods=[endpoint.method], name=endpoint.path)
-        for endpoint in ENDPOINTS
-    ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _on_http_error})
-    app.state.context = context
-    return app
+    return OpenAIApplication(context)
 
 
 class _Handler:

@@ -27,6 +27,7 @@ from adapters.web import (
     routes_operation,
     routes_page,
     routes_pictures,
+    routes_plugins,
     routes_recipes,
     routes_session,
     routes_training,
@@ -38,6 +39,7 @@ from adapters.web.measuring import MeasuringMiddleware
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
 from adapters.web.page_files import load_page_files
 from adapters.web.page_problems import install_page_handlers
+from adapters.web.plugin_schemas import PluginBody
 from adapters.web.schemas import (
     AdminKeyBody,
     CollectionBody,
@@ -55,13 +57,14 @@ DESCRIPTION = (
 )
 BODIES = (
     JobBody, ExportBody, CollectionBody, LinkBody, SessionBody, AdminKeyBody, QuotaBody, ReportActionBody, ForgetBody,
-    CorrectionBody, EmbeddingBody,
+    CorrectionBody, EmbeddingBody, PluginBody,
 )  # fmt: skip
 """Read by the routes themselves, so that OpenAPI does not find them."""
 
 
 BuildMount = Callable[[WebContext], ASGIApp]
-"""Builds an application of its own for all below a path: it answers errors in its own form."""
+"""Builds an application of its own for all below a path. It answers errors in its own form; its method `form_problem`,
+if it has one, gives that form to a problem."""
 
 
 def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingProxyType({})) -> FastAPI:
@@ -74,13 +77,15 @@ def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingPro
     for routes in (
         routes_jobs, routes_events, routes_pictures, routes_media, routes_export, routes_about, routes_admin,
         routes_internal, routes_collections, routes_corrections, routes_page, routes_recipes, routes_names,
-        routes_session, routes_operation, routes_links, routes_training, routes_embeddings,
+        routes_session, routes_operation, routes_links, routes_training, routes_embeddings, routes_plugins,
         routes_metrics,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
+    forms = {}
     for path, build in mounts.items():
         mounted = build(context)
+        forms |= {path: mounted.form_problem} if hasattr(mounted, "form_problem") else {}
         app.router.routes.append(Route(path, mounted, include_in_schema=False))  # a mount has only what is below it
         app.mount(path, mounted)
     app.add_middleware(
@@ -88,6 +93,7 @@ def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingPro
         limit=context.settings.max_requests_per_key,
         find_key=context.usecases.people.find_key_name,
         find_session=context.usecases.sessions.find_name,
+        forms=forms,
     )
     app.add_middleware(GuardMiddleware)
     app.add_middleware(MeasuringMiddleware, metrics=context.metrics.http)

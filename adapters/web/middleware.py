@@ -5,7 +5,7 @@ Plain ASGI, because Starlette's BaseHTTPMiddleware would delay streams and disco
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -71,14 +71,19 @@ class GuardMiddleware:
 
 
 FindKey = Callable[[str], str | None]
+FormProblem = Callable[[Problem], ASGIApp]
 
 
 class KeyLimitMiddleware:
     """Limits the concurrent requests per API key, so one person's event streams cannot use all connections."""
 
-    def __init__(self, app: ASGIApp, *, limit: int, find_key: FindKey, find_session: FindKey) -> None:
-        """Both return a key's prefix: by the key itself, and by the token of one of its sessions."""
+    def __init__(
+        self, app: ASGIApp, *, limit: int, find_key: FindKey, find_session: FindKey, forms: Mapping[str, FormProblem]
+    ) -> None:
+        """`find_key` and `find_session` return a key's prefix: by the key itself, and by the token of one of its
+        sessions. `forms`: by path, how APIs below it show a problem."""
         self._app = app
+        self._forms = forms
         self._limit = limit
         self._find_key = find_key
         self._find_session = find_session
@@ -89,7 +94,8 @@ class KeyLimitMiddleware:
         if any(self._counts[name] >= self._limit for name in names):
             sentence = "Too many requests with this API key are under way. Try again when one has ended."
             problem = Problem("too_many_requests", sentence, headers={"Retry-After": "2"})
-            await problem(scope, receive, send)
+            form = next((form for path, form in self._forms.items() if scope["path"].startswith(f"{path}/")), None)
+            await (form(problem) if form is not None else problem)(scope, receive, send)
             return
         self._counts.update(names)
         try:

@@ -80,7 +80,7 @@ class Problem(Response):
         }
         body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
         super().__init__(body, status, headers)
-        self.detail = str(content["detail"])
+        self.code, self.detail = code, str(content["detail"])
 
 
 def to_problem(error: errors.UserError) -> Problem:

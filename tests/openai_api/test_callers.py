@@ -106,6 +106,19 @@ async def test_a_spent_quota_is_not_tried_again(server):
     assert answer.headers["x-should-retry"] == "false"
 
 
+async def test_too_many_requests_with_one_key_are_refused_in_this_form(easel):
+    await easel.serve(max_requests_per_key=1)
+    key = {"Authorization": f"Bearer {await easel.create_key('Ada')}"}
+    async with (
+        open_client(easel) as client,
+        client.stream("POST", GENERATIONS, json={"prompt": "a slow circle", "stream": True}, headers=key),
+    ):
+        answer = await client.get(MODELS, headers=key)
+
+    error_of(answer, 429, "rate_limit_exceeded")
+    assert answer.headers["retry-after-ms"] == "2000"
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code", "retry"),
     [
