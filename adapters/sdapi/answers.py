@@ -115,7 +115,7 @@ def _describe(call: SdCall, jobs: Sequence[Job], pictures: Sequence[MadePicture]
         "is_using_inpainting_conditioning": False,
         "version": software_name(),
         "ignored": call.fields.name_ignored(),
-        "notes": [note for one in jobs if one.result is not None for note in one.result.notes],
+        "notes": list(dict.fromkeys(note for one in jobs if one.result is not None for note in one.result.notes)),
         "jobs": [one.id for one in jobs],
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters.sdapi.fields import SdFields
 from bot.commands import Command
+from bot.commands.imagine import MAX_ASPECT, fit_aspect
 from bot.errors import InvalidOption
 from bot.models import ModelSpec
 from bot.usecases.recalled import nearest_size
@@ -39,10 +40,18 @@ def _fit_size(fitted: dict[str, Any], model: ModelSpec, fields: SdFields) -> Non
     asked = (fitted.get("width") or model.width, fitted.get("height") or model.height)
     if "width" not in fitted and "height" not in fitted:
         return
-    width, height = nearest_size(model, *asked)
+    width, height = _size_for(model, *asked)
     if (width, height) != asked:
         fields.note(f"size {asked[0]}x{asked[1]}: {width}x{height}")
     fitted |= {"width": width, "height": height}
+
+
+def _size_for(model: ModelSpec, width: int, height: int) -> tuple[int, int]:
+    """The nearest size that the model supports; of one that is too large its shape alone, at the model's own area: at
+    its limits a model draws worse."""
+    if max(width, height) <= model.max_size:
+        return nearest_size(model, width, height)
+    return fit_aspect(model, min(MAX_ASPECT, max(1 / MAX_ASPECT, width / height)), "width")
 
 
 def _leave_out_lacking(command: Command, model: ModelSpec, options: dict[str, Any], fields: SdFields) -> dict[str, Any]:

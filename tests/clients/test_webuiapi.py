@@ -2,26 +2,19 @@
 
 import asyncio
 import contextlib
+import importlib
 import io
 from functools import partial
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from PIL import Image
 
 from tests.backends_required import require_backend
-from tests.web.conftest import (  # noqa: F401 - fixtures
-    client,
-    easel,
-    plain_log,
-    server,
-    shared_client,
-    shared_server,
-    upgraded_data,
-)
 
 require_backend("webuiapi")
-import webuiapi  # noqa: E402 - it may not be installed
+webuiapi: Any = importlib.import_module("webuiapi")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RED = Image.new("RGB", (48, 32), "red")
@@ -35,25 +28,28 @@ def connect(url, **options):
     return api
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def api(shared_server):  # noqa: F811
-    """Calls run in a thread, as the client blocks."""
-    connected = await asyncio.to_thread(connect, shared_server.url)
+class Calls:
+    """Each call runs in a thread, as the client blocks."""
 
-    async def call(name, *arguments, **options):
+    def __init__(self, api: Any) -> None:
+        self.api = api
+
+    async def __call__(self, name: str, *arguments: Any, **options: Any) -> Any:
         with contextlib.redirect_stdout(io.StringIO()):
-            return await asyncio.to_thread(partial(getattr(connected, name), *arguments, **options))
+            return await asyncio.to_thread(partial(getattr(self.api, name), *arguments, **options))
 
-    call.api = connected
-    return call
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def api(shared_server):
+    return Calls(await asyncio.to_thread(connect, shared_server.url))
 
 
 async def test_txt2img(api):
     result = await api("txt2img", prompt="a red circle", negative_prompt="fog", seed=1003, cfg_scale=7, n_iter=2)
 
-    assert [image.size for image in result.images] == [(128, 128)] * 2
+    assert [image.size for image in result.images] == [(64, 64)] * 2
     assert (result.info["seed"], result.info["all_seeds"]) == (1003, [1003, 1004])
-    assert result.info["ignored"] == ["size 512x512: 128x128", "sampler_name euler_a"]
+    assert result.info["ignored"] == ["size 512x512: 64x64", "sampler_name euler_a"]
     assert result.parameters["prompt"] == "a red circle"
 
 
@@ -159,7 +155,7 @@ async def test_calls_without_waiting(api):
     assert (await call).image.size == (64, 64)
 
 
-async def test_a_key_is_the_password(server):  # noqa: F811
+async def test_a_key_is_the_password(server):
     key = await server.create_key("Ann")
     allowed, refused = [
         await asyncio.to_thread(connect, server.url, username="anybody", password=text) for text in (key, "wrong")

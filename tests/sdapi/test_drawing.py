@@ -3,10 +3,14 @@
 import base64
 import io
 import json
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from bot.errors import InvalidOption
+from bot.ports import ModelCapabilities
+from bot.prompts.styles import StyleSettings
 from tests.sdapi.sd_client import DATA_URL, PICTURE, draw, jobs_of, open_picture, post, refusal
 from tests.web.conftest import open_client, open_easel
 
@@ -59,10 +63,15 @@ async def test_a_variation_seed_counts_on_through_a_batch(client):
 
 
 async def test_what_has_no_effect_is_named(client):
-    fields = {"restore_faces": True, "refiner_checkpoint": "xl", "styles": ["ink", "no-such"], "unheard_of": 1}
-    scripts = {"alwayson_scripts": {"Never OOM": {"args": [True]}, "roop": {"args": [False]}}}
-    overrides = {"override_settings": {"sd_vae": "my-vae", "eta_noise_seed_delta": 31337, "sd_vae_overrides": None}}
-    _, info = await draw(client, **fields, **scripts, **overrides)
+    fields: dict[str, Any] = {
+        "restore_faces": True,
+        "refiner_checkpoint": "xl",
+        "styles": ["ink", "no-such"],
+        "unheard_of": 1,
+    }
+    fields |= {"alwayson_scripts": {"Never OOM": {"args": [True]}, "roop": {"args": [False]}}}
+    fields |= {"override_settings": {"sd_vae": "my-vae", "eta_noise_seed_delta": 31337, "sd_vae_overrides": None}}
+    _, info = await draw(client, **fields)
 
     named = {"restore_faces", "refiner_checkpoint", "unheard_of", "style no-such", "script never oom"}
     assert set(info["ignored"]) == named | {"override_settings.sd_vae", "override_settings.eta_noise_seed_delta"}
@@ -73,6 +82,34 @@ async def test_a_style_is_applied_by_its_name(client):
 
     assert info["prompt"] == "ink drawing of a fox"
     assert info["negative_prompt"] == "colour"
+
+
+async def test_several_styles_are_written_into_the_prompt(server):
+    server.usecases.names.resolver.styles["soft"] = StyleSettings(prompt="soft light", negative="noise")
+    async with open_client(server) as client:
+        _, info = await draw(client, prompt="a fox", styles=["ink", "soft"], negative_prompt="fog")
+
+    assert info["prompt"] == "ink drawing of a fox, soft light"
+    assert info["negative_prompt"] == "fog, colour, noise"
+
+
+async def test_what_a_model_lacks_is_left_out_as_soon_as_it_is_known(server, monkeypatch):
+    run_task = server.pool.run_task
+
+    async def run(task):
+        if task.options.get("clip_skip"):
+            yield ModelCapabilities(model="paint", capabilities={"row_options": []})
+            raise InvalidOption("clip_skip", "model_lacks", value="paint")
+        async for event in run_task(task):
+            yield event
+
+    monkeypatch.setattr(server.pool, "run_task", run)
+
+    async with open_client(server) as client:
+        _, info = await draw(client, clip_skip=2)
+
+    assert info["ignored"] == ["CLIP_stop_at_last_layers 2"]
+    assert info["clip_skip"] == 1
 
 
 async def test_hires_fix_has_the_strength_of_its_second_pass(client):
@@ -87,11 +124,14 @@ async def test_hires_fix_has_the_strength_of_its_second_pass(client):
     assert plain["ignored"] == []
 
 
-async def test_a_size_that_the_model_lacks_becomes_the_nearest(client):
-    pictures, info = await draw(client, width=1024, height=512, steps=90)
+@pytest.mark.parametrize(
+    ("asked", "made"), [((1024, 512), (88, 64)), ((500, 500), (64, 64)), ((100, 70), (96, 72)), ((8, 16), (64, 128))]
+)
+async def test_a_size_that_the_model_lacks_becomes_one_that_it_draws_well(client, asked, made):
+    pictures, info = await draw(client, width=asked[0], height=asked[1], steps=90)
 
-    assert pictures[0].size == (128, 64)
-    assert info["ignored"] == ["steps 90: 50", "size 1024x512: 128x64"]
+    assert pictures[0].size == made
+    assert info["ignored"] == ["steps 90: 50", f"size {asked[0]}x{asked[1]}: {made[0]}x{made[1]}"]
 
 
 async def test_a_sampler_that_the_model_lacks_is_left_out_and_named(client):

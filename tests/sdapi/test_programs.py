@@ -53,8 +53,8 @@ async def test_silly_tavern_connects_and_draws_without_a_password(shared_client,
 
     assert current in [one["title"] for one in found["sd-models"]]
     assert "DDIM" in [one["name"] for one in found["samplers"]]
-    assert open_picture(answer["images"][0]).size == (128, 128)
-    assert json.loads(answer["info"])["ignored"] == ["size 512x512: 128x128"]
+    assert open_picture(answer["images"][0]).size == (64, 64)
+    assert json.loads(answer["info"])["ignored"] == ["size 512x512: 64x64"]
 
 
 async def test_silly_tavern_selects_a_model_and_waits_until_it_is_ready(server, client):
