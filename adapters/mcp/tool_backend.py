@@ -14,7 +14,7 @@ CLIENT = "mcp"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToolRequest:
+class ToolJobRequest:
     """One call of a command's tool. `quote` confirms several combinations of a prompt."""
 
     command: str
@@ -36,9 +36,9 @@ class ToolBackend(Protocol):
     async def upload_image(self, data: bytes) -> str:
         """Store an image and return its id."""
 
-    async def quote_price(self, request: ToolRequest) -> Body: ...
+    async def quote_price(self, request: ToolJobRequest) -> Body: ...
 
-    async def submit_jobs(self, request: ToolRequest) -> list[str]:
+    async def submit_jobs(self, request: ToolJobRequest) -> list[str]:
         """The ids of the accepted jobs."""
 
     def follow_job(self, job_id: str) -> AsyncIterator[Body]:

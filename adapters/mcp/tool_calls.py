@@ -14,7 +14,7 @@ from typing import Any, cast
 from mcp_types import CallToolResult
 
 from adapters.mcp.tool_answers import JobAnswer, data_answer, is_finished, picture_uri, text_answer
-from adapters.mcp.tool_backend import Body, OpenBackend, ToolBackend, ToolRequest
+from adapters.mcp.tool_backend import Body, OpenBackend, ToolBackend, ToolJobRequest
 from adapters.mcp.tool_errors import ToolRefused, error_sentence
 from adapters.mcp.tool_images import ReadFile, find_images, parse_images
 from adapters.mcp.tool_progress import ProgressReporter, Send
@@ -78,7 +78,9 @@ class ToolCalls:
             raise
         return await JobAnswer(backend).of_jobs(jobs)
 
-    async def _to_request(self, backend: ToolBackend, command: type[Command], arguments: dict[str, Any]) -> ToolRequest:
+    async def _to_request(
+        self, backend: ToolBackend, command: type[Command], arguments: dict[str, Any]
+    ) -> ToolJobRequest:
         """Everything is checked before an image is stored. Raises: EaselError."""
         images = parse_images(command, arguments.pop(IMAGES, None))
         parent, quote = _pop_text(arguments, PARENT), _pop_text(arguments, QUOTE)
@@ -88,7 +90,9 @@ class ToolCalls:
             raise InvalidOption(QUOTE, "quote")
         parsed = command.from_options(arguments, [one.ref for one in images])
         found = await find_images(backend, images, self.read_file)
-        return ToolRequest(command=command.name, options=dict(parsed.values), images=found, parent=parent, quote=quote)
+        return ToolJobRequest(
+            command=command.name, options=dict(parsed.values), images=found, parent=parent, quote=quote
+        )
 
     def _cancel_later(self, submitting: "asyncio.Future[list[str]]") -> None:
         """In a task of its own: the one of the call is being cancelled."""
@@ -181,7 +185,7 @@ def _job_id(arguments: Mapping[str, Any]) -> str:
     return job_id.strip().casefold()
 
 
-def _may_be_several(request: ToolRequest) -> bool:
+def _may_be_several(request: ToolJobRequest) -> bool:
     prompt = str(request.options.get("prompt", ""))
     return request.command == "grid" or len(expand_combinations(prompt)) > 1
 

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
-from adapters.mcp.tool_backend import CLIENT, Body, ToolRequest
+from adapters.mcp.tool_backend import CLIENT, Body, ToolJobRequest
 from adapters.web.views import command_json, job_json, model_json, quota_json, quote_json
 from bot.commands import COMMANDS
 from bot.jobs import Media, Origin
@@ -44,11 +44,11 @@ class UseCaseBackend:
         async with self.hold_decoding(person.id):
             return (await self.usecases.media.upload(person, data, source=CLIENT)).id
 
-    async def quote_price(self, request: ToolRequest) -> Body:
+    async def quote_price(self, request: ToolJobRequest) -> Body:
         person, is_admin = await self.identify()
         return quote_json(await self.usecases.jobs.quote(person, _to_request(request, person, is_admin)))
 
-    async def submit_jobs(self, request: ToolRequest) -> list[str]:
+    async def submit_jobs(self, request: ToolJobRequest) -> list[str]:
         person, is_admin = await self.identify()
         submitted = _to_request(request, person, is_admin)
         tickets = await self.usecases.jobs.submit(person, submitted, quote=request.quote)
@@ -90,7 +90,7 @@ class UseCaseBackend:
         return (await self.identify())[0]
 
 
-def _to_request(request: ToolRequest, person: Person, is_admin: bool) -> Request:
+def _to_request(request: ToolJobRequest, person: Person, is_admin: bool) -> Request:
     origin = Origin(platform="web", space_id="web", account_id=person.id, is_admin=is_admin, extra={"client": CLIENT})
     return Request(
         origin=origin,

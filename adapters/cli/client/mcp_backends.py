@@ -11,7 +11,7 @@ from urllib.parse import quote
 from adapters.cli.client.http import HttpClient, image_body
 from adapters.cli.client.open import open_service_client
 from adapters.cli.ports import CompositionRoot, LoadedConfig
-from adapters.mcp.tool_backend import CLIENT, Body, ToolBackend, ToolRequest
+from adapters.mcp.tool_backend import CLIENT, Body, ToolBackend, ToolJobRequest
 from adapters.mcp.usecase_backend import UseCaseBackend
 from adapters.web.authorization import CLIENT_HEADER
 from bot.errors import EaselError, JobNotFound, ShuttingDown
@@ -45,10 +45,10 @@ class RestBackend:
         file = {"file": ("image", data, "application/octet-stream")}
         return str((await self._post("/api/v1/media", files=file))["id"])
 
-    async def quote_price(self, request: ToolRequest) -> Body:
+    async def quote_price(self, request: ToolJobRequest) -> Body:
         return await self._post("/api/v1/quotes", json=_request_body(request))
 
-    async def submit_jobs(self, request: ToolRequest) -> list[str]:
+    async def submit_jobs(self, request: ToolJobRequest) -> list[str]:
         content = _request_body(request) | ({"quote": request.quote} if request.quote is not None else {})
         body = await self._post("/api/v1/jobs", json=content)
         return [str(job["id"]) for job in body.get("jobs") or [body]]
@@ -86,7 +86,7 @@ class RestBackend:
         return body
 
 
-def _request_body(request: ToolRequest) -> Body:
+def _request_body(request: ToolJobRequest) -> Body:
     body = {
         "command": request.command,
         "options": dict(request.options),
@@ -101,7 +101,7 @@ class LocalBackend(UseCaseBackend):
 
     _submitted: set[str] = field(default_factory=set)
 
-    async def submit_jobs(self, request: ToolRequest) -> list[str]:
+    async def submit_jobs(self, request: ToolJobRequest) -> list[str]:
         ids = await super().submit_jobs(request)
         self._submitted.update(ids)
         return ids
@@ -184,12 +184,13 @@ class BackendOnDemand:
     async def _keep_open(self, opened: "asyncio.Future[ToolBackend]") -> None:
         async with AsyncExitStack() as stack:
             try:
-                self._backend = await stack.enter_async_context(self._open_one())
+                backend: ToolBackend = await stack.enter_async_context(self._open_one())
             except (Exception, asyncio.CancelledError) as error:
                 opened.set_exception(error if isinstance(error, Exception) else ShuttingDown())
                 opened.exception()  # the call that asked for it may have been cancelled
                 return
-            opened.set_result(self._backend)
+            self._backend = backend
+            opened.set_result(backend)
             try:
                 while not self._is_stale.is_set() and await self._is_needed():
                     with suppress(TimeoutError):

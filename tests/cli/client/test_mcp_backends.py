@@ -7,14 +7,14 @@ import pytest
 
 from adapters.cli.client.mcp_backends import BackendOnDemand, LocalBackend, RestBackend, open_backend
 from adapters.cli.error_output import Failure
-from adapters.mcp.tool_backend import ToolRequest
+from adapters.mcp.tool_backend import ToolJobRequest
 from bot.errors import EaselError, InvalidOption, StartupError
 from bot.jobs import ImageRef
 from bot.runtime.lock import DataLock, read_holder
 from tests.cli.app_fixture import serving
 from tests.web.fake_pool import picture
 
-IMAGINE = ToolRequest(command="imagine", options={"prompt": "a red circle", "seed": 7})
+IMAGINE = ToolJobRequest(command="imagine", options={"prompt": "a red circle", "seed": 7})
 BACKENDS = {"local": LocalBackend, "remote": RestBackend}
 
 
@@ -65,11 +65,11 @@ async def test_an_image_that_is_too_large_is_not_read(backend):
 async def test_an_upload_is_asked_about_and_follows_a_job(backend):
     image_id = await backend.upload_image(picture(3, 32, 32))
     images = (ImageRef(image_id),)
-    (first,) = await backend.submit_jobs(ToolRequest(command="ask", options={"question": "what?"}, images=images))
+    (first,) = await backend.submit_jobs(ToolJobRequest(command="ask", options={"question": "what?"}, images=images))
     await finish(backend, first)
 
     (job_id,) = await backend.submit_jobs(
-        ToolRequest(command="ask", options={"question": "why?"}, images=images, parent=first)
+        ToolJobRequest(command="ask", options={"question": "why?"}, images=images, parent=first)
     )
 
     job = await finish(backend, job_id)
@@ -77,10 +77,12 @@ async def test_an_upload_is_asked_about_and_follows_a_job(backend):
 
 
 async def test_a_quote_confirms_several_combinations(backend):
-    request = ToolRequest(command="imagine", options={"prompt": "a {red|green} circle"})
+    request = ToolJobRequest(command="imagine", options={"prompt": "a {red|green} circle"})
     price = await backend.quote_price(request)
 
-    ids = await backend.submit_jobs(ToolRequest(command=request.command, options=request.options, quote=price["quote"]))
+    ids = await backend.submit_jobs(
+        ToolJobRequest(command=request.command, options=request.options, quote=price["quote"])
+    )
 
     assert (price["jobs"], len(ids)) == (2, 2)
     assert [job["id"] for job in (await backend.list_jobs("circle", before=None, limit=1))[0]] == [ids[1]]
@@ -94,7 +96,7 @@ async def test_commands_models_and_the_quota_are_those_of_rest(backend):
 
 async def test_errors_are_easels(backend):
     with pytest.raises((InvalidOption, Failure)):
-        await backend.submit_jobs(ToolRequest(command="imagine", options={"prompt": "a", "steps": 0}))
+        await backend.submit_jobs(ToolJobRequest(command="imagine", options={"prompt": "a", "steps": 0}))
     with pytest.raises(EaselError):
         await backend.read_job("aaaaaaaaaaaaaaaa")
 
