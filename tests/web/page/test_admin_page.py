@@ -18,7 +18,7 @@ from tests.web.page.conftest import find_violations, measure_layout_shift
 pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
 
 SECRET_WORDS = "a heron nobody knows"
-TABS = ("people", "queue", "devices", "metrics", "reports", "refused", "incidents", "training", "server")
+TABS = ("people", "queue", "devices", "metrics", "reports", "refused", "incidents", "training", "plugins", "server")
 
 
 @pytest_asyncio.fixture(loop_scope="module")

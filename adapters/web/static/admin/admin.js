@@ -1,4 +1,4 @@
-// The admin area: people, everyone's queue, devices, metrics, reports, blocked jobs, incidents, trainings, the server.
+// The admin area: people, everyone's queue, devices, metrics, reports, blocked jobs, incidents, trainings, plugins, the server.
 
 import { onReturn } from "../core/connection.js";
 import { lazyPart } from "../core/parts.js";
@@ -15,23 +15,29 @@ import { queueTab } from "./everybody.js";
 import { reportsTab } from "./reports.js";
 import { serverTab } from "./server.js";
 
-const training = lazyPart("training", () => import("../training/training.js"));
-const trainingTab = {
-  title: () => t("Training"),
-  load() {
-    let stop = null;
-    let isLeft = false;
-    void import("../training/training.js").then(({ load }) => (stop = isLeft ? null : load()));
-    return () => {
-      isLeft = true;
-      stop?.();
-    };
-  },
-  view: () => training()?.view() ?? loadingView(),
-};
+/** A tab whose folder is loaded when it is opened. */
+function lazyTab(name, title, importPart) {
+  const part = lazyPart(name, importPart);
+  return {
+    title,
+    load() {
+      let stop = null;
+      let isLeft = false;
+      void importPart().then(({ load }) => (stop = isLeft ? null : load()));
+      return () => {
+        isLeft = true;
+        stop?.();
+      };
+    },
+    view: () => part()?.view() ?? loadingView(),
+  };
+}
+
+const trainingTab = lazyTab("training", () => t("Training"), () => import("../training/training.js"));
+const pluginsTab = lazyTab("plugins", () => t("Plugins"), () => import("../plugins/plugins.js"));
 
 /** Each has a `title`, `load(query)`, which may return a cleanup function, and `view(query)`. */
-const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, metrics: metricsTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, training: trainingTab, server: serverTab };
+const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, metrics: metricsTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, training: trainingTab, plugins: pluginsTab, server: serverTab };
 let stops = [];
 
 const tabOf = (query) => query.get("tab") || "people";

@@ -2,8 +2,7 @@
 
 import { get, onUnauthorized, post, remove } from "./api.js";
 import { batch, computed, signal, storedSignal } from "./render.js";
-import { t } from "./text.js";
-import { finishAll, showToast } from "./toast.js";
+import { finishAll } from "./toast.js";
 
 const { needsKey, maxUploadMb, maxFileMb, tooLarge } = document.body.dataset;
 
@@ -87,7 +86,7 @@ export async function refreshModels() {
   try {
     const [answered, listed] = await Promise.all([get("/commands"), get("/models")]);
     batch(() => {
-      commands.value = answered.commands;
+      commands.value = answered.commands.filter((one) => !one.plugin); // those of plugins have no form here
       models.value = listed.models;
       storeError.value = null;
     });
@@ -126,23 +125,9 @@ const wasSignedIn = storedSignal("signed-in", false);
 
 /** Identifies the person, and loads the data that every view needs. */
 export async function startSession() {
-  await redeemLink();
+  if (location.hash.includes("key=")) await (await import("../one-time-link/redeem.js")).redeemLink(wasSignedIn);
   if (needsKey === "yes" && !wasSignedIn.peek()) session.value = "signed-out";
   else await openSession();
-}
-
-/** A one-time link (`/#key=…`) signs in its first visitor; an existing session is kept. */
-async function redeemLink() {
-  const key = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (!key) return;
-  history.replaceState(history.state, "", location.pathname + location.search);
-  if (wasSignedIn.peek()) return void showToast(t("You are already signed in. Sign out, then open the link again."));
-  try {
-    await post("/session", { key }, { quiet: true });
-    wasSignedIn.value = Date.now();
-  } catch (error) {
-    showToast(error.message, { kind: "error", timeoutMs: 30_000 });
-  }
 }
 
 async function openSession() {

@@ -12,6 +12,7 @@ import { hasJobs, isAdmin, jobSignal, spoilers } from "../core/store.js";
 import { formatSeconds, t, tn } from "../core/text.js";
 import { labelOfCommand, shorten, promptOf } from "../core/titles.js";
 import { cancelJobs, shownJobs } from "./cancelling.js";
+import { loadPanels, panelsView } from "./panels.js";
 import { leftText, secondsLeft, shareDone, startClock, stateText } from "./waiting.js";
 
 const MAX_FINISHED = 6;
@@ -23,6 +24,7 @@ export function load() {
   leave();
   finished.value = [];
   stops = [startClock(), onJobEvent(take)];
+  void loadPanels();
 }
 
 export function leave() {
@@ -48,6 +50,7 @@ export function view() {
       </div>
       ${jobs.length ? listView(jobs) : emptyView()}
       ${SignalView(finishedView)}
+      ${SignalView(panelsView)}
     </div>`;
 }
 
