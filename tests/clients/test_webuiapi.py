@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib
 import io
+import re
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
+from composition.settings import ROOT
 from tests.backends_required import require_backend
 
 require_backend("webuiapi")
@@ -163,3 +165,18 @@ async def test_a_key_is_the_password(server):
 
     assert (await asyncio.to_thread(allowed.get_options))["sd_model_checkpoint"] == "paint"
     assert (await asyncio.to_thread(refused.get_options))["error"] == "unauthorized"
+
+
+async def test_the_documented_code_runs(shared_server, tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import webuiapi" in block]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("no_proxy", "*")
+
+    def run() -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(code.replace("8000", shared_server.url.rpartition(":")[2]), {"__name__": "documented"})
+
+    await asyncio.to_thread(run)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"circle.png", "grid.png"}
