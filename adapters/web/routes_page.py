@@ -23,7 +23,7 @@ _NO_CACHE = {"Cache-Control": "no-cache"}
 
 PAGES = {
     "/": "create", "/gallery": "gallery", "/queue": "queue", "/p/{job}/{number}": "viewer", "/edit/{media}": "edit",
-    "/models": "models", "/admin": "admin",
+    "/grid/{batch}": "grids", "/models": "models", "/admin": "admin",
 }  # fmt: skip
 """The URLs of the page, with the folder of static files that each view needs first."""
 MISSING = "missing"

@@ -17,5 +17,6 @@ export const shorten = (text, length = SHORT) => (text.length > length ? `${text
 export function nameOf(job, n) {
   const title = shorten(promptOf(job));
   const count = job.result?.media.length ?? 0;
-  return count > 1 ? t("{title}, picture {n} of {count}", { title, n, count }) : title;
+  if (count > 1) return t("{title}, picture {n} of {count}", { title, n, count });
+  return job.grid ? t("{title}, {cell} of a grid", { title, cell: job.grid.cell }) : title;
 }

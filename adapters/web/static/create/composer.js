@@ -8,7 +8,7 @@ import { loadStyle } from "../core/router.js";
 import { t } from "../core/text.js";
 import { activeOptions, supportedOptions } from "./capabilities.js";
 import { chipsView } from "./chips.js";
-import { mode, photos } from "./draft.js";
+import { gridAxes, mode, photos, setAxes } from "./draft.js";
 import { addFiles, isDropping, photoNote, uploads } from "./photos.js";
 import { promptField } from "./prompt-field.js";
 import { isSending, pendingQuote, refusal, sendDraft } from "./request.js";
@@ -24,6 +24,7 @@ const photoRow = lazyPart("attach", () => import("../attach/photo-row.js"));
 
 const facts = lazyPart("extras", () => import("../extras/facts.js"));
 const notes = lazyPart("extras", () => import("../extras/notes.js"));
+const axes = lazyPart("axes", () => import("../axes/axes.js"));
 const refused = lazyPart("extras", () => import("../extras/refused.js"));
 const confirmation = lazyPart("extras", () => import("../extras/confirm.js"));
 
@@ -76,6 +77,12 @@ function moreView() {
     </button>`;
 }
 
+function gridView() {
+  if (mode.value !== "imagine") return nothing;
+  return html`
+    <button type="button" class="chip" aria-pressed=${gridAxes.value ? "true" : "false"} @click=${() => setAxes(gridAxes.peek() ? null : [{ option: "steps", values: "" }])}>${icon("gallery")}${t("Grid")}</button>`;
+}
+
 const sendView = () => html`
   <button type="submit" class="primary create-send" aria-disabled=${uploads.value.length || isSending.value ? "true" : "false"}>
     ${isSending.value ? html`<span class="spinner" aria-hidden="true"></span>` : nothing}${sendLabel()}
@@ -96,9 +103,10 @@ export const composerView = () => html`
     ${SignalView(photosPart)}
     ${SignalView(noteView)}
     <div class="row">
-      <div class="row create-chips">${SignalView(chipsView)}${SignalView(moreView)}</div>
+      <div class="row create-chips">${SignalView(chipsView)}${SignalView(moreView)}${SignalView(gridView)}</div>
       <p class="hint create-facts number" id="create-facts">${SignalView(() => facts()?.factsView())}</p>
     </div>
+    ${SignalView(() => (gridAxes.value ? axes()?.axesView() : nothing))}
     ${SignalView(() => notes()?.missingModelView())}
     ${SignalView(() => (refusal.value ? refused()?.refusalView() : nothing))}
     ${SignalView(() => (pendingQuote.value ? confirmation()?.confirmView() : nothing))}

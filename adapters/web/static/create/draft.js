@@ -1,7 +1,7 @@
 // The draft: mode, prompt, options and photos. Saved in this browser, per person.
 
 import { newId } from "../core/api.js";
-import { batch, signal, storedSignal } from "../core/render.js";
+import { batch, computed, signal, storedSignal } from "../core/render.js";
 import { person } from "../core/store.js";
 
 const owner = person.peek()?.name ?? "";
@@ -20,6 +20,12 @@ export const photos = storedSignal(`create.photos.${owner}`, []);
 export const followed = signal("");
 /** The prompts that were sent, newest first. */
 export const sentPrompts = storedSignal(`create.history.${owner}`, []);
+
+/** The axes of a grid, x first: `{option, values}` with the values as text; null: no grid. */
+const axes = storedSignal(`create.axes.${owner}`, null);
+export const gridAxes = computed(() => (mode.value === "imagine" ? axes.value : null));
+/** @param {{option: string, values: string}[] | null} changed */
+export const setAxes = (changed) => (axes.value = changed);
 
 const MAX_SENT = 100;
 

@@ -5,10 +5,11 @@ import { connection } from "../core/connection.js";
 import { fetchJob } from "../core/events.js";
 import { computed, runOnSignals, signal } from "../core/render.js";
 import { jobSignal, refreshQuota, storeError } from "../core/store.js";
+import { navigate } from "../core/router.js";
 import { announce } from "../core/toast.js";
 import { t } from "../core/text.js";
 import { canName, command, activeOptions, hasPhoto, mainOption, needsPart, usedPhotos } from "./capabilities.js";
-import { followed, mode, prompt, rememberPrompt } from "./draft.js";
+import { followed, gridAxes, mode, prompt, rememberPrompt } from "./draft.js";
 
 const COMBINATIONS = /\{[^{}]*\|[^{}]*\}/;
 
@@ -36,12 +37,19 @@ function parentOf(images) {
   return earlier && earlier === images.map((image) => image.id).join() ? { parent: followed.value } : {};
 }
 
+/** With the axes of a grid; what they change is not the same for all cells. */
+function withAxes(options) {
+  const axes = gridAxes.value ?? [];
+  const same = Object.entries(options).filter(([name]) => !axes.some(({ option }) => option === name));
+  return Object.fromEntries([...same, ...axes.map((axis, place) => ["xyz"[place], axis])]);
+}
+
 /** The body of POST /jobs and POST /quotes, or null before the commands are known. */
 export const body = computed(() => {
   if (!command.value || !mainOption.value) return null;
   return {
-    command: command.value.name,
-    options: { [mainOption.value.name]: prompt.value, ...activeOptions.value },
+    command: gridAxes.value ? "grid" : command.value.name,
+    options: { [mainOption.value.name]: prompt.value, ...withAxes(activeOptions.value) },
     images: usedPhotos.value.map(imageBody),
     ...parentOf(usedPhotos.value),
   };
@@ -53,6 +61,7 @@ export const missing = computed(() => {
   if (mode.value === "ask" && !hasPhoto.value) return { message: t("Add a photo to ask about: drop, paste or choose one."), option: "images" };
   if (!prompt.value.trim()) return { message: mode.value === "ask" ? t("Type a question first.") : t("Type a prompt first."), option: mainOption.value?.name };
   const hasPart = activeOptions.value.region || usedPhotos.value.some((photo) => photo.role === "mask");
+  if (gridAxes.value?.some(({ values }) => !values.trim())) return { message: t("Give each axis of the grid its values."), option: "x" };
   if (needsPart.value && !hasPart) {
     const byWords = t("This model repaints part of a photo. Name the part, such as “the sky”, or add a mask.");
     return { message: canName.value ? byWords : t("This model repaints part of a photo. Add a mask."), option: "region" };
@@ -82,7 +91,7 @@ export async function sendDraft() {
   }
   const wanted = body.peek();
   const text = prompt.peek();
-  const isSent = COMBINATIONS.test(text) && mode.peek() !== "ask" ? await once(wanted, () => askForPrice(wanted)) : await send(wanted);
+  const isSent = wanted.command === "grid" || (COMBINATIONS.test(text) && mode.peek() !== "ask") ? await once(wanted, () => askForPrice(wanted)) : await send(wanted);
   if (isSent) rememberPrompt(text);
   if (isSent && mode.peek() === "ask" && prompt.peek() === text) prompt.value = "";
   return isSent;
@@ -96,6 +105,7 @@ async function askForPrice(wanted) {
 export const send = (wanted) => once(wanted, async () => {
   const accepted = await post("/jobs", wanted);
   announce(accepted.position ? t("Queued at position {position}.", { position: accepted.position }) : t("Accepted."));
+  if (wanted.command === "grid") return void navigate(`/grid/${accepted.batch}`);
   if (wanted.command === "ask") followed.value = accepted.id;
   await Promise.all((accepted.jobs ?? [accepted]).map(({ id }) => fetchJob(id)));
   void refreshQuota();

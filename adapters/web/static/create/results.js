@@ -17,6 +17,7 @@ const MIN_SHOWN = 12;
 const examples = lazyPart("examples", () => import("../examples/examples.js"));
 const keys = lazyPart("extras", () => import("../extras/grid-keys.js"));
 const tray = lazyPart("extras", () => import("../extras/queue-tray.js"));
+const grids = lazyPart("grids", () => import("../grids/grid-tile.js"));
 const answers = lazyPart("answers", () => import("../answers/threads.js"));
 
 /** "loading", "ready" or an error: whether the newest jobs are known. */
@@ -49,13 +50,14 @@ const newest = computed(() => {
   return known.map((job) => jobs.value.get(job.id).value);
 });
 
-const queued = computed(() => newest.value.filter((job) => job.state === "queued").reverse());
+const queued = computed(() => newest.value.filter((job) => job.state === "queued" && !job.grid).reverse());
 
 /** The blocks that are shown, as text so that a step of a job changes nothing here. */
 const blocks = computed(() => JSON.stringify(buildBlocks(newest.value)));
 
 function isShown(job, index) {
   if (!isFinished(job)) witnessed.add(job.id);
+  if (job.grid) return true;
   if (job.state === "queued") return false;
   if (job.state === "cancelled") return witnessed.has(job.id);
   if (makesPictures(job) && job.result && !job.result.media.some(Boolean)) return false;
@@ -68,11 +70,14 @@ function buildBlocks(known) {
   const built = [];
   const threads = new Map();
   let count = 0;
+  const grids = new Set();
   for (const job of shown) {
+    if (grids.has(job.grid?.batch)) continue;
+    if (job.grid) grids.add(job.grid.batch);
     if (makesPictures(job) || !job.images.length) {
       if (count >= MAX_TILES) continue;
       if (!built.at(-1)?.tiles) built.push({ tiles: [] });
-      const made = job.result ? job.result.media.flatMap((media, index) => (media ? [index + 1] : [])) : [1];
+      const made = job.grid ? [0] : job.result ? job.result.media.flatMap((media, index) => (media ? [index + 1] : [])) : [1];
       const numbers = job.options.best ? made.slice(0, 1) : made;
       built.at(-1).tiles.push(...numbers.map((number) => [job.id, number]));
       count += numbers.length;
@@ -97,10 +102,12 @@ const setActive = (event) => {
   if (at >= 0) activeTile.value = at;
 };
 
+const gridTile = (id, _number, tabIndex) => SignalView(() => grids()?.gridTile(id, tabIndex));
+
 function tilesView({ tiles }, offset) {
   return html`
     <div class="create-grid">
-      ${repeat(tiles, (key) => key.join("/"), ([id, number], index) => tileView(id, number, () => (activeTile.value === offset + index ? 0 : -1)))}
+      ${repeat(tiles, (key) => key.join("/"), ([id, number], index) => (number ? tileView : gridTile)(id, number, () => (activeTile.value === offset + index ? 0 : -1)))}
       <span class="create-rest"></span>
     </div>`;
 }

@@ -2,7 +2,7 @@
 
 import { html, live, nothing, repeat, signal, SignalView } from "../core/render.js";
 import { icon } from "../core/icons.js";
-import { notesView } from "../core/notes.js";
+import { notesView } from "../noting/notes.js";
 import { fieldError } from "../core/states.js";
 import { formatNumber, t } from "../core/text.js";
 import { announce } from "../core/toast.js";

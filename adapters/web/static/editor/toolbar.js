@@ -3,7 +3,7 @@
 import { mediaUrl } from "../core/api.js";
 import { html, nothing } from "../core/render.js";
 import { icon } from "../core/icons.js";
-import { notesView } from "../core/notes.js";
+import { notesView } from "../noting/notes.js";
 import { formatNumber, t } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { choices, addOperation, future, operations, past, undo } from "./draft.js";

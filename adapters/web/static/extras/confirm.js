@@ -17,10 +17,15 @@ function cancel() {
   focusPrompt();
 }
 
+function textOf(pending) {
+  const facts = costText(pending);
+  return pending.body.command === "grid" ? t("This grid makes {facts}.", { facts }) : t("This prompt makes {facts}.", { facts });
+}
+
 /** Shown while `pendingQuote` waits. */
 export const confirmView = () => html`
   <div class="extras-confirm row" role="group" aria-label=${t("Confirmation")}>
-    <p>${t("This prompt makes {facts}.", { facts: costText(pendingQuote.value) })}</p>
+    <p>${textOf(pendingQuote.value)}</p>
     <button type="button" class="primary" @click=${confirmQuote}>${t("Generate all")}</button>
     <button type="button" @click=${cancel}>${t("Not now")}</button>
   </div>`;

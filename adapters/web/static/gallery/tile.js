@@ -50,7 +50,7 @@ export const tileView = ({ entry, left, width }, { top, height }, isTabStop) => 
       return job ? contentOf(entry, job, width) : nothing;
     }))}
     ${SignalView(() => checkView(entry))}
-    ${SignalView(() => heartView(entry))}`,
+    ${SignalView(() => marksView(entry))}`,
 });
 
 function checkView({ job: id, number, key }) {
@@ -60,7 +60,10 @@ function checkView({ job: id, number, key }) {
   return html`<button type="button" class="gallery-check" tabindex="-1" aria-pressed=${isSelected ? "true" : "false"} aria-label=${t("Select {name}", { name: nameOf(job, number) })}></button>`;
 }
 
-function heartView({ job: id, number }) {
-  const isFavourite = jobSignal(id)?.value.result?.media[number - 1]?.favourite;
-  return isFavourite ? html`<span class="gallery-heart" role="img" aria-label=${t("Favourite")}>${icon("heart")}</span>` : nothing;
+/** That it is a favourite, and the way to the grid that it is a cell of. */
+function marksView({ job: id, number }) {
+  const { grid, result } = jobSignal(id)?.value ?? {};
+  return html`
+    ${result?.media[number - 1]?.favourite ? html`<span class="gallery-heart" role="img" aria-label=${t("Favourite")}>${icon("heart")}</span>` : nothing}
+    ${grid ? html`<a class="gallery-cell" href=${`/grid/${grid.batch}`} tabindex="-1" title=${t("Grid")}>${grid.cell}</a>` : nothing}`;
 }

@@ -1,10 +1,8 @@
 // The account menu: who is signed in, today's quota, theme, shortcuts, API docs, sign out.
 
 import { html, nothing } from "../core/render.js";
-import { openDialog } from "../core/dialog.js";
 import { icon } from "../core/icons.js";
 import { loadStyle } from "../core/router.js";
-import { shortcutGroups } from "../core/shortcuts.js";
 import { hasKey, person, quota, signOut } from "../core/store.js";
 import { t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
@@ -51,25 +49,19 @@ function closeMenu() {
   if (menu?.matches(":popover-open")) menu.hidePopover();
 }
 
-async function openLinks() {
+async function openPart(open) {
   closeMenu();
   try {
-    const [{ openAccount }] = await Promise.all([import("../account/account.js"), loadStyle("account")]);
-    await openAccount();
+    await open();
   } catch {
     showToast(t("This part of the page could not be loaded. Reload the page."), { kind: "error" });
   }
 }
 
+const openLinks = () => openPart(async () => {
+  const [{ openAccount }] = await Promise.all([import("../account/account.js"), loadStyle("account")]);
+  await openAccount();
+});
+
 /** Lists every shortcut that works in the present view. */
-export function openShortcuts() {
-  closeMenu();
-  return openDialog({
-    title: t("Keyboard shortcuts"),
-    view: () => shortcutGroups.value.map(({ title, shortcuts }) => html`
-      <h3>${title}</h3>
-      <dl class="shortcuts">
-        ${shortcuts.filter((one) => one.label).map(({ keys, label }) => html`<div><dt>${keys.split("+").map((key) => html`<kbd>${key.length === 1 ? key.toUpperCase() : key}</kbd> `)}</dt><dd>${label}</dd></div>`)}
-      </dl>`),
-  });
-}
+export const openShortcuts = () => openPart(async () => (await import("../shortcut-list/shortcut-list.js")).openShortcutList());

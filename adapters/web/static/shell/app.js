@@ -18,6 +18,7 @@ const ROUTES = [
   { name: "queue", pattern: "/queue", folder: "queue", title: () => t("Queue"), load: () => import("../queue/queue.js") },
   { name: "viewer", pattern: "/p/{job}/{n}", folder: "viewer", title: () => t("Picture"), isOverlay: true, load: () => import("../viewer/viewer.js") },
   { name: "edit", pattern: "/edit/{media}", folder: "edit", title: () => t("Edit"), load: () => import("../edit/edit.js") },
+  { name: "grids", pattern: "/grid/{batch}", folder: "grids", title: () => t("Grid"), load: () => import("../grids/grids.js") },
   { name: "models", pattern: "/models", folder: "models", title: () => t("Models"), load: () => import("../models/models.js") },
   { name: "admin", pattern: "/admin", folder: "admin", title: () => t("Admin"), load: () => import("../admin/admin.js") },
 ];

@@ -21,7 +21,7 @@ const ENTRIES = [
   { name: "admin", href: "/admin", label: () => t("Admin") },
 ];
 const signIn = lazyPart("sign-in", () => import("../sign-in/sign-in.js"));
-const PARENTS = { viewer: "gallery", edit: "create" };
+const PARENTS = { viewer: "gallery", edit: "create", grids: "gallery" };
 
 export function shellView() {
   if (session.value === "starting") return nothing;

@@ -1,7 +1,7 @@
 // Generation facts of a picture, to read and copy.
 
 import { icon } from "../core/icons.js";
-import { notesText, notesView } from "../core/notes.js";
+import { notesText, notesView } from "../noting/notes.js";
 import { html } from "../core/render.js";
 import { formatNumber, formatTime, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
@@ -38,6 +38,7 @@ export function listFacts(job, media, sourceText) {
   const { facts, options, result } = job;
   const rows = [
     [t("Command"), labelOfCommand(job.command)],
+    [t("Grid"), job.grid?.cell, html`<a href=${`/grid/${job.grid?.batch}`}>${job.grid?.cell}</a>`],
     [t("Negative prompt"), options.asked?.negative_prompt ?? options.negative_prompt],
     [t("Style"), facts.style],
     [t("Model"), result?.model || options.model],

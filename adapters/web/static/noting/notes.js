@@ -1,9 +1,9 @@
 // Notes on a result. On the page, hints at the command line become links to Models.
 
-import { html, nothing } from "./render.js";
-import { plainSentence, sentenceView } from "./sentence.js";
-import { isAdmin } from "./store.js";
-import { t } from "./text.js";
+import { html, nothing } from "../core/render.js";
+import { plainSentence, sentenceView } from "../core/sentence.js";
+import { isAdmin } from "../core/store.js";
+import { t } from "../core/text.js";
 
 const SETUP = "`easel setup`";
 

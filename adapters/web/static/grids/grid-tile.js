@@ -1,0 +1,31 @@
+// A grid among other results: one tile that opens it.
+
+import { html, nothing } from "../core/render.js";
+import { isFinished, jobs, spoilers } from "../core/store.js";
+import { t, tn } from "../core/text.js";
+import { thumbnail, tileFrame } from "../core/tile.js";
+import { promptOf, shorten } from "../core/titles.js";
+import { firstPicture } from "./cells.js";
+
+const MAX_SHOWN = 4;
+
+/** @param {string} id one of its jobs @param {() => number} tabIndex */
+export function gridTile(id, tabIndex) {
+  const of = jobs.value.get(id)?.value.grid?.batch;
+  const cells = [...jobs.value.values()].map((one) => one.value).filter((job) => job.grid?.batch === of).sort((one, other) => (one.created_at < other.created_at ? -1 : 1));
+  if (!of || !cells.length) return nothing;
+  const ended = cells.filter(isFinished).length;
+  const pictures = cells.map(firstPicture).filter(Boolean).slice(0, MAX_SHOWN);
+  const text = ended < cells.length ? t("Grid: {done} of {n} pictures", { done: ended, n: cells.length }) : tn(cells.length, "Grid of {n} picture", "Grid of {n} pictures");
+  const title = shorten(promptOf(cells[0]));
+  return tileFrame({
+    key: `${id}/0`,
+    kind: "create-tile grids-tile",
+    style: "--ratio: 1",
+    state: ended < cells.length ? "running" : "delivered",
+    content: html`<a href=${`/grid/${of}`} data-tile tabindex=${tabIndex()}>
+      <span class="grids-mosaic" data-count=${pictures.length}>${pictures.map(({ media }) => thumbnail(media.id, { sizes: "9rem", alt: "", kind: spoilers.has(media.id) ? "tile-blurred" : "" }))}</span>
+      <span class="grids-label"><b>${title}</b> <span class="number">${text}</span></span>
+    </a>`,
+  });
+}
