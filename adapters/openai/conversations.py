@@ -125,7 +125,7 @@ async def build_request(
         earlier = _turn_request(call, turn, _refs_of(sources, refs), options, parent)
         parent = await _find_answer(call, earlier, turn.answer)
     images = _refs_of(shown[-1], refs)
-    if not images:
+    if not images and not (does_chat and turns[-1].text):
         raise InvalidOption(param, "needs_shown_image")
     return _turn_request(call, turns[-1], images, options, parent)
 
@@ -153,7 +153,8 @@ def _turn_request(
 ) -> usecases.Request:
     if not turn.text:
         return call.to_request(Caption.name, options, images)
-    return call.to_request(Ask.name, {"question": turn.text, **options}, images, parent=parent)
+    question = {"question": turn.text, **options}
+    return call.to_request(Ask.name, question, images, parent=parent, allows_no_image=True)
 
 
 async def _find_answer(call: ClientCall, request: usecases.Request, answer: str) -> str | None:

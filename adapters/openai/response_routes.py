@@ -63,7 +63,8 @@ async def _build_request(
     turn = conversation.turns[-1]
     if not turn.text or turn.images:
         return await build_request(call, conversation, order.options, order.model, INPUT)
-    return call.to_request(Ask.name, {"question": turn.text, **order.options}, parent.images, parent=parent.id)
+    question = {"question": turn.text, **order.options}
+    return call.to_request(Ask.name, question, parent.images, parent=parent.id, allows_no_image=True)
 
 
 async def retrieve_response(call: ClientCall) -> Response:

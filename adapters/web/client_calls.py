@@ -57,6 +57,7 @@ class ClientCall:
         parent: str | None = None,
         extra: Mapping[str, Any] | None = None,
         is_confirmed: bool = False,
+        allows_no_image: bool = False,
     ) -> usecases.Request:
         """`is_confirmed`: the client knows how many images `{a|b}` in the prompt makes."""
         person = self.caller.person
@@ -75,6 +76,7 @@ class ClientCall:
             parent=parent,
             requires_own_parent=True,
             is_confirmed=is_confirmed,
+            allows_no_image=allows_no_image,
         )
 
     async def submit(self, request: usecases.Request, *, is_retry: bool = False) -> list[Ticket]:

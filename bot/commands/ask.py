@@ -9,7 +9,7 @@ from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TEXT_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
-from bot.options import OptionSpec
+from bot.options import OptionSpec, parse_options
 
 MAX_ASKED = 10
 
@@ -56,12 +56,19 @@ class Ask(VisionCommand):
         return replace(super().from_text(line, images, is_album=is_album), is_album=is_album)
 
     @classmethod
+    def without_images(cls, options: Mapping[str, Any]) -> Self:
+        """A question that a model that chats answers from its text alone. Raises: InvalidOption."""
+        return cls(values=parse_options(cls.specs, options))
+
+    @classmethod
     def count_allowed(cls, models: ModelRegistry) -> int:
         return max([1, *(images_per_question(model) for model in models.installed())])
 
     def choose_model(self, models: ModelRegistry) -> ModelSpec:
         """Raises: InvalidOption: also where there are more images than the model sees together."""
         model, count = super().choose_model(models), len(self.images)
+        if not count and not chats(model):
+            raise InvalidOption("images", "needs_image")
         most = images_per_question(model)
         if count <= most or (most == 1 and self.is_album):
             return model

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot.commands import Command, find_command
+from bot.commands import Ask, Command, find_command
 from bot.jobs import ImageRef, Job, Origin
 from bot.models import InstallProgress
 from bot.ports import UNMARKED, PictureMarks, Progress, TokenCount
@@ -20,6 +20,8 @@ class Request:
         command: the command's name.
         options: named values, not yet validated; or `line`: a typed line with `--flags`.
         wants_delivery: the answer is delivered as a message on a chat platform.
+        allows_no_image: a question may be about no image, if its model answers texts alone; elsewhere, a question
+            without an image is a mistake.
         is_confirmed: the person confirmed the number of images that `{a|b}` in the prompt makes.
         requires_own_parent: the parent must be the person's own job; in a chat, jobs of others are visible too.
         use_defaults: apply the person's default options, as far as the model supports them.
@@ -35,9 +37,12 @@ class Request:
     use_defaults: bool = False
     requires_own_parent: bool = False
     is_confirmed: bool = False
+    allows_no_image: bool = False
 
     def to_command(self) -> Command:
         kind, is_chat = find_command(self.command), self.wants_delivery
+        if self.allows_no_image and kind is Ask and not self.images:
+            return Ask.without_images(self.options)
         if self.line is None:
             return kind.from_options(self.options, self.images, is_album=is_chat)
         return kind.from_text(self.line, self.images, is_album=is_chat)

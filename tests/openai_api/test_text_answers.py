@@ -15,7 +15,7 @@ from tests.openai_api.openai_bodies import (
     events_of,
     user,
 )
-from tests.web.conftest import MODELS
+from tests.web.conftest import MODELS, SECRET
 from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -96,6 +96,31 @@ async def test_a_model_that_chats_sees_all_images_so_far(client, tasks, chatting
     await answer_of(client, user("one?", PHOTOS[0]), assistant("x"), user("which?", PHOTOS[1], PHOTOS[2]))
 
     assert len(tasks[-1].images) == 3
+
+
+async def test_a_model_that_chats_answers_texts_alone(client, tasks, chatting):
+    first = await answer_of(client, user("hello?"))
+    await answer_of(client, user("hello?"), assistant(first), user("and now?"))
+    after = await answer_of(client, user("hello?"), assistant(first), user("what is it?", PHOTOS[0]))
+
+    assert (first, after) == ("It is hello?", "It is what is it?")
+    assert [len(task.images) for task in tasks] == [0, 0, 1]
+    assert [len(task.options.get("thread", ())) for task in tasks] == [0, 1, 1]
+
+
+async def test_a_question_about_no_image_is_a_job_like_others(client, shared_server, chatting):
+    await answer_of(client, user("a lone question?"))
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    job = (await client.get("/api/v1/jobs?q=lone", headers=headers)).json()["jobs"][0]
+    recipe = await client.get(f"/api/v1/jobs/{job['id']}/recipe", headers=headers)
+    exported = await client.post("/api/v1/export", json={"jobs": [job["id"]]}, headers=headers)
+    further = {"command": "ask", "options": {"question": "and?"}, "parent": job["id"]}
+    asked_on = await client.post("/api/v1/jobs", json=further, headers=headers)
+    erased = await client.delete(f"/api/v1/jobs/{job['id']}?erase=true", headers=headers)
+
+    assert (job["images"], job["result"]["text"]) == ([], "It is a lone question?")
+    assert (recipe.status_code, exported.status_code, erased.status_code) == (200, 200, 204)
+    assert asked_on.status_code == 422, "elsewhere a question without an image is a mistake"
 
 
 async def test_fields_become_options_of_the_text(client, tasks):

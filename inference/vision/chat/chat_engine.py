@@ -84,7 +84,7 @@ class ChatEngine(TextEngine[ChatRequest]):
         }
 
     def add_task(self, task: Task) -> None:
-        if not task.images and task.command != ENHANCE:
+        if not task.images and task.command != ENHANCE and not is_question(task):
             raise EngineError(detail="a vision task without an image")
         with self._meter.charge([task.id], is_prefill=True):
             if task.command == RANK:

@@ -119,7 +119,7 @@ def test_captions_are_of_one_image_each_and_on_one_line(load):
 
 
 @pytest.mark.parametrize("family", ["gemma4", "qwen3_5", "qwen3_vl"])
-def test_a_prompt_is_made_richer_without_an_image_beside_questions_with_one(load, family):
+def test_texts_alone_are_answered_and_made_richer_beside_questions_about_images(load, family):
     engine = load(family)
     plain = dataclasses.replace(ask("a red fox"), images=())
     wanted: list[dict[str, Any]] = [{"min_new_tokens": 6}, {"question": "a blue cat", "min_new_tokens": 8}]
@@ -127,13 +127,11 @@ def test_a_prompt_is_made_richer_without_an_image_beside_questions_with_one(load
         dataclasses.replace(plain, id=str(number), command=ENHANCE, options={**plain.options, **options})
         for number, options in enumerate(wanted)
     ]
-    tasks = [ask(id="image"), *alone]
+    tasks = [ask(id="image"), dataclasses.replace(plain, id="text"), *alone]
 
     answers = run_together(engine, tasks)
 
     assert answers == {task.id: reference(engine, task) for task in tasks}
-    with pytest.raises(EngineError):
-        engine.add_task(plain)
 
 
 def test_the_documentation_lists_the_families_that_work(load):
@@ -263,9 +261,9 @@ def test_cancelling_frees_the_place_and_leaves_the_others(load, family):
     assert answer(engine, ask("is it blue ?", "blue", min_new_tokens=8)) == expected
 
 
-def test_a_task_without_an_image_is_refused(load):
+def test_a_caption_without_an_image_is_refused(load):
     with pytest.raises(EngineError):
-        load("qwen3_vl").add_task(dataclasses.replace(ask(), images=()))
+        load("qwen3_vl").add_task(dataclasses.replace(make_request(), images=()))
 
 
 def test_time_is_charged_and_the_cost_of_a_token_is_measured(load):
