@@ -20,7 +20,7 @@ def make_media(color="red") -> Media:
 
 @pytest.mark.process
 async def test_maps_are_made_in_the_confined_process_and_an_unknown_tool_is_an_error():
-    """What numpy imports on demand must not be needed there. The service goes on after the error."""
+    """Neither what numpy imports on demand nor the font's file must be needed there. It goes on after the error."""
     picture = Image.effect_noise((96, 64), 90).convert("RGB").resize((192, 128))
     out = io.BytesIO()
     picture.save(out, "PNG")
@@ -31,6 +31,10 @@ async def test_maps_are_made_in_the_confined_process_and_an_unknown_tool_is_an_e
             (made,) = await images.run_tool(tool, [Media(out.getvalue(), "image/png")], {"width": 128, "height": 128})
             assert (made.width, made.height) == (128, 128)
             assert Image.open(io.BytesIO(made.media.data)).getextrema() != ((0, 0),) * 3
+        values = {"title": "\u05d7\u05ea\u05d5\u05dc", "subtitle": "", "columns": [("steps", "4")], "rows": [("", "")]}
+        sheet = {**values, "cells": [0], "cell": (100, 90)}
+        (made,) = await images.run_tool("grid_sheet", [make_media()], sheet, parameters="a fox")
+        assert Image.open(io.BytesIO(made.media.data)).text["parameters"] == "a fox"
 
 
 def test_the_mask_of_a_transparent_part_repaints_it_whatever_the_colors_are():
