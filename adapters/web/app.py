@@ -36,7 +36,7 @@ from adapters.web.context import WebContext
 from adapters.web.correction_schemas import CorrectionBody
 from adapters.web.embedding_schemas import EmbeddingBody
 from adapters.web.measuring import MeasuringMiddleware
-from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
+from adapters.web.middleware import FormProblem, GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
 from adapters.web.page_files import load_page_files
 from adapters.web.page_problems import install_page_handlers
 from adapters.web.plugin_schemas import PluginBody
@@ -82,7 +82,7 @@ def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingPro
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
-    forms = {}
+    forms: dict[str, FormProblem] = {}
     for path, build in mounts.items():
         mounted = build(context)
         forms |= {path: mounted.form_problem} if hasattr(mounted, "form_problem") else {}
