@@ -21,7 +21,7 @@ from bot.errors import (
 )
 from bot.jobs import ImageRef, JobState, Media
 from bot.models import ModelRegistry
-from bot.ports import LeaseRenewal, Measurement, ModelCapabilities, Progress, PromptAddon, TaskAddon
+from bot.ports import LeaseRenewal, Measurement, ModelCapabilities, Progress, PromptAddon, TaskAddon, WorkMetrics
 from bot.prompts.resolver import PromptResolver
 from bot.queue import dispatcher as dispatch
 from bot.queue.attempt import FairnessKeys
@@ -68,6 +68,7 @@ class Harness:
     moderation: Any = field(default_factory=Unmoderated)
     wording: PromptResolver = field(default_factory=PromptResolver)
     finished: list[Any] = field(default_factory=list)
+    metrics: WorkMetrics = field(default_factory=WorkMetrics)
 
     def build(self, *, only_submitted=False, **settings):
         self.dispatcher = Dispatcher(
@@ -85,6 +86,7 @@ class Harness:
             settings=QueueSettings(**settings),
             prompt_resolver=self.wording,
             on_finished=self.finished.append,
+            metrics=self.metrics,
             only_submitted=only_submitted,
         )
         return self.dispatcher
