@@ -19,7 +19,7 @@ MAX_BASE64 = 1_000_000
 MAX_SHOWN = 8
 """Images of an answer; of further ones there are links."""
 _WIDTHS = (1024, 512, 256)
-_DONE = (JobState.RENDERED, JobState.DELIVERED)
+DONE = (JobState.RENDERED, JobState.DELIVERED)
 _SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
@@ -48,13 +48,14 @@ class JobAnswer:
     async def of_jobs(self, jobs: Sequence[Body]) -> CallToolResult:
         """Their results; of those that have not ended, how to ask again. An error if none has a result or goes on."""
         finished = [job for job in jobs if is_finished(job)]
-        answered = [job for job in finished if job["state"] in _DONE and job["result"] is not None]
+        answered = [job for job in finished if job["state"] in DONE and job["result"] is not None]
         failed = [job for job in finished if job not in answered]
         running = [job for job in jobs if not is_finished(job)]
         content: list[ContentBlock] = [TextContent(text=block) for job in answered for block in _result_texts(job)]
         content += await self._pictures(answered)
         content += [TextContent(text=_failure_text(job)) for job in failed]
-        content += [TextContent(text=_pending_text(job)) for job in running]
+        if running:
+            content.append(TextContent(text=_pending_text(running)))
         # Programs show either the content or the structured content: with images, there is none of the latter.
         structured = _structured(jobs[0]) if len(jobs) == 1 and not _pictures_of(jobs) and not failed else None
         return CallToolResult(content=content, structured_content=structured, is_error=not answered and not running)
@@ -131,10 +132,14 @@ def _failure_text(job: Body) -> str:
     return f"Job {job['id']}: {error['message']}"
 
 
-def _pending_text(job: Body) -> str:
+def _pending_text(jobs: Sequence[Body]) -> str:
+    """Several are those of one batch."""
+    first = jobs[0]
+    name = first["id"] if len(jobs) == 1 else first["batch"] or first["id"]
+    count = f" {len(jobs)} of its images are missing." if len(jobs) > 1 else ""
     return (
-        f"Job {job['id']} has not finished: {format_job_progress(job)} It goes on. Call the tool `job` with the id "
-        f"{job['id']} to wait for its result, or `cancel` to stop it."
+        f"Job {name} has not finished: {format_job_progress(first)}{count} It goes on. Call the tool `job` with the id "
+        f"{name} to wait for its result, or `cancel` to stop it."
     )
 
 

@@ -48,6 +48,10 @@ class ToolBackend(Protocol):
 
     async def cancel_job(self, job_id: str) -> None: ...
 
+    async def read_batch(self, batch_id: str) -> Body: ...
+
+    async def cancel_batch(self, batch_id: str) -> None: ...
+
     async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[Body], str | None]:
         """The person's jobs, newest first, and the `before` of the next page."""
 

@@ -16,6 +16,7 @@ from mcp_types import CallToolResult
 from adapters.mcp.tool_answers import JobAnswer, data_answer, is_finished, picture_uri, text_answer
 from adapters.mcp.tool_backend import Body, OpenBackend, ToolBackend, ToolJobRequest
 from adapters.mcp.tool_errors import ToolRefused, error_sentence
+from adapters.mcp.tool_grids import grid_answer
 from adapters.mcp.tool_images import ReadFile, find_images, parse_images
 from adapters.mcp.tool_progress import ProgressReporter, Send
 from adapters.mcp.tool_schemas import IMAGES, LOOK_UPS, MAX_LISTED, PARENT, QUOTE, is_available
@@ -26,6 +27,7 @@ from bot.prompts.combinations import expand_combinations
 
 WAIT_S = 45.0
 """Programs often give up after 60 s."""
+GRID = "grid"
 HEARTBEAT_S = 10.0
 """Seconds between two notifications about a job that does not change: programs that see them wait longer."""
 _JOB_ID = re.compile(r"[a-z2-7]{4,16}")
@@ -76,6 +78,8 @@ class ToolCalls:
             if not self.is_closing():
                 self._cancel_later(submitting)
             raise
+        if name == GRID:
+            return await grid_answer(backend, await backend.read_batch(jobs[0]["batch"]))
         return await JobAnswer(backend).of_jobs(jobs)
 
     async def _to_request(
@@ -141,9 +145,7 @@ class ToolCalls:
             case "job":
                 return await self._show_job(backend, arguments, progress)
             case "cancel":
-                job = await backend.read_job(_job_id(arguments))
-                await backend.cancel_job(job["id"])
-                return text_answer(f"Job {job['id']} is cancelled; nothing was charged.")
+                return await _cancel(backend, _job_id(arguments))
             case "history":
                 return await _list_history(backend, arguments)
             case "list_models":
@@ -156,10 +158,14 @@ class ToolCalls:
         wait = arguments.get("wait", True)
         if not isinstance(wait, bool):
             raise InvalidOption("wait", "type", value=wait, allowed="yes or no")
-        job = await backend.read_job(_job_id(arguments))
-        if wait and not is_finished(job):
-            [job] = await self._wait(backend, [job["id"]], progress)
-        return await JobAnswer(backend).of_jobs([job])
+        jobs, batch = await _find_jobs(backend, _job_id(arguments))
+        open_ids = [job["id"] for job in jobs if not is_finished(job)]
+        if wait and open_ids:
+            waited = {job["id"]: job for job in await self._wait(backend, open_ids, progress)}
+            jobs = [waited.get(job["id"], job) for job in jobs]
+        if batch is not None and batch["kind"] == GRID:
+            return await grid_answer(backend, await backend.read_batch(batch["batch"]))
+        return await JobAnswer(backend).of_jobs(jobs)
 
 
 def _unknown_tool(name: str) -> str:
@@ -187,7 +193,7 @@ def _job_id(arguments: Mapping[str, Any]) -> str:
 
 def _may_be_several(request: ToolJobRequest) -> bool:
     prompt = str(request.options.get("prompt", ""))
-    return request.command == "grid" or len(expand_combinations(prompt)) > 1
+    return request.command == GRID or len(expand_combinations(prompt)) > 1
 
 
 def _ask_confirmation(price: Body) -> CallToolResult:
@@ -197,6 +203,29 @@ def _ask_confirmation(price: Body) -> CallToolResult:
         f"the same arguments and quote = {price['quote']}",
         is_error=True,
     )
+
+
+async def _find_jobs(backend: ToolBackend, job_id: str) -> tuple[list[Body], Body | None]:
+    """The job, or the jobs of the batch and the batch. Raises: EaselError."""
+    try:
+        return [await backend.read_job(job_id)], None
+    except EaselError as error:
+        if getattr(error, "code", "") != JobNotFound.code:
+            raise
+        try:
+            batch = await backend.read_batch(job_id)
+        except EaselError:
+            raise error from None
+        return batch["jobs"], batch
+
+
+async def _cancel(backend: ToolBackend, job_id: str) -> CallToolResult:
+    [job, *_], batch = await _find_jobs(backend, job_id)
+    if batch is not None:
+        await backend.cancel_batch(batch["batch"])
+        return text_answer(f"What was unfinished of {batch['batch']} is cancelled; it was not charged.")
+    await backend.cancel_job(job["id"])
+    return text_answer(f"Job {job['id']} is cancelled; nothing was charged.")
 
 
 async def _list_history(backend: ToolBackend, arguments: Mapping[str, Any]) -> CallToolResult:

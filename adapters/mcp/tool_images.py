@@ -12,10 +12,12 @@ from adapters.mcp.tool_backend import ToolBackend
 from adapters.mcp.tool_errors import ToolRefused
 from bot.commands import Command
 from bot.commands.image_flags import JOB_REF
-from bot.errors import ImageGone, InvalidOption, JobNotFound
+from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound
 from bot.jobs import ImageRef
 
 RESOURCE = "easel://job/"
+IMAGE_RESOURCE = "easel://image/"
+"""Of an image that is no picture of a job, such as a grid's sheet: its id follows."""
 MAX_IMAGES = 32
 _MEDIA_ID = re.compile(r"[0-9a-f]{64}")
 _DATA_URL = re.compile(r"data:[a-z0-9.+/-]*(?:;[a-z0-9=.+-]+)*;base64,", re.IGNORECASE)
@@ -83,7 +85,7 @@ async def find_images(
 
 
 async def _find_image(backend: ToolBackend, given: GivenImage, read_file: ReadFile | None) -> ImageRef:
-    source = given.source
+    source = given.source.removeprefix(IMAGE_RESOURCE)
     if _MEDIA_ID.fullmatch(source):
         return replace(given.ref, id=source)
     named = source.removeprefix(RESOURCE)
@@ -94,6 +96,13 @@ async def _find_image(backend: ToolBackend, given: GivenImage, read_file: ReadFi
         kind = given.ref.kind or (found.kind if is_map else "")
         return replace(given.ref, id=found.id, kind=kind, ready=given.ref.ready or is_map)
     return replace(given.ref, id=await backend.upload_image(await _read_data(source, read_file)))
+
+
+def require_media_id(text: str) -> str:
+    """Raises: MediaNotFound."""
+    if not _MEDIA_ID.fullmatch(text):
+        raise MediaNotFound(text[:20])
+    return text
 
 
 def parse_picture_name(name: str) -> tuple[str, int]:

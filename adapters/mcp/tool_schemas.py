@@ -20,7 +20,7 @@ _ROLES = {
     "control": "control: guides the composition, by `kind`",
     "reference": "reference: an image to refer to, or whose style or subject is taken",
 }
-_JOB_ID = {"type": "string", "description": "The job's id, or its first 4 characters or more"}
+_JOB_ID = {"type": "string", "description": "The id of the job, or of the grid or batch"}
 
 
 def is_available(command: Body) -> bool:
@@ -92,6 +92,8 @@ def _describe_command(command: Body) -> str:
 
 
 def _option_schema(option: Body, command: Body) -> Body:
+    if option["type"] == "axis":
+        return _axis_schema(option)
     schema: dict[str, Any] = {"type": option["type"], "description": option["help"]}
     for name, keyword in (("minimum", "minimum"), ("maximum", "maximum"), ("max_length", "maxLength")):
         if option[name] is not None:
@@ -102,6 +104,17 @@ def _option_schema(option: Body, command: Body) -> Body:
     if option["default"] is not None:
         schema["default"] = option["default"]
     return schema
+
+
+def _axis_schema(option: Body) -> Body:
+    """Of a grid."""
+    names = f"One of: {', '.join(option['axis_options'])}"
+    properties = {
+        "option": {"type": "string", "description": names},
+        "values": {"type": "array", "minItems": 1, "description": "The option's values; for prompt, replacements"},
+    }
+    fields = {"properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"type": "object", "description": option["help"], **fields}
 
 
 def _images_schema(images: Body, *, reads_files: bool) -> Body:

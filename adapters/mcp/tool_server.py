@@ -27,7 +27,13 @@ from adapters.mcp.tool_answers import picture_uri
 from adapters.mcp.tool_backend import Body, ToolBackend
 from adapters.mcp.tool_calls import ToolCalls
 from adapters.mcp.tool_errors import ToolRefused, error_sentence
-from adapters.mcp.tool_images import RESOURCE, find_picture, parse_picture_name
+from adapters.mcp.tool_images import (
+    IMAGE_RESOURCE,
+    RESOURCE,
+    find_picture,
+    parse_picture_name,
+    require_media_id,
+)
 from adapters.mcp.tool_schemas import command_tool, is_available, look_up_tools
 
 INSTRUCTIONS = (
@@ -103,15 +109,21 @@ class PictureResources:
         uri = str(params.uri)
         try:
             async with self._open_backend() as backend:
-                if not uri.startswith(RESOURCE):
-                    raise ToolRefused(f"Resources are {RESOURCE}ID/NUMBER.")
-                found = await find_picture(backend, *parse_picture_name(uri.removeprefix(RESOURCE)))
-                media = await backend.read_image(found.id)
+                media = await backend.read_image(await _find_image_id(backend, uri))
         except Exception as error:
             raise _protocol_error(error) from None
         assert media is not None
         blob = base64.b64encode(media.data).decode("ascii")
         return ReadResourceResult(contents=[BlobResourceContents(uri=uri, mime_type=media.media_type, blob=blob)])
+
+
+async def _find_image_id(backend: ToolBackend, uri: str) -> str:
+    """Raises: EaselError."""
+    if uri.startswith(IMAGE_RESOURCE):
+        return require_media_id(uri.removeprefix(IMAGE_RESOURCE))
+    if not uri.startswith(RESOURCE):
+        raise ToolRefused(f"Resources are {RESOURCE}ID/NUMBER.")
+    return (await find_picture(backend, *parse_picture_name(uri.removeprefix(RESOURCE)))).id
 
 
 async def _list_page(backend: ToolBackend, before: str | None) -> tuple[list[Body], str | None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from adapters.mcp.tool_backend import CLIENT, Body, ToolJobRequest
+from adapters.web.batch_views import batch_json
 from adapters.web.views import command_json, job_json, model_json, quota_json, quote_json
 from bot.commands import COMMANDS
 from bot.jobs import Media, Origin
@@ -63,6 +64,12 @@ class UseCaseBackend:
 
     async def cancel_job(self, job_id: str) -> None:
         await self.usecases.jobs.cancel_job(await self._person(), job_id)
+
+    async def read_batch(self, batch_id: str) -> Body:
+        return batch_json(await self.usecases.grids.get_batch((await self._person()).id, batch_id))
+
+    async def cancel_batch(self, batch_id: str) -> None:
+        await self.usecases.grids.cancel_batch(await self._person(), batch_id)
 
     async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[Body], str | None]:
         person = await self._person()

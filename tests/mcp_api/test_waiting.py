@@ -137,3 +137,37 @@ async def test_when_the_server_stops_calls_end_and_their_jobs_go_on(server, mode
     assert not ticket.job.cancel_requested
     assert asyncio.get_running_loop().time() - started < 20
     server.pool.go_on.set()
+
+
+async def test_a_grid_is_confirmed_and_answered_with_its_sheet_and_its_cells(shared_server):
+    axes = {"x": {"option": "steps", "values": [2, 3]}, "y": {"option": "guidance_scale", "values": [4, 6]}}
+    arguments = {"prompt": "a fox", "seed": 7, **axes}
+    async with connect(shared_server) as client:
+        (asked,) = texts_of(await client.call_tool("grid", arguments))
+        grid = await client.call_tool("grid", {**arguments, "quote": asked.rpartition("quote = ")[2]})
+        (sheet,) = uris_of(grid)
+        blob = (await client.read_resource(sheet)).contents[0].blob
+        name = texts_of(grid)[0].split()[1].strip(":")
+        again = await client.call_tool("job", {"id": name})
+
+    assert "4 combinations" in asked
+    assert [block.type for block in grid.content] == ["text", "image", "resource_link"]
+    assert blob
+    assert texts_of(grid)[0].count("easel://job/") == 4
+    assert texts_of(again) == texts_of(grid)
+
+
+async def test_a_grid_that_takes_long_is_shown_and_cancelled_by_its_id(easel):
+    await easel.serve(mcp_wait_s=0.1)
+    arguments = {"prompt": "slow", "x": {"option": "seed", "values": [1, 2, 3]}}
+    async with connect(easel) as client:
+        (asked,) = texts_of(await client.call_tool("grid", arguments))
+        early = await client.call_tool("grid", {**arguments, "quote": asked.rpartition("quote = ")[2]})
+        name = job_id_of(early)
+        still = await client.call_tool("job", {"id": name, "wait": False})
+        cancelled = await client.call_tool("cancel", {"id": name})
+        await wait_for_job(easel, "cancelled")
+
+    assert "0 of 3 cells are done" in texts_of(early)[0]
+    assert "cells are done" in texts_of(still)[0]
+    assert not cancelled.is_error

@@ -62,6 +62,12 @@ class RestBackend:
     async def cancel_job(self, job_id: str) -> None:
         await self._client.cancel_job(job_id)
 
+    async def read_batch(self, batch_id: str) -> Body:
+        return await self._get(f"/api/v1/batches/{quote(batch_id, safe='')}")
+
+    async def cancel_batch(self, batch_id: str) -> None:
+        await self._client.send_request("DELETE", f"/api/v1/batches/{quote(batch_id, safe='')}", is_safe=True)
+
     async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[Body], str | None]:
         jobs, following, _ = await self._client.list_jobs(q, before=before, limit=limit)
         return jobs, following
