@@ -20,7 +20,6 @@ from bot.problem_texts.image_problems import IMAGE_PROBLEMS, NO_ANSWER
 from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MANY_CODES, LinkRefused, TooManyCodes
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, IN_BFLOAT16, MODEL_PROBLEMS
 from bot.problem_texts.people_problems import BLOCKED_PERSON, PEOPLE_PROBLEMS
-from bot.problem_texts.plugin_notes import NO_EFFECT
 from bot.problem_texts.plugin_problems import BLOCKED_BY_PLUGINS, PLUGIN_PROBLEMS, PluginRefused, format_plugin_note
 from bot.problem_texts.region_problems import REGION_PROBLEMS
 from bot.problem_texts.training_problems import TRAINING_PROBLEMS
@@ -383,7 +382,7 @@ def format_note(note: str, locale: str = "en") -> str:
         return translate(note)
     known = (
         *(UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN, READ_AS, ENLARGED_FIRST, IN_BFLOAT16),
-        *(SWITCHED_OFF, NOT_USED, LOW_MATCH, ENHANCED, NO_EFFECT),
+        *(SWITCHED_OFF, NOT_USED, LOW_MATCH, ENHANCED),
     )
     for template in known:
         start = template.removesuffix("{words}")

@@ -58,7 +58,7 @@ def easel_after_decode(plugin, pixels):
 def draw_text(settings, height):
     """White letters with a dark edge, which can be read on every ground."""
     font = ImageFont.truetype(settings["font"], height) if settings["font"] else ImageFont.load_default(height)
-    edge = max(1, height // 12)
+    edge = height / 20
     left, top, right, bottom = font.getbbox(settings["text"], stroke_width=edge)
     mark = Image.new("RGBA", (max(1, round(right - left)), max(1, round(bottom - top))))
     ImageDraw.Draw(mark).text(

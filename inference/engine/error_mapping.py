@@ -27,7 +27,7 @@ def to_task_error(error: BaseException, task: Task) -> EaselError:
     """The error that ends a task, with the traceback but without the person's text."""
     if isinstance(error, EaselError):
         return error
-    detail = redact(format_traceback(error), _prompt_texts(task))
+    detail = redact(format_traceback(error), prompt_texts(task))
     return OutOfMemory(detail) if is_out_of_memory(error) else EngineError(detail)
 
 
@@ -46,10 +46,11 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     return text[-_DETAIL_LIMIT:]
 
 
-def _prompt_texts(task: Task) -> list[str]:
+def prompt_texts(task: Task) -> list[str]:
+    """The person's words, the longest first."""
     names = (
-        *("prompt", "prompts", "unenhanced", "before_plugins", "negative_prompt", "question", "thread", "text", "texts"),
-        *("region", "detail"),
+        *("prompt", "prompts", "unenhanced", "before_plugins", "negative_prompt", "question", "thread"),
+        *("text", "texts", "region", "detail"),
     )
     texts = _texts_in([task.options.get(name) for name in names])
     return sorted((text for text in texts if len(text) > 3), key=len, reverse=True)

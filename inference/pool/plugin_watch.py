@@ -1,5 +1,6 @@
 """What plugins do in one device's child: which call runs, for how long it may, and what is reported of it."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -22,7 +23,7 @@ class PluginWatch:
         self._plugins = plugins or NoWorkerPlugins()
         self._device, self._clock = device, clock
         self._call = PluginCall()
-        self._since = 0.0
+        self._since = -math.inf
         self._limits_s: dict[str, float] = {}
 
     def list_enabled(self) -> tuple[WorkerPlugin, ...]:
@@ -41,6 +42,15 @@ class PluginWatch:
                 details = {"device": self._device, "plugin": plugin, "hook": hook, "problem": problem}
                 _log.warning("A plugin had no effect", action="plugin_failed", **details)
                 self._plugins.record_failure(plugin, hook, problem)
+
+    @property
+    def is_calling(self) -> bool:
+        return bool(self._call.plugin)
+
+    @property
+    def changed_at(self) -> float:
+        """When the last call began or ended."""
+        return self._since
 
     def postpone(self) -> None:
         """This process itself was stopped: the end of the call may not have been read yet."""

@@ -162,7 +162,7 @@ class Watchdog:
 
     def __init__(self, settings: PoolSettings, now: float, plugins: PluginWatch | None = None) -> None:
         self._settings = settings
-        self._plugins = plugins
+        self._plugins = plugins or PluginWatch(None, "")
         self._last_message_at = now
         self._checked_at = now
         self._is_ready = False
@@ -198,15 +198,15 @@ class Watchdog:
         if now - self._checked_at > 5 * self.tick_s + 1.0:
             self._extend_deadlines(now, running)
         self._checked_at = now
-        if self._plugins is not None and (reason := self._plugins.find_hung()):
+        if reason := self._plugins.find_hung():
             return Hung(reason)
-        return self._check_heartbeat(now) or (None if self.loading else self._check_tasks(now, running))
+        is_busy = self.loading or self._plugins.is_calling
+        return self._check_heartbeat(now) or (None if is_busy else self._check_tasks(now, running))
 
     def _extend_deadlines(self, now: float, running: list[TaskHandle]) -> None:
         """This process itself was stopped or swapped out: the child's messages are still unread."""
         self._last_message_at = now
-        if self._plugins is not None:
-            self._plugins.postpone()
+        self._plugins.postpone()
         for handle in running:
             if handle.last_step_at is not None:
                 handle.last_step_at = now
@@ -231,7 +231,7 @@ class Watchdog:
         slowest_s = max((handle.slowest_step_s for handle in running), default=0.0)
         limit_s = max(settings.step_timeout_s, SLOW_STEP_FACTOR * slowest_s)
         is_waiting = all(handle.awaits_since is not None for handle in running)
-        if stepped_at > -math.inf and now - stepped_at > limit_s and not is_waiting:
+        if stepped_at > -math.inf and now - max(stepped_at, self._plugins.changed_at) > limit_s and not is_waiting:
             return Hung(f"no step for {limit_s:.0f} s")
         for handle in running:
             is_late = handle.task.past_s + handle.device_s(now) > settings.job_timeout_s

@@ -1,4 +1,5 @@
-"""A tiny Marian model that knows a few phrases, trained in seconds: the tokenizer and the model classes are the real ones."""
+"""A tiny Marian model that knows a few phrases, trained in a second; the classes of model and tokenizer are the real
+ones."""
 
 import json
 from pathlib import Path
@@ -26,7 +27,7 @@ def save_marian(folder: Path) -> Path:
         vocab_size=len(tokenizer), d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=32,
         pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id, forced_eos_token_id=None, dropout=0.0, num_beams=1, max_length=32,
+        decoder_start_token_id=tokenizer.pad_token_id, forced_eos_token_id=None, dropout=0.0,
     )  # fmt: skip
     model = MarianMTModel(config)
     inputs = tokenizer(list(PHRASES), text_target=list(PHRASES.values()), return_tensors="pt", padding=True)

@@ -19,7 +19,8 @@ from bot.plugins.hookspecs import WorkerHooks
 from bot.plugins.registry import HookRegistry
 from bot.plugins.worker_facts import TaskFacts
 from bot.ports import Task, WorkerPlugin
-from bot.problem_texts.plugin_notes import NO_EFFECT
+from bot.problem_texts.plugin_problems import FAILED, NO_EFFECT, UNUSABLE
+from inference.engine.error_mapping import prompt_texts, redact
 from inference.engine.plugins.plugin_loading import PluginMistake, load_plugin, settings_of, state_folder
 from inference.ipc.plugin_messages import IMPORT, PluginCall, PluginFailed, PluginLoaded
 
@@ -45,11 +46,15 @@ class LoadedPlugin:
 
 @dataclass
 class TaskHooks:
-    """The plugins that apply to a task, and the notes that their failures leave on its result."""
+    """The plugins that apply to a task, and those that had no effect, with the reason that people read.
+
+    `words`: the person's, which are not reported.
+    """
 
     facts: TaskFacts
+    words: Sequence[str] = ()
     plugins: tuple[LoadedPlugin, ...] = ()
-    failed: dict[str, None] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -66,7 +71,7 @@ class PluginHost:
         self._send = send
         self._plugins: tuple[LoadedPlugin, ...] = ()
         self._tasks: dict[str, TaskHooks] = {}
-        self._failed_models: dict[str, dict[str, None]] = {}
+        self._failed_models: dict[str, dict[str, str]] = {}
         """Plugins whose `easel_model_loaded` failed, by model."""
 
     # ------------------------------------------------------------ loading
@@ -114,7 +119,8 @@ class PluginHost:
         """Find out which plugins apply to it. A model's test run has none."""
         options = MappingProxyType({name: value for name, value in task.options.items() if name != "thread"})
         facts = TaskFacts(command=task.command, model=task.model.name, options=options, is_part=not task.is_result)
-        self._tasks[task.id] = hooks = TaskHooks(facts, failed=dict(self._failed_models.get(task.model.name, {})))
+        self._tasks[task.id] = hooks = TaskHooks(facts, prompt_texts(task))
+        hooks.failed |= self._failed_models.get(task.model.name, {})
         if not task.is_trial:
             hooks.plugins = tuple(plugin for plugin in self._plugins if self._applies(task.id, plugin, facts))
 
@@ -126,7 +132,7 @@ class PluginHost:
     def take_notes(self, task_id: str) -> list[str]:
         """Forget the task; returns what its result should say."""
         hooks = self._tasks.pop(task_id, None)
-        return [NO_EFFECT.format(words=name) for name in hooks.failed] if hooks is not None else []
+        return [NO_EFFECT.format(name=name, reason=reason) for name, reason in (hooks.failed.items() if hooks else ())]
 
     def facts_of(self, task_id: str) -> TaskFacts | None:
         hooks = self._tasks.get(task_id)
@@ -141,8 +147,9 @@ class PluginHost:
     def model_loaded(self, model: str, pipeline: Any) -> None:
         self._failed_models[model] = {}
         for plugin in self._plugins:
-            if MODEL_LOADED in plugin.hooks and not self._try(plugin, MODEL_LOADED, pipeline=pipeline, model=model)[0]:
-                self._failed_models[model][plugin.name] = None
+            if MODEL_LOADED in plugin.hooks:
+                problem, _ = self._try(plugin, MODEL_LOADED, pipeline=pipeline, model=model)
+                self._failed_models[model] |= {plugin.name: problem} if problem else {}
 
     # ------------------------------------------------------------ calls
 
@@ -181,46 +188,57 @@ class PluginHost:
     def blame(self, task_id: str, names: Sequence[str], hook: str, error: BaseException) -> None:
         """What these plugins changed could not be computed: the image was made without them."""
         for name in names:
-            self._report(name, hook, error)
+            self._report(name, hook, error, task_id)
             if task_id in self._tasks:
-                self._tasks[task_id].failed[name] = None
+                self._tasks[task_id].failed[name] = _explain(error)
 
     def _call(
         self, task_id: str, plugin: LoadedPlugin, hook: str, check: Callable[[Any], Any], **arguments: Any
     ) -> Any:
         """What the hook returned, as `check` has it; None: nothing, or it failed."""
-        is_ok, value = self._try(plugin, hook, check, **arguments)
-        if not is_ok:
-            self._tasks[task_id].failed[plugin.name] = None
+        problem, value = self._try(plugin, hook, check, task_id, **arguments)
+        if problem:
+            self._tasks[task_id].failed[plugin.name] = problem
         return value
 
     def _try(
-        self, plugin: LoadedPlugin, hook: str, check: Callable[[Any], Any] = lambda _: None, **arguments: Any
-    ) -> tuple[bool, Any]:
+        self,
+        plugin: LoadedPlugin,
+        hook: str,
+        check: Callable[[Any], Any] = lambda _: None,
+        task_id: str = "",
+        **arguments: Any,
+    ) -> tuple[str, Any]:
+        """Why it had no effect, and what it returned, as `check` has it."""
         function, names = plugin.hooks[hook]
         given = {"plugin": plugin.context, **arguments}
         self._send(PluginCall(plugin.name, hook))
         try:
             returned = function(*(given[name] for name in names))
-            return True, None if returned is None else check(returned)
+            return "", None if returned is None else check(returned)
         except (Exception, SystemExit, KeyboardInterrupt) as error:
-            self._report(plugin.name, hook, error)
-            return False, None
+            self._report(plugin.name, hook, error, task_id)
+            return _explain(error), None
         finally:
             self._send(PluginCall())
 
-    def _report(self, plugin: str, hook: str, error: BaseException) -> None:
-        self._send(PluginFailed(plugin, hook, describe_problem(error)))
+    def _report(self, plugin: str, hook: str, error: BaseException, task_id: str = "") -> None:
+        words = self._tasks[task_id].words if task_id in self._tasks else ()
+        self._send(PluginFailed(plugin, hook, describe_problem(error, words)))
         traceback.clear_frames(error.__traceback__)  # they may hold the tensors of an image
 
 
-def describe_problem(error: BaseException) -> str:
-    """One line: what went wrong, and in which line of the plugin."""
+def _explain(error: BaseException) -> str:
+    return UNUSABLE if isinstance(error, PluginMistake) else FAILED
+
+
+def describe_problem(error: BaseException, words: Sequence[str] = ()) -> str:
+    """One line: what went wrong, and in which line of the plugin, without these words."""
     if isinstance(error, PluginMistake):
-        return str(error)[:MAX_PROBLEM]
+        return redact(str(error), words)[:MAX_PROBLEM]
     frames = traceback.extract_tb(error.__traceback__)
     place = f" (line {frames[-1].lineno} of {frames[-1].filename.rpartition('/')[2]})" if frames else ""
-    text = " ".join(str(error).split())
+    text = " ".join(redact(str(error), words).split())
     return f"{type(error).__name__}: {text}"[: MAX_PROBLEM - len(place)] + place
 
 

@@ -181,7 +181,7 @@ def test_a_hook_that_fails_costs_its_effect_and_a_note(engine, host, source, pro
     image, notes = paint(engine, request())
 
     assert difference(image, plain) == 0
-    assert notes == ["A plugin had no effect: p0"]
+    assert [note.partition(":")[0] for note in notes] == ["The plugin p0 had no effect"]
     assert problem in next(one for one in host.sent if isinstance(one, PluginFailed)).problem
 
 
@@ -199,7 +199,7 @@ def test_only_the_image_that_a_plugin_has_spoiled_is_made_again(engine, host):
     assert difference(images["job", 1], plain) == 0
     host.set_plugins([])
     assert difference(images["job", 0], paint(engine, request(seed=7, guidance_scale=6.0))[0]) == 0
-    assert notes["job"] == ["A plugin had no effect: p0"]
+    assert notes["job"] == ["The plugin p0 had no effect: it failed."]
 
 
 def test_hires_fix_calls_the_hooks_in_both_of_its_runs(engine, host):
@@ -234,4 +234,4 @@ def test_images_of_a_model_that_a_plugin_could_not_change_say_so(engine, host):
     enable(host, "def easel_model_loaded(): raise ValueError")
     host.model_loaded("tiny", engine._pipelines[""])
 
-    assert paint(engine, request())[1] == ["A plugin had no effect: p0"]
+    assert paint(engine, request())[1] == ["The plugin p0 had no effect: it failed."]

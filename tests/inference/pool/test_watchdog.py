@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+from bot.ports import NoWorkerPlugins, WorkerPlugin
+from inference.ipc.plugin_messages import PluginCall
+from inference.pool.plugin_watch import PluginWatch
 from inference.pool.watchdog import Hung, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 from tests.inference.support import make_task
@@ -163,3 +166,33 @@ async def test_time_that_earlier_tasks_of_the_job_used_counts_towards_its_time_l
     assert check_until(make_watchdog(), 59, [handle], has_heartbeats=True) is None
     now, problem = check_until(make_watchdog(), 59, [late], has_heartbeats=True)
     assert (now, problem) == (11, TimedOut(late))
+
+
+async def test_a_hook_of_a_plugin_has_its_own_time_limit_and_counts_as_no_hang_of_its_job():
+    now = 0.0
+    plugins = PluginWatch(SlowPlugins(), "cpu", lambda: now)
+    plugins.list_enabled()
+    watchdog = Watchdog(SETTINGS, 0, plugins)
+    watchdog.mark_ready()
+    running = await make_running(1, 2)
+
+    def check_at(at):
+        nonlocal now
+        now = at
+        watchdog._checked_at = at - 1
+        watchdog.on_message(at)
+        return watchdog.check(at, [running])
+
+    check_at(3)
+    plugins.handle(PluginCall("slow", "easel_step"))
+    assert check_at(50) is None
+    plugins.handle(PluginCall())
+    assert check_at(60) is None
+    assert check_at(71).reason == "no step for 20 s"
+    plugins.handle(PluginCall("slow", "easel_step"))
+    assert check_at(132).reason == "easel_step of the plugin slow took over 60 s"
+
+
+class SlowPlugins(NoWorkerPlugins):
+    def list_for_worker(self):
+        return [WorkerPlugin(name="slow", time_limit_s=60)]

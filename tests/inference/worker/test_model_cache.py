@@ -10,6 +10,7 @@ from inference.ipc.messages import Init
 from inference.safety.checker import SafetyChecker
 from inference.worker.model_cache import ModelCache
 from tests.inference.engines import TestEngine, harmless
+from tests.inference.plugin_files import write_plugin
 from tests.inference.support import make_model
 
 
@@ -117,3 +118,18 @@ def test_an_early_import_counts_as_the_first_loads_import():
     assert loads[0]["import"] >= 5.0
     assert 0 <= loads[0]["load"] < 4.0
     assert "import" not in loads[1]
+
+
+def test_a_model_is_loaded_anew_when_other_plugins_may_change_it(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
+    plugins = [
+        write_plugin(tmp_path, "steps", "def easel_step(latents): ..."),
+        write_plugin(tmp_path, "loads", "def easel_model_loaded(pipeline): ..."),
+    ]
+    loads = []
+    for enabled in ([], plugins[:1], plugins, plugins, plugins[:1]):
+        cache._plugins.set_plugins(enabled)
+        cache.load_model(make_model(), busy=frozenset())
+        loads.append(len(RecordingEngine.loaded))
+
+    assert loads == [1, 1, 2, 2, 3]
