@@ -41,7 +41,7 @@ class WorkMetrics:
         """A transaction that failed: the code of its error."""
 
     def count_reconnect(self, platform: str) -> None:
-        """A chat adapter has lost its connection."""
+        """A chat adapter has lost its connection, or its token was refused."""
 
 
 NO_METRICS = WorkMetrics()

@@ -5,7 +5,7 @@ import pytest
 
 from bot.errors import StorageBusy
 from bot.jobs import JobState
-from bot.ports import DeviceStatus, StorageState
+from bot.ports import DeviceStatus, StorageState, WorkMetrics
 from bot.usecases import Operations
 from tests.fakes import FakeJobStore, make_job
 
@@ -94,3 +94,17 @@ async def test_a_platform_that_is_away_is_told_and_the_server_is_ready_without_i
 
     assert (discord.name, discord.is_ok, discord.is_required) == ("discord", False, False)
     assert all(check.is_ok and check.is_required for check in required)
+
+
+async def test_a_connection_that_is_lost_is_counted_each_time_and_once(store):
+    lost = []
+
+    class Counted(WorkMetrics):
+        def count_reconnect(self, platform):
+            lost.append(platform)
+
+    operations = Operations(store, FakeMaintenance(), list, FakeMonitor(), Counted())
+    for is_ok in (False, True, True, False, False, True, False):
+        operations.report_platform("discord", "x", is_ok=is_ok)
+
+    assert lost == ["discord", "discord"]
