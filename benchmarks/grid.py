@@ -9,6 +9,7 @@ import statistics
 import time
 import urllib.request
 from datetime import datetime
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -75,7 +76,7 @@ def _run_one_after_another(server: ServerProcess, url: str, seed: int) -> float:
     ended = started
     for steps, guidance in product(STEPS, GUIDANCE):
         job_id = post_job(url, "imagine", {**_options(seed), "steps": steps, "guidance_scale": guidance})
-        ended = server.wait_until(lambda job_id=job_id: _finished_at(url, job_id), POLL_S)
+        ended = server.wait_until(partial(_finished_at, url, job_id), POLL_S)
     return ended - started
 
 
