@@ -1,5 +1,6 @@
 """`txt2img` and `img2img`: their fields become requests of `imagine` or `edit`, at most as large as those may be."""
 
+import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from bot.models import ModelSpec
 from bot.options import MAX_SEED
 from bot.usecases.media import Adjustment
 
+MAX_STARTS = 8
+"""Images that one call starts from."""
 _UNSTORED = "0" * 64
 _MASK_BLUR = 4.0
 _MOST = next(int(spec.maximum or 1) for spec in Imagine.specs if spec.name == "count")
@@ -95,7 +98,7 @@ async def plan_txt2img(call: SdCall) -> Drawing:
     fields = call.fields
     overrides, model, options = await _read_common(call)
     options |= read_size(fields) | _read_hires(fields)
-    units = read_units(read_arguments(read_scripts(fields), "controlnet"), call.context.usecases.models, fields)
+    units = await _read_units(call)
     drawing = _assemble(fields, options, model, [_control_image(unit, None) for unit in units])
     fields.skip("denoising_strength")
     _note_overrides(overrides, fields)
@@ -105,24 +108,22 @@ async def plan_txt2img(call: SdCall) -> Drawing:
 async def plan_img2img(call: SdCall) -> Drawing:
     """Raises: InvalidOption."""
     fields = call.fields
-    files = [decode_image("init_images", value) for value in fields.items("init_images")]
-    if not files:
-        raise InvalidOption("init_images", "missing")
+    files = await asyncio.to_thread(_decode_starts, fields)
     overrides, model, options = await _read_common(call)
     strength = fields.number_or("denoising_strength", 0.75)
     options |= read_size(fields)
     options["strength"] = _LEAST_STRENGTH if strength == 0 else strength
     fit = _own_fit(read_fit(fields.raw("resize_mode") or 0))
-    mask = _read_mask(fields, fit)
+    mask = await asyncio.to_thread(_read_mask, fields, fit)
     if mask is not None:
         is_masked = fields.flag("inpaint_full_res", default=True)
         options["inpaint_area"] = "masked" if is_masked else "whole"
         if is_masked:
             fit, mask = "", replace(mask, fit="")
     starts = [InputImage(data=one, ref=ImageRef(_UNSTORED), fit=fit) for one in files]
-    units = read_units(read_arguments(read_scripts(fields), "controlnet"), call.context.usecases.models, fields)
+    units = await _read_units(call)
     images = [*([mask] if mask is not None else ()), *(_control_image(unit, starts[0]) for unit in units)]
-    drawing = replace(_assemble(fields, options, model, images), starts=starts)
+    drawing = _assemble(fields, options, model, images, starts)
     _note_overrides(overrides, fields)
     return _fit(drawing, call)
 
@@ -145,11 +146,32 @@ def _note_overrides(overrides: SdFields, fields: SdFields) -> None:
         fields.note(name)
 
 
-def _assemble(fields: SdFields, options: dict[str, Any], model: str | None, images: Sequence[InputImage]) -> Drawing:
-    count = read_count(fields)
+async def _read_units(call: SdCall) -> list[ControlUnit]:
+    arguments = read_arguments(read_scripts(call.fields), "controlnet")
+    return await asyncio.to_thread(read_units, arguments, call.context.usecases.models, call.fields)
+
+
+def _decode_starts(fields: SdFields) -> list[bytes]:
+    """Raises: InvalidOption."""
+    values = fields.items("init_images")
+    if not values:
+        raise InvalidOption("init_images", "missing")
+    if len(values) > MAX_STARTS:
+        raise InvalidOption("init_images", "too_many_images", value=len(values), allowed=str(MAX_STARTS))
+    return [decode_image("init_images", value) for value in values]
+
+
+def _assemble(
+    fields: SdFields,
+    options: dict[str, Any],
+    model: str | None,
+    images: Sequence[InputImage],
+    starts: Sequence[InputImage] = (),
+) -> Drawing:
+    count = max(read_count(fields), len(starts))
     seed, variation = read_seeds(fields, count)
     chosen = {"model": model} if model else {}
-    return Drawing(options={**options, **variation, **chosen}, seed=seed, count=count, images=images)
+    return Drawing(options={**options, **variation, **chosen}, seed=seed, count=count, images=images, starts=starts)
 
 
 def _read_hires(fields: SdFields) -> dict[str, Any]:

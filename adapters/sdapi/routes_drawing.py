@@ -9,16 +9,16 @@ from starlette.routing import Route
 
 from adapters.sdapi.answers import drawing_answer, read_pictures
 from adapters.sdapi.call import Endpoints, SdCall
-from adapters.sdapi.generation import Drawing, plan_img2img, plan_txt2img, to_requests
+from adapters.sdapi.generation import MAX_STARTS, Drawing, plan_img2img, plan_txt2img, to_requests
 from adapters.sdapi.image_fields import encode_image
 from adapters.sdapi.running import RunningCall
 from adapters.sdapi.xyz_plot import draw_plot, read_plot
 from adapters.web.client_calls import JobFailed
-from bot.errors import EaselError
+from bot.errors import EaselError, JobNotFound
 from bot.jobs import Job, JobState
 from bot.usecases import Ticket
 
-MAX_INPUTS = 6
+MAX_INPUTS = MAX_STARTS + 4
 """Images in a body: what a request starts from, a mask and controls."""
 
 Plan = Callable[[SdCall], Awaitable[Drawing]]
@@ -67,6 +67,8 @@ async def get_progress(call: SdCall) -> dict[str, Any]:
         return _progress_answer(0.0, 0.0, _state(), None, None)
     newest = calls[-1]
     tickets = await _tickets_of(call, newest)
+    if not tickets:
+        return _progress_answer(0.0, 0.0, _state(), None, None)
     done = sum(ticket.job.state.is_final for ticket in tickets)
     current = next((ticket for ticket in tickets if not ticket.job.state.is_final), tickets[-1])
     progress = current.progress
@@ -85,8 +87,12 @@ async def get_progress(call: SdCall) -> dict[str, Any]:
 
 
 async def _tickets_of(call: SdCall, running: RunningCall) -> list[Ticket]:
-    jobs, person = call.context.usecases.jobs, call.caller.person
-    return [await jobs.get_ticket(person, job_id) for job_id in running.job_ids]
+    """Without those of jobs that were erased meanwhile."""
+    tickets = []
+    for job_id in running.job_ids:
+        with suppress(JobNotFound):
+            tickets.append(await call.context.usecases.jobs.get_ticket(call.caller.person, job_id))
+    return tickets
 
 
 def _progress_answer(

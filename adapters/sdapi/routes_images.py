@@ -1,5 +1,6 @@
 """What is done with images: `extra-single-image`, `extra-batch-images`, `png-info` and `interrogate`."""
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ def list_routes(endpoints: Endpoints) -> list[Route]:
     ]
 
 
+async def _decode(field: str, value: Any) -> bytes:
+    """Raises: InvalidOption."""
+    return await asyncio.to_thread(decode_image, field, value)
+
+
 # ---------------------------------------------------------------- enlarging
 
 
@@ -62,7 +68,7 @@ class Enlarging:
 
 async def enlarge_one(call: SdCall) -> dict[str, Any]:
     enlarging = _read_enlarging(call)
-    [image] = await _enlarge(call, enlarging, [decode_image("image", call.fields.raw("image"))])
+    [image] = await _enlarge(call, enlarging, [await _decode("image", call.fields.raw("image"))])
     return {"html_info": _html_info(enlarging, call.fields), "image": image}
 
 
@@ -72,7 +78,7 @@ async def enlarge_batch(call: SdCall) -> dict[str, Any]:
     if not 1 <= len(items) <= MAX_BATCH:
         raise InvalidOption("imageList", "range", value=len(items), allowed=f"1 to {MAX_BATCH}")
     values = [one.get("data") if isinstance(one, dict) else one for one in items]
-    images = await _enlarge(call, enlarging, [decode_image("imageList", value) for value in values])
+    images = await _enlarge(call, enlarging, [await _decode("imageList", value) for value in values])
     return {"html_info": _html_info(enlarging, call.fields), "images": images}
 
 
@@ -148,7 +154,7 @@ def _html_info(enlarging: Enlarging, fields: SdFields) -> str:
 
 async def read_png_info(call: SdCall) -> dict[str, Any]:
     """What a file says about itself, whichever program wrote it. It is not kept."""
-    data = decode_image("image", call.fields.raw("image"))
+    data = await _decode("image", call.fields.raw("image"))
     async with call.context.uploads.decoding(call.caller.person.id):
         image = await call.context.usecases.media.inspect(call.caller.person, data)
     options = (image.parameters or {}).get("options") or {}
@@ -162,7 +168,7 @@ async def read_png_info(call: SdCall) -> dict[str, Any]:
 
 async def interrogate(call: SdCall) -> dict[str, Any]:
     """A caption. `model` chooses one of the models here that write captions; other names mean the default one."""
-    data = decode_image("image", call.fields.raw("image"))
+    data = await _decode("image", call.fields.raw("image"))
     name = call.fields.text("model").strip().casefold()
     options = {"model": name} if name in call.context.usecases.models.names_for(IMAGE_TO_TEXT) else {}
     image = await call.store_image(data)

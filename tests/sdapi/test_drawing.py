@@ -84,8 +84,9 @@ async def test_a_style_is_applied_by_its_name(client):
     assert info["negative_prompt"] == "colour"
 
 
-async def test_several_styles_are_written_into_the_prompt(server):
-    server.usecases.names.resolver.styles["soft"] = StyleSettings(prompt="soft light", negative="noise")
+async def test_several_styles_are_written_into_the_prompt(server, monkeypatch):
+    soft = StyleSettings(prompt="soft light", negative="noise")
+    monkeypatch.setitem(server.usecases.names.resolver.styles, "soft", soft)
     async with open_client(server) as client:
         _, info = await draw(client, prompt="a fox", styles=["ink", "soft"], negative_prompt="fog")
 
@@ -267,6 +268,7 @@ async def test_what_is_wrong_is_told_in_their_form_and_names(client, fields, sen
     [
         ({}, "init_images is required"),
         ({"init_images": []}, "init_images is required"),
+        ({"init_images": [PICTURE] * 9}, "the limit here is 8"),
         ({"init_images": ["http://127.0.0.1:1/a.png"]}, "addresses are not fetched"),
         ({"init_images": ["not base64!"]}, "it must be an image in base64"),
         ({"init_images": [PICTURE], "mask": "file:///etc/passwd"}, "addresses are not fetched"),
