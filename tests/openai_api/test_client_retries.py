@@ -8,12 +8,12 @@ from adapters.web import job_waiters
 from bot.jobs import JobState
 from tests.openai_api.conftest import SOME_KEY
 from tests.openai_api.openai_bodies import CHAT, EDITS, GENERATIONS, chat, data_url, user
-from tests.web.conftest import open_client
+from tests.web.conftest import SECRET, open_client
 from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RETRY = {"x-stainless-retry-count": "1"}
-SLOW = {"prompt": "a slow circle"}
+LOCAL = {"Authorization": f"Bearer {SECRET}"}
 
 
 @pytest.fixture(autouse=True)
@@ -22,93 +22,96 @@ def short_grace(monkeypatch):
 
 
 @pytest.fixture
-def client(server):
-    server.pool.go_on.clear()
-    return open_client(server)
+def pool(shared_server):
+    shared_server.pool.go_on.clear()
+    yield shared_server.pool
+    shared_server.pool.go_on.set()
 
 
-async def jobs_of(client):
-    return (await client.get("/api/v1/jobs")).json()["jobs"]
+@pytest.fixture
+def word(request):
+    """Finds the jobs of one test."""
+    return f"w{abs(hash(request.node.name))}"
 
 
-async def wait_for_job(client, *states):
-    """The only job, once it is in one of the states."""
+async def jobs_of(client, word):
+    return (await client.get(f"/api/v1/jobs?q={word}", headers=LOCAL)).json()["jobs"]
+
+
+async def wait_for_job(client, word, state):
+    """The test's only job, once it is in the state."""
     async with asyncio.timeout(20):
-        while not (jobs := await jobs_of(client)) or jobs[0]["state"] not in states:  # noqa: ASYNC110 - the server is polled
+        while not (jobs := await jobs_of(client, word)) or jobs[0]["state"] != state:  # noqa: ASYNC110 - the server is polled
             await asyncio.sleep(0.01)
     (job,) = jobs
     return job
 
 
-async def hang_up(client, path, **request):
+async def hang_up(client, word, path, **request):
     """Send a call, and hang up once its job runs."""
-    calling = asyncio.create_task(client.post(path, headers=SOME_KEY, **request))
-    await wait_for_job(client, "running")
+    calling = asyncio.create_task(client.post(path, **request))
+    await wait_for_job(client, word, "running")
     calling.cancel()
     await asyncio.gather(calling, return_exceptions=True)
 
 
-@pytest.mark.parametrize(
-    ("path", "request_parts"),
-    [
-        (GENERATIONS, {"json": SLOW}),
-        (GENERATIONS, {"json": {**SLOW, "stream": True, "partial_images": 1}}),
-        (EDITS, {"data": SLOW, "files": {"image": ("a.png", picture(3, 48, 32))}}),
-        (CHAT, {"json": chat(user("a slow question?", data_url()))}),
-        (CHAT, {"json": chat(user("a slow question?", data_url()), stream=True)}),
-        ("/v1/responses", {"json": {"input": [user("a slow question?", data_url())], "stream": True}}),
-    ],
-    ids=["image", "image stream", "edit", "chat", "chat stream", "response stream"],
-)
-async def test_the_job_of_a_client_that_hangs_up_is_cancelled(client, path, request_parts):
-    async with client:
-        await hang_up(client, path, **request_parts)
-        job = await wait_for_job(client, "cancelled")
-
-    assert job["cancel_requested"]
+def request_for(kind, words):
+    """Path and body of a call about these words."""
+    match kind:
+        case "image":
+            return GENERATIONS, {"json": {"prompt": words}}
+        case "image stream":
+            return GENERATIONS, {"json": {"prompt": words, "stream": True, "partial_images": 1}}
+        case "edit":
+            return EDITS, {"data": {"prompt": words}, "files": {"image": ("a.png", picture(3, 48, 32))}}
+        case "chat":
+            return CHAT, {"json": chat(user(words, data_url()))}
+    return "/v1/responses", {"json": {"input": [user(words, data_url())], "stream": True}}
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_tries_again_gets_the_job_of_its_first_try(server, client, monkeypatch, stream):
+@pytest.mark.parametrize("kind", ["image", "image stream", "edit", "chat", "response stream"])
+async def test_the_job_of_a_client_that_hangs_up_is_cancelled(client, pool, word, kind):
+    path, request = request_for(kind, f"slow {word}")
+    await hang_up(client, word, path, **request)
+
+    assert (await wait_for_job(client, word, "cancelled"))["cancel_requested"]
+
+
+@pytest.mark.parametrize("kind", ["image", "image stream"])
+async def test_a_client_that_tries_again_gets_the_job_of_its_first_try(client, pool, word, monkeypatch, kind):
     monkeypatch.setattr(job_waiters, "GRACE_S", 20)
-    body = {**SLOW, "stream": stream}
-    async with client:
-        await hang_up(client, GENERATIONS, json=body)
-        server.pool.go_on.set()
-        again = await client.post(GENERATIONS, json=body, headers={**SOME_KEY, **RETRY})
-        once_more = await client.post(GENERATIONS, json=body, headers={**SOME_KEY, **RETRY})
-        jobs = await jobs_of(client)
+    path, request = request_for(kind, f"slow {word}")
+    await hang_up(client, word, path, **request)
+    pool.go_on.set()
+    again = await client.post(path, headers=RETRY, **request)
+    once_more = await client.post(path, headers=RETRY, **request)
 
     assert (again.status_code, once_more.status_code) == (200, 200)
-    assert len(jobs) == 1
+    assert len(await jobs_of(client, word)) == 1
 
 
-async def test_an_equal_call_that_is_no_retry_is_another_job(server, client):
-    server.pool.go_on.set()
-    async with client:
-        for _ in range(2):
-            await client.post(GENERATIONS, json={"prompt": "a circle"}, headers=SOME_KEY)
-        other = await client.post(GENERATIONS, json={"prompt": "another circle"}, headers={**SOME_KEY, **RETRY})
-        jobs = await jobs_of(client)
+async def test_an_equal_call_that_is_no_retry_is_another_job(client, word):
+    for _ in range(2):
+        await client.post(GENERATIONS, json={"prompt": word})
+    other = await client.post(GENERATIONS, json={"prompt": f"another {word}"}, headers=RETRY)
 
     assert other.status_code == 200
-    assert len(jobs) == 3
+    assert len(await jobs_of(client, word)) == 3
 
 
-async def test_a_retry_of_a_failed_job_is_a_new_job(client):
-    async with client:
-        for headers in (SOME_KEY, {**SOME_KEY, **RETRY}):
-            answer = await client.post(GENERATIONS, json={"prompt": "fail"}, headers=headers)
-            assert answer.status_code == 500
-        jobs = await jobs_of(client)
+async def test_a_retry_of_a_failed_job_is_a_new_job(client, word):
+    for headers in ({}, RETRY):
+        answer = await client.post(GENERATIONS, json={"prompt": f"fail {word}"}, headers=headers)
+        assert answer.status_code == 500
 
-    assert len(jobs) == 2
+    assert len(await jobs_of(client, word)) == 2
 
 
-async def test_a_job_goes_on_at_the_next_server_when_this_one_stops(server, client):
-    async with client:
-        calling = asyncio.create_task(client.post(GENERATIONS, json=SLOW, headers=SOME_KEY))
-        job = await wait_for_job(client, "running")
+async def test_a_job_goes_on_at_the_next_server_when_this_one_stops(server):
+    async with open_client(server) as client:
+        client.headers.update(SOME_KEY)
+        calling = asyncio.create_task(client.post(GENERATIONS, json={"prompt": "slow lone"}))
+        job = await wait_for_job(client, "lone", "running")
         await server.stop()
         await asyncio.gather(calling, return_exceptions=True)
         await asyncio.sleep(0.1)  # longer than the grace
