@@ -50,10 +50,11 @@ export const changePhoto = ({ key }, changes) => (photos.value = photos.peek().m
 /** @param {object} photo one of `photos` */
 export const removePhoto = ({ key }) => (photos.value = photos.peek().filter((photo) => photo.key !== key));
 
-/** Replaces the draft. @param {{mode: string, prompt: string, options: object, photos?: object[]}} draft without photos, those of the draft stay */
+/** Replaces the draft; it makes no grid then. @param {{mode: string, prompt: string, options: object, photos?: object[]}} draft without photos, those of the draft stay */
 export function fillDraft(draft) {
   batch(() => {
     mode.value = draft.mode;
+    setAxes(null);
     prompt.value = draft.prompt;
     chosen.value = { ...chosen.peek(), [draft.mode]: draft.options };
     if (draft.photos) photos.value = draft.photos;

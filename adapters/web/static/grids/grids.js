@@ -114,7 +114,7 @@ function tableView(found, z) {
     <section class="grids-sheet">
       ${sheets[z].text ? html`<h2>${sheets[z].name} · ${sheets[z].text}</h2>` : nothing}
       <div class="grids-scroll" role="region" tabindex="0" aria-label=${sheets[z].text || t("Pictures of the grid")}>
-        <table class="grids-table" style=${`--columns: ${columns.length}`}>
+        <table class="grids-table" .style=${`--columns: ${columns.length}`}>
           <caption class="visually-hidden">${[titleOf(found), sheets[z].text].filter(Boolean).join(", ")}</caption>
           <thead><tr><td></td>${columns.map((column) => headingView(column, "col"))}</tr></thead>
           <tbody>
