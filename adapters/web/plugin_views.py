@@ -38,7 +38,7 @@ def plugin_command_json(command: OwnCommand) -> dict[str, Any]:
 
 def plugin_families(values: Iterable[tuple[str, str, float]]) -> list[Metric]:
     """Gauges of (plugin, name, value)."""
-    families = []
+    families: list[Metric] = []
     for plugin, name, value in values:
         family = GaugeMetricFamily(
             f"easel_plugin_{plugin.replace('-', '_')}_{name}", f"{name} of the plugin {plugin}, as it says"

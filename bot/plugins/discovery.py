@@ -125,8 +125,8 @@ def read_plugin_file(path: Path) -> FoundPlugin:
         source=source,
         path=path,
         sha256=hashlib.sha256(code).hexdigest(),
-        server_hooks=outline.functions & hook_names(ServerHooks),
-        worker_hooks=outline.functions & hook_names(WorkerHooks),
+        server_hooks=hook_names(ServerHooks) & outline.functions,
+        worker_hooks=hook_names(WorkerHooks) & outline.functions,
         defaults=outline.settings,
         problem=name_problem(name) or outline.find_problem(),
     )

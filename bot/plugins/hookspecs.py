@@ -71,7 +71,7 @@ class ServerHooks:
         """Called once for each job that people have received, for side effects; not repeated after a restart."""
 
     @hookspec
-    def easel_commands(self, plugin: "PluginContext") -> "Sequence[PluginCommand]":
+    def easel_commands(self, plugin: "PluginContext") -> "Sequence[PluginCommand] | None":
         """Called once, after `easel_start`. Returns the plugin's own commands."""
 
     @hookspec
@@ -80,11 +80,11 @@ class ServerHooks:
         next plugin, then Easel itself may answer."""
 
     @hookspec
-    def easel_page_panels(self, plugin: "PluginContext", viewer: "Requester") -> "Sequence[Panel]":
+    def easel_page_panels(self, plugin: "PluginContext", viewer: "Requester") -> "Sequence[Panel] | None":
         """Called when somebody looks at the page. Returns panels, as plain text."""
 
     @hookspec
-    def easel_metrics(self, plugin: "PluginContext") -> "Mapping[str, float]":
+    def easel_metrics(self, plugin: "PluginContext") -> "Mapping[str, float] | None":
         """Called for each reading of /metrics. Returns values by name, a to z, 0 to 9 and _: `hits` is the gauge
         `easel_plugin_NAME_hits`."""
 

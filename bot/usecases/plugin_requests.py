@@ -255,7 +255,9 @@ def _clean_panel(panel: Panel) -> Panel:
         panel,
         title=clean_excerpt(str(panel.title), MAX_CELL),
         text=clean_lines(str(panel.text)),
-        rows=[tuple(clean_excerpt(str(cell), MAX_CELL) for cell in row) for row in rows[:MAX_ROWS]],
+        rows=[
+            (clean_excerpt(str(name), MAX_CELL), clean_excerpt(str(value), MAX_CELL)) for name, value in rows[:MAX_ROWS]
+        ],
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from bot.plugins.hook_runner import HookFailed

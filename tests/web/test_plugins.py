@@ -4,12 +4,14 @@ import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import httpx2
 import pytest
 import pytest_asyncio
 
+from bot.plugins.plugin_manager import PluginManager
 from tests.plugins.plugin_fixture import PluginFolder, until
 from tests.web.api_client import ask, imagine, make, wait_for
-from tests.web.conftest import open_client, open_easel
+from tests.web.conftest import ServedEasel, open_client, open_easel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -20,10 +22,10 @@ BLOCKED_WORD = "forbiddenword"
 class WithPlugins:
     """A served Easel, a client of the local person, and the folder of its plugins."""
 
-    server: object
-    client: object
+    server: ServedEasel
+    client: httpx2.AsyncClient
     folder: PluginFolder
-    manager: object
+    manager: PluginManager
 
     @asynccontextmanager
     async def running(self, code, name="test-plugin"):
