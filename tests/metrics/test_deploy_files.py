@@ -117,6 +117,16 @@ def test_promtool_accepts_the_rules_and_they_fire_as_their_tests_say():
 
 @promtool
 @pytest.mark.process
+def test_the_configuration_in_the_docs_is_one_for_prometheus(tmp_path):
+    [config] = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+    (tmp_path / "prometheus.yml").write_text(config)
+    checked = run_promtool("check", "config", "--syntax-only", str(tmp_path / "prometheus.yml"))
+
+    assert checked.returncode == 0, checked.stderr
+
+
+@promtool
+@pytest.mark.process
 def test_promtool_finds_nothing_to_improve_in_the_metrics():
     checked = run_promtool("check", "metrics", input=exposed_text())
 
