@@ -19,14 +19,14 @@ pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
     "torch", "diffusers", "transformers", "sqlalchemy", "fastapi", "uvicorn", "pydantic", "httpx", "structlog", "PIL",
-    "rich",
+    "rich", "mcp",
 )  # fmt: skip
 COMMANDS: tuple[list[str], ...] = (
     [], ["serve"], ["imagine"], ["caption"], ["ask"], ["fetch"], ["doctor"],
     ["history"], ["show"], ["cancel"], ["export"], ["models"], ["models", "list"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"], ["keys", "unlock"],
     ["people"], ["people", "list"], ["people", "block"], ["people", "unblock"],
-    ["db"], ["db", "upgrade"], ["db", "check"], ["db", "backup"], ["db", "restore"],
+    ["mcp"], ["db"], ["db", "upgrade"], ["db", "check"], ["db", "backup"], ["db", "restore"],
 )  # fmt: skip
 
 

@@ -1,7 +1,10 @@
 """The PyPI package `mcp` as a client: at `/mcp`, and over stdin and stdout of the real `easel mcp`."""
 
+import asyncio
 import base64
+import json
 import os
+import re
 import shutil
 import sys
 
@@ -15,6 +18,8 @@ require_backend("mcp")
 from mcp import Client, StdioServerParameters  # noqa: E402 - after the library is known to be there
 from mcp.client.stdio import stdio_client  # noqa: E402
 
+from adapters.mcp.tool_schemas import LOOK_UPS  # noqa: E402
+from bot.commands import COMMANDS  # noqa: E402
 from tests.cli.app_fixture import serving  # noqa: E402
 from tests.mcp_api.mcp_client import ERAS, connect, texts_of, uris_of  # noqa: E402
 from tests.web.fake_pool import picture  # noqa: E402
@@ -39,6 +44,33 @@ async def test_every_call_of_the_client_that_a_tool_program_makes_is_answered(se
     assert texts_of(answer)[0] == "It is what is it?"
     assert [str(one.uri) for one in listed] == [uri]
     assert base64.b64decode(blob) == picture(3, 64, 64)
+
+
+def blocks_of(language):
+    """Of the part about MCP in docs/clients.md."""
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8").partition("\n## MCP\n")[2]
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+async def test_the_documented_code_runs(shared_server, capsys):
+    (code,) = blocks_of("python")
+    await asyncio.to_thread(exec, code.replace("http://127.0.0.1:8000", shared_server.url), {})
+
+    assert "It is what color is it?" in capsys.readouterr().out
+
+
+async def test_the_documented_settings_are_json():
+    (desktop, code) = map(json.loads, blocks_of("json"))
+
+    assert desktop["mcpServers"]["easel"]["args"] == ["mcp"]
+    assert code["servers"]["easel"]["url"].endswith("/mcp")
+
+
+async def test_the_documented_tools_are_all_there_are():
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8").partition("\n## MCP\n")[2]
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == {*COMMANDS, *LOOK_UPS}
 
 
 @pytest.fixture
