@@ -36,7 +36,7 @@ async def complete_chat(call: ClientCall) -> Response:
     (ticket,) = await call.submit(request, is_retry=is_retry(call.request))
     if order.is_stream:
         chunks = _chunks(call, ticket.job, TextDeltas(order.stop), has_usage=has_usage)
-        return EventStream(with_errors(chunks, PARAMS), fields.headers)
+        return EventStream(with_errors(chunks, PARAMS), fields.headers, call.holding([ticket.job.id]))
     (job,) = await call.wait([ticket])
     text = cut_at_stop((job.result.text or "") if job.result else "", order.stop)
     message = {"role": "assistant", "content": text, "refusal": None}

@@ -3,11 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import Any
 
 from starlette.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from adapters.openai.openai_errors import to_answer
 
@@ -28,12 +28,23 @@ def typed_event(content: Mapping[str, Any]) -> str:
 
 
 class EventStream(StreamingResponse):
-    """Its generator is closed as soon as the client is gone."""
+    """Its generator is closed as soon as the client is gone. `holding` lasts until then, also if the client is gone
+    before the first event, so that the generator never starts."""
 
-    def __init__(self, events: AsyncGenerator[str, None], headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[str, None],
+        headers: Mapping[str, str],
+        holding: AbstractAsyncContextManager[object],
+    ) -> None:
         self._events = keep_alive(events)
+        self._holding = holding
         more = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(self._events, 200, {**headers, **more}, "text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._holding:
+            await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self._events):

@@ -87,18 +87,16 @@ class ImageStream:
 
     async def events(self, tickets: Sequence[Ticket]) -> AsyncGenerator[str, None]:
         """Raises: like `ClientCall.follow`."""
-        async with self.call.holding([ticket.job.id for ticket in tickets]):
-            for ticket in tickets:
-                async with aclosing(self.call.follow(ticket.job.id)) as followed:
-                    async for event in followed:
-                        if event.kind == "progress" and event.ticket.progress is not None:
-                            partial = self._partial_event(event.ticket.job, event.ticket.progress)
-                            if partial:
-                                yield partial
-                        elif event.kind == "result":
-                            job = succeeded(event.ticket.job)
-                            for image in job.result.media if job.result else ():
-                                yield await self._completed_event(job, image)
+        for ticket in tickets:
+            async with aclosing(self.call.follow(ticket.job.id)) as followed:
+                async for event in followed:
+                    if event.kind == "progress" and event.ticket.progress is not None:
+                        if partial := self._partial_event(event.ticket.job, event.ticket.progress):
+                            yield partial
+                    elif event.kind == "result":
+                        job = succeeded(event.ticket.job)
+                        for image in job.result.media if job.result else ():
+                            yield await self._completed_event(job, image)
 
     def _partial_event(self, job: Job, progress: Progress) -> str:
         """A partial image: the first as soon as there is one, the others spread over the steps; "": none is due."""

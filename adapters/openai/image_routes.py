@@ -118,6 +118,7 @@ async def _answer(
     tickets = await call.submit(request, is_retry=is_retry(call.request))
     if order.partial_images is not None:
         stream = ImageStream(call=call, kind=kind, output=order.output, partial_images=order.partial_images)
-        return EventStream(with_errors(stream.events(tickets), PARAMS), fields.headers)
+        holding = call.holding([ticket.job.id for ticket in tickets])
+        return EventStream(with_errors(stream.events(tickets), PARAMS), fields.headers, holding)
     jobs = await call.wait(tickets)
     return JSONResponse(await images_json(call, jobs, order.output), headers=fields.headers)

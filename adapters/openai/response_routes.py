@@ -47,7 +47,8 @@ async def create_response(call: ClientCall) -> Response:
     request = await _build_request(call, fields, conversation, order)
     (ticket,) = await call.submit(request, is_retry=is_retry(call.request))
     if order.is_stream:
-        return EventStream(_ResponseStream(call, ticket.job, order).events(), fields.headers)
+        events = _ResponseStream(call, ticket.job, order).events()
+        return EventStream(events, fields.headers, call.holding([ticket.job.id]))
     (job,) = await call.wait([ticket])
     return JSONResponse(response_json(job, order.stop), headers=fields.headers)
 

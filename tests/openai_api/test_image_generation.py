@@ -98,6 +98,17 @@ async def test_the_url_of_an_image_is_fetched_with_the_same_key(server):
     error_of(refused, 404, "not_found")
 
 
+@pytest.mark.parametrize("name", ["x", "0" * 64, "..%2f..%2fconfig", "0" * 64 + "?format=png"])
+async def test_an_image_that_is_not_there_is_not_found(client, name):
+    error_of(await client.get(f"/v1/media/{name}"), 404, "not_found" if "%" not in name else "unknown_url")
+
+
+async def test_a_wrong_format_of_an_image_is_refused_by_its_name(client):
+    error = error_of(await client.get(f"/v1/media/{'0' * 64}?format=gif"), 400, "invalid_value")
+
+    assert error["param"] == "format"
+
+
 async def test_fields_that_change_nothing_are_named(client):
     body = {"prompt": PROMPT, "user": "me", "style": "natural", "output_compression": 9, "odd\nname": 1, "seed": None}
     answer = await client.post(GENERATIONS, json=body)

@@ -1,10 +1,11 @@
 """What is new in a text that grows: stop texts, and texts that are rewritten."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
-from adapters.openai.event_stream import keep_alive
+from adapters.openai.event_stream import EventStream, keep_alive
 from adapters.openai.text_deltas import TextDeltas
 
 
@@ -46,3 +47,29 @@ async def test_a_stream_without_events_has_comments():
 
     assert (seen[0], seen[-1]) == ("data: 1\n\n", "data: 2\n\n")
     assert set(seen[1:-1]) == {": waiting\n\n"}
+
+
+async def test_a_job_is_held_even_for_a_client_that_is_gone_before_the_first_event():
+    """Its generator never starts, so nothing in it could let the job go."""
+    steps = []
+
+    @asynccontextmanager
+    async def holding():
+        steps.append("held")
+        yield
+        steps.append("let go")
+
+    async def events():
+        steps.append("asked")
+        await asyncio.Event().wait()
+        yield ""
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        await asyncio.Event().wait()
+
+    await EventStream(events(), {}, holding())({"type": "http"}, receive, send)
+
+    assert steps == ["held", "let go"]
