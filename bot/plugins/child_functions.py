@@ -8,6 +8,8 @@ import asyncio
 import importlib
 import multiprocessing
 import os
+import pickle
+import signal
 import sys
 import threading
 import traceback
@@ -52,6 +54,8 @@ class ChildFunctions:
                 answered = True
             except (EOFError, OSError) as error:
                 raise ChildFailed(f"the process of the plugin {self.name} ended") from error
+            except (TypeError, AttributeError, pickle.PicklingError) as error:
+                raise ChildFailed(f"arguments cannot be pickled: {error}") from error
             finally:
                 if not answered:
                     is_abandoned.set()
@@ -91,6 +95,7 @@ class ChildFunctions:
 def serve_functions(pipe: Connection, name: str, path: Path | None) -> None:
     """The child: answers calls until the pipe closes."""
     _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
     module_name = MODULE_PREFIX + name.replace("-", "_")
     if path is not None and module_name not in sys.modules:
         try:

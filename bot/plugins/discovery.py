@@ -6,6 +6,7 @@ must not import torch and the like outside of functions.
 """
 
 import ast
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -65,8 +66,14 @@ class FoundPlugin:
         return self.worker is not None or bool(self.worker_hooks)
 
 
+@functools.cache
+def list_installed(group: str) -> Iterable[EntryPoint]:
+    """Of installed packages, which stay the same while the server runs."""
+    return tuple(entry_points(group=group))
+
+
 def find_plugins(
-    data_dir: Path, list_entry_points: Callable[[str], Iterable[EntryPoint]] = lambda group: entry_points(group=group)
+    data_dir: Path, list_entry_points: Callable[[str], Iterable[EntryPoint]] = list_installed
 ) -> list[FoundPlugin]:
     """Files first, each kind by name. Of several with one name, none can be used."""
     found: dict[str, FoundPlugin] = {}

@@ -8,14 +8,23 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from bot.plugins.hook_values import Refusal
+from bot.plugins.hook_values import (
+    AnswerText,
+    ChatMessage,
+    CommandCall,
+    DeliveredJob,
+    PendingRequest,
+    PromptText,
+    Refusal,
+)
 from bot.problem_texts.plugin_problems import FAILED, STOPPED, TOO_LONG
 
 log = structlog.get_logger()
@@ -23,6 +32,12 @@ log = structlog.get_logger()
 MAX_THREADS = 4
 MAX_TIMEOUTS = 3
 """In a row; then the plugin is switched off."""
+MAX_PROBLEM, MAX_FRAMES = 500, 2000
+"""Characters of an error, and of where it was raised."""
+MIN_WORDS = 3
+"""Shorter texts tell nothing of what was asked for."""
+WORDS = frozenset({"text", "words", "question", "options"})
+"""Fields of what hooks are given that have what people typed."""
 Hook = tuple[Callable[..., Any], tuple[str, ...]]
 """A function, and the arguments that it names."""
 
@@ -47,6 +62,8 @@ class HookRunner:
 
     is_closed: bool = False
     _timeouts: int = 0
+    _hanging: int = 0
+    """Threads whose hook took too long and that have not ended."""
     _threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_THREADS))
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -56,7 +73,8 @@ class HookRunner:
         if self.is_closed:
             raise HookFailed(self.name, STOPPED)
         function, names = hook
-        task = asyncio.create_task(self._invoke(function, {name: arguments[name] for name in names}))
+        used, began = {name: arguments[name] for name in names}, asyncio.Event()
+        task = asyncio.create_task(self._invoke(function, used, began))
         self._tasks.add(task)
         task.add_done_callback(self._end)
         try:
@@ -66,34 +84,39 @@ class HookRunner:
             raise
         if not done:
             task.cancel()
-            raise self._time_out(hook_name, limit_s)
-        return self._result(hook_name, task)
+            raise self._time_out(hook_name, limit_s, has_begun=began.is_set())
+        return self._result(hook_name, task, used)
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # nobody may wait for it any more
 
-    def _result(self, hook_name: str, task: asyncio.Task[Any]) -> Any:
+    def _result(self, hook_name: str, task: asyncio.Task[Any], used: Mapping[str, Any]) -> Any:
         if task.cancelled():
             raise HookFailed(self.name, STOPPED if self.is_closed else FAILED)
         error = task.exception()
         if isinstance(error, Refusal):
             raise error
         if error is not None:
-            log.error("a plugin's hook failed", action="hook_failed", plugin=self.name, hook=hook_name, exc_info=error)
-            self.on_problem(f"{hook_name}: {type(error).__name__}: {error}"[:500])
+            shown = f"{type(error).__name__}: {without_words(str(error), used)}"[:MAX_PROBLEM]
+            frames = "".join(traceback.format_tb(error.__traceback__))[-MAX_FRAMES:]
+            names = {"plugin": self.name, "hook": hook_name}
+            log.error("a plugin's hook failed", action="hook_failed", error=shown, frames=frames, **names)
+            self.on_problem(f"{hook_name}: {shown}")
             raise HookFailed(self.name, FAILED) from error
         self._timeouts = 0
         return task.result()
 
-    def _time_out(self, hook_name: str, limit_s: float) -> HookFailed:
+    def _time_out(self, hook_name: str, limit_s: float, *, has_begun: bool) -> HookFailed:
+        """One that has not begun waited for others, of which there may just be many."""
         log.error(
             "a plugin's hook takes too long", action="hook_timeout", plugin=self.name, hook=hook_name, limit_s=limit_s
         )
-        self.on_problem(f"{hook_name} took longer than {limit_s:g} s.")
-        self._timeouts += 1
-        if self._timeouts >= MAX_TIMEOUTS:
+        if has_begun:
+            self.on_problem(f"{hook_name} took longer than {limit_s:g} s.")
+            self._timeouts += 1
+        if self._timeouts >= MAX_TIMEOUTS or self._hanging >= MAX_THREADS:
             self.on_hung()
         return HookFailed(self.name, TOO_LONG)
 
@@ -107,22 +130,27 @@ class HookRunner:
         for task in list(self._tasks):
             task.cancel()
 
-    async def _invoke(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-        is_async = inspect.iscoroutinefunction(function)
-        made = function(**arguments) if is_async else await self._run_in_thread(function, arguments)
+    async def _invoke(self, function: Callable[..., Any], arguments: Mapping[str, Any], began: asyncio.Event) -> Any:
+        if inspect.iscoroutinefunction(function):
+            began.set()
+            made = function(**arguments)
+        else:
+            await self._threads.acquire()
+            began.set()
+            made = await self._run_in_thread(function, arguments)
         try:
             return await made if isinstance(made, Awaitable) else made
         except (SystemExit, KeyboardInterrupt) as error:  # from a plugin, it must not end the server
             raise RuntimeError(repr(error)) from error
 
     async def _run_in_thread(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-        await self._threads.acquire()
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         ended: asyncio.Future[Any] = loop.create_future()
 
         def settle(result: Any, error: BaseException | None) -> None:
             self._threads.release()
             if ended.done():  # nobody waits any more
+                self._hanging -= 1
                 return
             if error is None:
                 ended.set_result(result)
@@ -139,4 +167,25 @@ class HookRunner:
                 loop.call_soon_threadsafe(settle, result, error)
 
         threading.Thread(target=run, name=f"plugin-{self.name}", daemon=True).start()
-        return await ended
+        try:
+            return await ended
+        except asyncio.CancelledError:
+            self._hanging += 1
+            raise
+
+
+def without_words(text: str, arguments: Mapping[str, Any]) -> str:
+    """An error's text for logs and admins, without what people typed."""
+    for words in sorted(set(_texts_in(arguments.values())), key=len, reverse=True):
+        text = text.replace(words, "[...]")
+    return text
+
+
+def _texts_in(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield from (value,) if len(value) > MIN_WORDS else ()
+        elif isinstance(value, Mapping):
+            yield from _texts_in(value.values())
+        elif isinstance(value, AnswerText | ChatMessage | CommandCall | DeliveredJob | PendingRequest | PromptText):
+            yield from _texts_in(text for name, text in vars(value).items() if name in WORDS)

@@ -4,11 +4,12 @@ A plugin that cannot be imported, configured or started is left out, and its sta
 """
 
 import asyncio
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import pluggy
@@ -81,8 +82,7 @@ class PluginManager:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for entry in self._entries.values():
-            await self._stop(entry)
+        await asyncio.gather(*(self._stop(entry) for entry in self._entries.values()))
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _scan(self) -> None:
@@ -144,7 +144,7 @@ class PluginManager:
         functions = ChildFunctions(found.name, found.path)
         context = PluginContext(
             name=found.name,
-            settings=MappingProxyType(dict(own.values)),
+            settings=copy.deepcopy(dict(own.values)),
             folder=folder,
             run_in_process=functions.run,
         )
@@ -240,6 +240,7 @@ class PluginManager:
         """
         async with self._switching:
             entry = await self._save_switch(name, is_enabled)
+            await asyncio.gather(*self._closing, return_exceptions=True)  # it may have been switched off just now
             await self._stop(entry)
             if is_enabled:
                 await self._scan()

@@ -36,8 +36,9 @@ class HookRegistry(pluggy.PluginManager):
         found = {}
         for caller in self.get_hookcallers(plugin) or ():
             for one in caller.get_hookimpls():
-                if one.plugin is plugin:
-                    found[caller.name] = (one.function, one.argnames)
+                if one.plugin is plugin and caller.spec is not None:
+                    optional = (name for name in one.kwargnames if name in caller.spec.argnames)
+                    found[caller.name] = (one.function, (*one.argnames, *optional))
         return found
 
 

@@ -18,6 +18,7 @@ from bot.queue.parts.plugin_texts import requester_of
 
 log = structlog.get_logger()
 
+CLOSE_S = 10.0
 MAX_WAITING = 100
 """Deliveries that plugins have not been told of; further ones are left out, so that their images fit into memory."""
 
@@ -42,6 +43,9 @@ class PluginDeliveries:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
+        """Those that wait are told, if that takes no longer than `CLOSE_S`."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -4,9 +4,10 @@ import asyncio
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.plugins.hook_runner import MAX_THREADS, HookFailed
-from bot.plugins.hook_values import Refusal
+from bot.plugins.hook_values import PromptText, Refusal, Requester
 from bot.problem_texts.plugin_problems import FAILED, STOPPED, TOO_LONG, UNUSABLE
 from tests.plugins.plugin_fixture import plugin_running, state_of, until
 
@@ -39,6 +40,39 @@ async def test_an_error_is_no_more_than_a_failed_hook(plugins, form, error):
 
         assert failed.value.reason == FAILED
         assert (await state_of(manager, "a")).last_error.startswith("easel_metrics: ")
+
+
+async def test_what_people_typed_is_neither_logged_nor_shown_to_admins(plugins):
+    code = "def easel_prompt(prompt): raise ValueError(f'cannot read {prompt.text}, or {prompt.words}')"
+    by = Requester(person="p", platform="web")
+    asked = PromptText(
+        job="j", text="a (secret:1.2) owl", words="a secret owl", is_negative=False, command="imagine", model="m", by=by
+    )
+    async with plugin_running(plugins, "a", code) as manager:
+        with capture_logs() as logged, pytest.raises(HookFailed):
+            await call(manager, "easel_prompt", prompt=asked)
+
+        assert (await state_of(manager, "a")).last_error == "easel_prompt: ValueError: cannot read [...], or [...]"
+        assert "secret" not in str(logged)
+
+
+async def test_an_argument_with_a_default_is_given_too(plugins):
+    async with plugin_running(plugins, "a", "def easel_metrics(plugin=None): return plugin.name") as manager:
+        assert await call(manager) == "a"
+
+
+async def test_calls_that_only_wait_for_others_do_not_count_as_hanging(plugins):
+    async with plugin_running(plugins, "busy", HANGING) as manager:
+        [only] = manager.list_calls("easel_metrics")
+        calls = [asyncio.ensure_future(only.run(object)) for _ in range(MAX_THREADS)]
+        await until(lambda: _threads("plugin-busy") == MAX_THREADS)
+        for _ in range(3):
+            with pytest.raises(HookFailed):
+                await only.plugin.call("easel_metrics", limit_s=SHORT_S)
+
+        assert (await state_of(manager, "busy")).is_running
+        await manager.set_enabled("busy", False)
+        await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def test_a_refusal_is_no_failure(plugins):
