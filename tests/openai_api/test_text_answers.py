@@ -15,7 +15,8 @@ from tests.openai_api.openai_bodies import (
     events_of,
     user,
 )
-from tests.web.conftest import MODELS, SECRET
+from tests.web.api_client import make, problem
+from tests.web.conftest import MODELS, SECRET, open_client
 from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -267,3 +268,16 @@ async def test_an_unknown_response_is_not_found(client, name):
 
 async def test_a_text_alone_is_refused_where_responses_name_it_input(client):
     assert error_of(await client.post(RESPONSES, json={"input": "hello"}), 400, "invalid_value")["param"] == "input"
+
+
+async def test_nothing_that_came_through_this_api_enters_training(client, shared_server):
+    """Neither an answer that it gave, nor one that REST gave about an image that it brought."""
+    await answer_of(client, user("what of this?", picture(77, 40, 40)))
+    async with open_client(shared_server) as page:
+        asked = (await page.get("/api/v1/jobs?q=what+of+this")).json()["jobs"][0]
+        again = await make(page, {"command": "caption", "images": [asked["images"][0]["id"]]})
+        correction = {"text": "a lynx", "consent": True}
+        corrected = [await page.post(f"/api/v1/jobs/{job['id']}/correction", json=correction) for job in (asked, again)]
+
+    assert [problem(answer, 422, "invalid_option")["option"] for answer in corrected] == ["consent"] * 2
+    assert await shared_server.storage.corrections.list_consented() == []
