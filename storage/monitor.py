@@ -17,7 +17,7 @@ MEDIA_AGE_S = 60.0
 """The size of all images is summed up at most this often."""
 
 _OLDEST = select(func.min(job.c.created_at)).where(IS_QUEUED)
-_BACKLOG = select(job.c.model, func.count().label("count")).where(IS_QUEUED).group_by(job.c.model)
+_BACKLOG = select(job.c.model, func.count()).where(IS_QUEUED).group_by(job.c.model)
 _PLATFORM = case(
     (outbox.c.kind == WEBHOOK, WEBHOOK),
     (outbox.c.kind == "retract", outbox.c.target),
@@ -54,7 +54,7 @@ class SqlMonitor:
         media_bytes = tx.scalar(_MEDIA) if with_media else None
         state = StorageState(
             oldest_queued_s=_age_s(oldest, now),
-            backlog={row.model: row.count for row in tx.execute(_BACKLOG)},
+            backlog={str(model): int(queued) for model, queued in tx.execute(_BACKLOG)},
             deliveries={
                 (kind, platform): PendingDeliveries(count=count, oldest_s=_age_s(since, now))
                 for kind, platform, count, since in tx.execute(_DELIVERIES)

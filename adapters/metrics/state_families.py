@@ -89,7 +89,7 @@ def _devices(devices: Sequence[DeviceStatus]) -> list[Metric]:
         for name, (help_text, read) in described.items():
             family = kind(name, help_text, labels=["device"])
             for status in devices:
-                family.add_metric([status.device], float(read(status)))  # type: ignore[no-untyped-call]
+                family.add_metric([status.device], float(read(status)))
             families.append(family)
     return [*families, _rows(devices), _loaded(devices)]
 
