@@ -44,10 +44,7 @@ class JobBody(_StrictBody):
     quote: str | None = Field(None, description="From POST /quotes, to confirm a prompt with several combinations")
     parent: str | None = Field(None, description="The job this one follows from")
     webhook: str | None = Field(
-        None,
-        description="The name of a webhook in the server's config, which is told what became of the job, or of each "
-        "job of a batch",
-        max_length=64,
+        None, description="A webhook in the server's config, by its name: it is told how each job ended", max_length=64
     )
 
     @field_validator("images", mode="before")
