@@ -69,7 +69,7 @@ class MessageDelivery:
     def _cannot_post(self, job: Job) -> str:
         missing = job.origin.extra.get("missing") or ["?"]
         sentence = texts.NOT_A_MEMBER if NOT_INSTALLED in missing else texts.CANNOT_POST_HERE
-        show = SLASH.write("show", {"id": job.id[: chat_texts.SHORT_ID]})
+        show = chat_texts.write_show(job, SLASH)
         return chat_texts.format_text(sentence, job.origin.locale, missing=", ".join(missing), show=show)
 
     async def _delete_deferral(self, job: Job) -> None:

@@ -111,7 +111,7 @@ class TelegramDelivery:
             return message_ref(await self.api.send_text(target, text, markup))
         except NOT_THERE as refused:
             private = _private_target(job, refused)
-            show = TYPED.write("show", {"id": job.id[: chat_texts.SHORT_ID]})
+            show = chat_texts.write_show(job, TYPED)
             reason = chat_texts.format_text(chat_texts.CANNOT_POST, job.origin.locale, show=show)
             return message_ref(await self._send_privately(private, f"{reason}\n{text}", markup, delivery, target))
         except NoResponse as error:  # it may be posted, so the tries are few

@@ -40,8 +40,7 @@ def format_state(ticket: Ticket, locale: str = "en") -> str:
     """The placeholder: where the job is and how long it will likely take."""
     job = ticket.job
     if isinstance(job, GridMessage) and job.state is JobState.QUEUED:
-        waiting = _format_job_state(replace(ticket, eta_s=job.eta_s), locale)
-        return grid_texts.format_waiting(job, waiting, locale)
+        return grid_texts.format_waiting(job, _format_job_state(replace(ticket, eta_s=job.eta_s), locale), locale)
     if isinstance(job, GridMessage) and job.state is JobState.RUNNING and not job.cancel_requested:
         return grid_texts.format_filling(job, locale)
     return _format_job_state(ticket, locale)
@@ -167,7 +166,12 @@ def format_undeliverable(job: Job, locale: str = "en", *, style: CommandStyle = 
     """Replaces a result that the platform does not accept; a failure keeps its own sentence."""
     if not job.result:
         return format_result(job, locale)
-    return format_text(UNDELIVERABLE, locale, show=style.write("show", {"id": job.id[:SHORT_ID]}))
+    return format_text(UNDELIVERABLE, locale, show=write_show(job, style))
+
+
+def write_show(job: Job, style: CommandStyle) -> str:
+    """The command that shows the job, or its whole grid, again."""
+    return style.write("show", {"id": job.grid if isinstance(job, GridMessage) else job.id[:SHORT_ID]})
 
 
 def _format_answer(job: Job, locale: str) -> str:

@@ -1,6 +1,7 @@
 """Uploading and reading images."""
 
 import asyncio
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ UPLOAD_PERIOD = timedelta(hours=24)
 """The period of the allowance: after it, uploads that no job uses are deleted."""
 
 
+MAX_SHEET_SIDE = 4800
+"""Of a contact sheet, pixels: width and height together are what a photo on Telegram may have."""
 BLANK = Media(
     bytes.fromhex(
         "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c6390909006000097004cda950d"
@@ -163,10 +166,19 @@ class MediaUseCases:
 
     async def contact_sheet(self, pictures: Sequence[Media | None]) -> Media:
         """All images in one PNG, in a grid, marked as generated; None: a blank cell. A single image is returned
-        unchanged."""
+        unchanged, large ones are scaled down."""
         if len(pictures) == 1 and pictures[0] is not None:
             return pictures[0]
-        return await self.pictures.contact_sheet([BLANK if one is None else one for one in pictures])
+        longest = MAX_SHEET_SIDE // math.ceil(math.sqrt(len(pictures)))
+        cells = [BLANK if one is None else await self._scale_down(one, longest) for one in pictures]
+        return await self.pictures.contact_sheet(cells)
+
+    async def _scale_down(self, picture: Media, longest: int) -> Media:
+        width, height = png_size(picture.data)
+        share = longest / max(width, height, 1)
+        if share >= 1:
+            return picture
+        return (await self.pictures.resize(picture, max(1, int(width * share)), max(1, int(height * share)))).media
 
     async def result_sheet(self, job: Job) -> Media | None:
         """All pictures of a job in one, with blank cells for those that are deleted. It is kept with the job.
