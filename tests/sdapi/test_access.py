@@ -11,8 +11,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 OPTIONS = "/sdapi/v1/options"
 
 
-async def test_any_name_with_a_key_as_password_and_a_bearer_key_are_its_person(server, client):
-    key = await server.create_key("Ann")
+async def test_any_name_with_a_key_as_password_and_a_bearer_key_are_its_person(keyed_server, keyed):
+    client, key = keyed, await keyed_server.create_key("Ann")
     by_password, by_bearer = basic("whoever", key), {"Authorization": f"Bearer {key}"}
 
     await post(client, "options", {"sd_model_checkpoint": "demo"}, **by_password)
@@ -24,10 +24,8 @@ async def test_any_name_with_a_key_as_password_and_a_bearer_key_are_its_person(s
     "header",
     [{}, basic("ann", "wrong"), basic("", ""), {"Authorization": "Basic %%%"}, {"Authorization": "Digest x"}],
 )
-async def test_a_server_with_keys_wants_one(server, client, header):
-    await server.create_key("Ann")
-
-    answer = await client.get(OPTIONS, headers=header)
+async def test_a_server_with_keys_wants_one(keyed, header):
+    answer = await keyed.get(OPTIONS, headers=header)
 
     assert refusal(answer, 401)
     assert answer.headers["www-authenticate"].startswith("Basic ")
@@ -45,10 +43,10 @@ async def test_a_wrong_password_is_refused_where_no_key_is_needed_as_well(shared
     assert refusal(await shared_client.get(OPTIONS, headers=basic("ann", "wrong")), 401)
 
 
-async def test_basic_is_accepted_below_these_paths_alone(server, client):
-    header = basic("ann", await server.create_key("Ann"))
+async def test_basic_is_accepted_below_these_paths_alone(keyed, new_caller):
+    header = await new_caller()
 
-    assert [(await client.get(path, headers=header)).status_code for path in ("/api/v1/quota", OPTIONS)] == [401, 200]
+    assert [(await keyed.get(path, headers=header)).status_code for path in ("/api/v1/quota", OPTIONS)] == [401, 200]
 
 
 @pytest.mark.parametrize(
@@ -82,12 +80,12 @@ async def _draw_slowly(client, key):
     return await post(client, "txt2img", {"prompt": "slow"}, **basic("ann", key))
 
 
-async def test_a_revoked_key_ends_its_calls(server, client):
-    key = await server.create_key("Ann")
+async def test_a_revoked_key_ends_its_calls(keyed_server, keyed):
+    client, key = keyed, await keyed_server.create_key("Ann")
     drawing = asyncio.create_task(client.post("/sdapi/v1/txt2img", json={"prompt": "slow"}, headers=basic("a", key)))
     await until_running(client, **basic("a", key))
 
-    await server.usecases.people.revoke_key(key.partition(".")[0])
+    await keyed_server.usecases.people.revoke_key(key.partition(".")[0])
 
     assert refusal(await drawing, 401)
 
@@ -95,8 +93,8 @@ async def test_a_revoked_key_ends_its_calls(server, client):
 # ---------------------------------------------------------------- the selected model
 
 
-async def test_the_selected_model_is_its_persons_alone_and_used_by_their_calls(server, client):
-    ann, ben = [basic("x", await server.create_key(name)) for name in ("Ann", "Ben")]
+async def test_the_selected_model_is_its_persons_alone_and_used_by_their_calls(keyed, new_caller):
+    client, ann, ben = keyed, await new_caller(), await new_caller()
 
     everything = await get(client, "options", **ann)
     await post(client, "options", {**everything, "sd_model_checkpoint": "demo"}, **ann)
@@ -107,8 +105,8 @@ async def test_the_selected_model_is_its_persons_alone_and_used_by_their_calls(s
     assert '"sd_model_name": "paint"' in (await post(client, "txt2img", {"prompt": "a fox"}, **ben))["info"]
 
 
-async def test_an_override_that_is_not_restored_selects_its_model(server, client):
-    ann = basic("x", await server.create_key("Ann"))
+async def test_an_override_that_is_not_restored_selects_its_model(keyed, new_caller):
+    client, ann = keyed, await new_caller()
     body = {"prompt": "a fox", "override_settings": {"sd_model_checkpoint": "demo"}}
 
     await post(client, "txt2img", body, **ann)
@@ -127,9 +125,9 @@ async def test_a_model_that_is_none_cannot_be_selected(shared_client):
     assert (await shared_client.post(OPTIONS, json={"samples_format": "jpg"})).json() is None
 
 
-async def test_only_admins_unload_models(server, client):
-    ann = basic("x", await server.create_key("Ann"))
-    _, admin = await server.usecases.people.create_key("Ada", is_admin=True)
+async def test_only_admins_unload_models(keyed_server, keyed, new_caller):
+    client, ann = keyed, await new_caller()
+    _, admin = await keyed_server.usecases.people.create_key("Ada", is_admin=True)
 
     assert refusal(await client.post("/sdapi/v1/unload-checkpoint", headers=ann), 403)
     assert await post(client, "unload-checkpoint", **basic("x", admin)) == {}

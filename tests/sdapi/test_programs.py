@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.sdapi.sd_client import basic, get, open_picture, post, until_running
+from tests.sdapi.sd_client import get, open_picture, post, until_running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -43,7 +43,7 @@ SILLY_TAVERN = {
 _UNDEFINED = {"Authorization": f"Basic {base64.b64encode(b'undefined').decode()}"}
 
 
-@pytest.mark.parametrize("header", [basic("", ""), _UNDEFINED, {"Authorization": "Basic"}])
+@pytest.mark.parametrize("header", [_UNDEFINED, {"Authorization": "Basic"}])
 async def test_silly_tavern_connects_and_draws_without_a_password(shared_client, header):
     lists = ("samplers", "schedulers", "sd-models", "upscalers", "latent-upscale-modes", "sd-vae", "sd-modules")
     found = {path: await get(shared_client, path, **header) for path in lists}
@@ -57,8 +57,8 @@ async def test_silly_tavern_connects_and_draws_without_a_password(shared_client,
     assert json.loads(answer["info"])["ignored"] == ["size 512x512: 64x64"]
 
 
-async def test_silly_tavern_selects_a_model_and_waits_until_it_is_ready(server, client):
-    header = basic("user", await server.create_key("Ann"))
+async def test_silly_tavern_selects_a_model_and_waits_until_it_is_ready(keyed, new_caller):
+    client, header = keyed, await new_caller()
 
     await post(client, "options", {"sd_model_checkpoint": "demo"}, **header)
     progress = await get(client, "progress", **header)
@@ -67,17 +67,18 @@ async def test_silly_tavern_selects_a_model_and_waits_until_it_is_ready(server, 
     assert (await get(client, "options", **header))["sd_model_checkpoint"] == "demo"
 
 
-async def test_silly_tavern_stops_a_picture(server, client):
-    drawing = asyncio.create_task(client.post("/sdapi/v1/txt2img", json={**SILLY_TAVERN, "prompt": "slow"}))
-    await until_running(client)
+async def test_silly_tavern_stops_a_picture(keyed, new_caller):
+    header, body = await new_caller(), {**SILLY_TAVERN, "prompt": "slow"}
+    drawing = asyncio.create_task(keyed.post("/sdapi/v1/txt2img", json=body, headers=header))
+    await until_running(keyed, **header)
 
-    assert await post(client, "interrupt") == {}
+    assert await post(keyed, "interrupt", **header) == {}
 
     assert (await drawing).status_code == 409
 
 
-async def test_open_webui_connects_selects_a_model_and_draws(server, client):
-    header = basic("user", await server.create_key("Ann"))
+async def test_open_webui_connects_selects_a_model_and_draws(keyed, new_caller):
+    client, header = keyed, await new_caller()
     options = await get(client, "options", **header)
     models = [{"id": one["title"], "name": one["model_name"]} for one in await get(client, "sd-models", **header)]
 

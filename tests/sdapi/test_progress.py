@@ -1,16 +1,21 @@
 """Progress, interrupts and skips: each caller's own."""
 
 import asyncio
+import base64
 import json
 
 import pytest
 
-from tests.sdapi.sd_client import basic, get, open_picture, post, refusal, until_running
+from tests.sdapi.sd_client import get, open_picture, post, refusal, until_running
 from tests.web.api_client import ask, imagine
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 READY = (0.0, 0)
 TXT2IMG = "/sdapi/v1/txt2img"
+
+
+def password_of(header):
+    return base64.b64decode(header["Authorization"].partition(" ")[2]).decode().partition(":")[2]
 
 
 def readiness(progress):
@@ -31,8 +36,8 @@ async def test_progress_shows_a_preview_where_the_rules_allow_one(server, client
     assert bare["current_image"] is None
 
 
-async def test_progress_is_that_of_the_callers_own_call(server, client):
-    ann, ben = [basic("x", await server.create_key(name)) for name in ("Ann", "Ben")]
+async def test_progress_is_that_of_the_callers_own_call(keyed_server, keyed, new_caller):
+    server, client, ann, ben = keyed_server, keyed, await new_caller(), await new_caller()
     drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "slow", "steps": 4}, headers=ann))
 
     found = await until_running(client, **ann)
@@ -49,16 +54,18 @@ async def test_progress_is_that_of_the_callers_own_call(server, client):
     assert readiness(await get(client, "progress", **ann)) == READY
 
 
-async def test_jobs_of_the_page_are_no_progress_of_this_api(server, client):
-    await ask(client, imagine("slow"))
+async def test_jobs_of_the_page_are_no_progress_of_this_api(keyed, new_caller):
+    ann = await new_caller()
+    bearer = {"Authorization": f"Bearer {password_of(ann)}"}
+    job = await ask(keyed, imagine("slow"), **bearer)
 
-    assert readiness(await get(client, "progress")) == READY
-    assert (await get(client, "status"))["status"] == "idle"
-    server.pool.go_on.set()
+    assert readiness(await get(keyed, "progress", **ann)) == READY
+    assert (await get(keyed, "status", **ann))["status"] == "idle"
+    await keyed.delete(f"/api/v1/jobs/{job['id']}", headers=bearer)
 
 
-async def test_an_interrupt_ends_the_callers_calls_and_nobody_elses(server, client):
-    ann, ben = [basic("x", await server.create_key(name)) for name in ("Ann", "Ben")]
+async def test_an_interrupt_ends_the_callers_calls_and_nobody_elses(keyed, new_caller):
+    client, ann, ben = keyed, await new_caller(), await new_caller()
     own = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "slow"}, headers=ann))
     await until_running(client, **ann)
     other = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "a fox"}, headers=ben))
@@ -70,36 +77,41 @@ async def test_an_interrupt_ends_the_callers_calls_and_nobody_elses(server, clie
     assert await post(client, "interrupt", **ann) == {}
 
 
-async def test_an_interrupted_batch_answers_with_what_is_finished(server, client):
-    drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "a fox", "n_iter": 8, "seed": 1}))
+async def test_an_interrupted_call_answers_with_what_is_finished(keyed, new_caller):
+    ann, body = await new_caller(), {"prompt": "{a fox|slow}", "seed": 1}
+    drawing = asyncio.create_task(keyed.post(TXT2IMG, json=body, headers=ann))
     async with asyncio.timeout(20):
-        while (await get(client, "progress"))["state"]["job_no"] < 1:  # noqa: ASYNC110
+        while (await get(keyed, "progress", **ann))["state"]["job_no"] < 1:  # noqa: ASYNC110
+            assert not drawing.done()
             await asyncio.sleep(0.02)
 
-    await post(client, "interrupt")
+    await post(keyed, "interrupt", **ann)
 
     info = json.loads((await drawing).json()["info"])
-    assert info["all_seeds"] == [1, 2, 3, 4]
+    assert info["all_prompts"] == ["a fox"]
 
 
-async def test_a_skip_goes_on_with_the_next_job(server, client):
-    drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "slow", "n_iter": 5, "seed": 1}))
-    await until_running(client)
+async def test_a_skip_goes_on_with_the_next_job(keyed_server, keyed, new_caller):
+    ann, body = await new_caller(), {"prompt": "slow", "n_iter": 5, "seed": 1, "steps": 3}
+    drawing = asyncio.create_task(keyed.post(TXT2IMG, json=body, headers=ann))
+    await until_running(keyed, **ann)
 
-    await post(client, "skip")
-    server.pool.go_on.set()
+    await post(keyed, "skip", **ann)
+    keyed_server.pool.go_on.set()
 
     info = json.loads((await drawing).json()["info"])
     assert info["all_seeds"] == [5]
 
 
-async def test_a_client_that_hangs_up_cancels_its_job(server, client):
-    drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "slow"}))
-    await until_running(client)
+async def test_a_client_that_hangs_up_cancels_its_job(keyed, new_caller):
+    ann = await new_caller()
+    bearer = {"Authorization": f"Bearer {password_of(ann)}"}
+    drawing = asyncio.create_task(keyed.post(TXT2IMG, json={"prompt": "slow"}, headers=ann))
+    await until_running(keyed, **ann)
 
     drawing.cancel()
 
     async with asyncio.timeout(20):
-        while (await client.get("/api/v1/jobs?state=cancelled")).json()["total"] < 1:  # noqa: ASYNC110
+        while (await keyed.get("/api/v1/jobs?state=cancelled", headers=bearer)).json()["total"] < 1:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-    assert readiness(await get(client, "progress")) == READY
+    assert readiness(await get(keyed, "progress", **ann)) == READY
