@@ -62,6 +62,16 @@ async def test_each_job_of_a_batch_has_an_event_of_its_own(studio):
     assert len({one.headers["x-easel-event-id"] for one in received}) == 2
 
 
+async def test_each_cell_of_a_grid_has_an_event(studio):
+    options = {"prompt": "a red circle", "x": {"option": "steps", "values": [2, 3]}}
+    body = {"command": "grid", "options": options, "webhook": "studio"}
+    quote = (await studio.client.post("/api/v1/quotes", json=body)).json()["quote"]
+    accepted = await ask(studio.client, {**body, "quote": quote})
+    received = await studio.receiver.wait_for(2)
+
+    assert {json.loads(one.body)["id"] for one in received} == {job["id"] for job in accepted["jobs"]}
+
+
 async def test_a_job_without_a_webhook_is_told_to_nobody(studio):
     await wait_for(studio.client, (await ask(studio.client, imagine()))["id"])
     await ask(studio.client, with_webhook())
