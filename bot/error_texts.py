@@ -214,7 +214,8 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
         case errors.TrainingRefused():
             return translate(TRAINING_PROBLEMS[error.problem]).format(**error.data)
         case PluginRefused():
-            return translate(PLUGIN_PROBLEMS[error.problem]).format(name=error.name, detail=error.detail)
+            name = clean_excerpt(error.name, MAX_SHOWN)
+            return translate(PLUGIN_PROBLEMS[error.problem]).format(name=name, detail=error.detail)
         case LinkRefused():
             return translate(LINK_PROBLEMS[error.problem])
         case TooManyCodes():

@@ -1,6 +1,6 @@
 """The application: storage, pool and core, wired and recovered, but not yet running."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +10,6 @@ from adapters.cli.ports import LoadedConfig
 from composition.settings import ENGINES
 
 if TYPE_CHECKING:
-    from bot.jobs import Job
     from bot.plugins.plugin_manager import PluginManager
     from bot.ports import ImageProcessor, Measurement, Platform, Pool, WorkMetrics
     from bot.queue.delivery import Deliverer
@@ -179,52 +178,34 @@ def wire_application(
     sources: "ModelSources | None" = None,
     plugins: "PluginManager | None" = None,
 ) -> Application:
-    """Wire the core over an open storage and pool.
+    """Wire the core over an open storage and pool. `secret` signs quotes.
 
     Args:
-        secret: signs quotes.
         only_submitted: runs only the jobs that are submitted through this application.
         sources: where models come from; the hub and this machine when not given.
         plugins: those that run; none when not given.
     """
-    from bot.queue.delivery import Deliverer
     from bot.queue.parts.maps import MapCache
     from bot.queue.progress import ProgressBus
     from composition import usecases as build
     from composition.administration import build_sampler
+    from composition.deliveries import WakeUp, build_deliverer, notify_each
     from composition.learning import build_adapters, build_learning
     from composition.plugins import build_plugins, connect_plugins
     from composition.searching import build_searching
-    from composition.webhooks import build_webhook_sender
 
     loaded = _run_every_job(loaded) if only_submitted else loaded
     events, maps = ProgressBus(), MapCache()
     sources = sources or build.default_model_sources(loaded)
     adapters = build_adapters(loaded, storage, pool, sources)
     moderation, prompt_resolver = build.build_moderation(loaded, storage), build.build_prompt_resolver(loaded, adapters)
-    plugin_manager = plugins or build_plugins(loaded)
-    own_plugins = connect_plugins(plugin_manager, storage.media, moderation, prompt_resolver)
-    deliverer = Deliverer(
-        outbox=storage.outbox,
-        media=storage.media,
-        progress_bus=events,
-        platforms=platforms or {},
-        webhook_sender=build_webhook_sender(loaded, storage),
-        on_delivered=own_plugins.deliveries.observe,
-    )
+    own_plugins = connect_plugins(plugins or build_plugins(loaded), storage.media, moderation, prompt_resolver)
+    deliverer = build_deliverer(loaded, storage, events, platforms or {}, own_plugins.deliveries.observe)
     dispatcher = build.build_dispatcher(
         loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, maps, adapters,
         own_plugins.texts, only_submitted=only_submitted,
     )  # fmt: skip
-    sampler = build_sampler(storage, pool)
-
-    awakened: list[Callable[[], None]] = [deliverer.wake]
-
-    def wake(job_ids: Iterable[str]) -> None:
-        dispatcher.wake(job_ids)
-        for wake_one in awakened:
-            wake_one()
-
+    sampler, wake = build_sampler(storage, pool), WakeUp(dispatcher, [deliverer.wake])
     jobs = build.build_job_use_cases(
         loaded, storage, pool, rates, events, moderation, prompt_resolver, wake, dispatcher.interrupt_job, secret,
         pictures, maps, adapters, own_plugins.requests,
@@ -239,13 +220,10 @@ def wire_application(
         loaded, storage, pool, pictures, jobs, events, moderation, model_manager, optimizer, catalogue,
         prompt_resolver, dispatcher.device_of, trainings, corrections, adapters, search, vectors, own_plugins.requests,
     )  # fmt: skip
-    awakened.append(usecases.grids.wake)
+    wake.others.append(usecases.grids.wake)
     deliverer.connect_grids(usecases.grid_chat)
-    told = (sampler.observe, own_plugins.deliveries.observe)
     background = () if only_submitted else (fused_builds.observe, picture_embedder.observe)
-    dispatcher.on_finished = _notify_each(
-        *told, *background, lambda _job: deliverer.wake(), lambda _job: usecases.grids.wake()
-    )
+    dispatcher.on_finished = notify_each(sampler.observe, own_plugins.deliveries.observe, *background, wake.on_ended)
     return Application(
         usecases=usecases,
         dispatcher=dispatcher,
@@ -257,14 +235,6 @@ def wire_application(
         deliveries=own_plugins.deliveries,
         storage=storage,
     )
-
-
-def _notify_each(*observers: "Callable[[Job], None]") -> "Callable[[Job], None]":
-    def on_finished(job: "Job") -> None:
-        for observe in observers:
-            observe(job)
-
-    return on_finished
 
 
 def _run_every_job(loaded: LoadedConfig) -> LoadedConfig:

@@ -115,14 +115,6 @@ def build_use_cases(
     plugins: PluginRequests,
 ) -> UseCases:
     """All use cases that adapters may call."""
-    chat = ChatUseCases(
-        jobs=jobs,
-        store=storage.jobs,
-        media=storage.media,
-        outbox=storage.outbox,
-        privacy=storage.privacy,
-        models=loaded.models,
-    )
     people = PeopleUseCases(
         storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased, search.forget
     )
@@ -133,20 +125,12 @@ def build_use_cases(
         jobs=jobs,
         client_requests=ClientRequests(jobs, storage.jobs),
         events=PersonEvents(storage.changes, jobs, progress_bus),
-        chat=chat,
+        chat=_build_chat(loaded, storage, jobs),
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),
         exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
         pictures=own_pictures,
         grids=grids,
-        grid_chat=GridChat(
-            grids=grids,
-            batches=storage.batches,
-            jobs=jobs,
-            media=storage.media,
-            images=pictures,
-            outbox=storage.outbox,
-            privacy=storage.privacy,
-        ),
+        grid_chat=_build_grid_chat(storage, jobs, pictures, grids),
         collections=CollectionUseCases(storage.collections),
         search=search,
         vectors=vectors,
@@ -166,17 +150,44 @@ def build_use_cases(
         trainings=trainings,
         catalogue=catalogue,
         names=PromptNames(prompt_resolver, loaded.models),
-        recipes=RecipeUseCases(
-            store=storage.jobs,
-            media=storage.media,
-            models=loaded.models,
-            list_addons=prompt_resolver.list_addons,
-            styles=tuple(loaded.settings["styles"]),
-        ),
+        recipes=_build_recipes(loaded, storage, prompt_resolver),
         reports=build_report_use_cases(storage, own_pictures),
         admin=build_server_admin(loaded, storage, jobs, people, device_of),
         key_links=key_links,
         plugins=plugins,
+        styles=tuple(loaded.settings["styles"]),
+    )
+
+
+def _build_chat(loaded: LoadedConfig, storage: Storage, jobs: JobUseCases) -> ChatUseCases:
+    return ChatUseCases(
+        jobs=jobs,
+        store=storage.jobs,
+        media=storage.media,
+        outbox=storage.outbox,
+        privacy=storage.privacy,
+        models=loaded.models,
+    )
+
+
+def _build_grid_chat(storage: Storage, jobs: JobUseCases, pictures: ImageProcessor, grids: GridUseCases) -> GridChat:
+    return GridChat(
+        grids=grids,
+        batches=storage.batches,
+        jobs=jobs,
+        media=storage.media,
+        images=pictures,
+        outbox=storage.outbox,
+        privacy=storage.privacy,
+    )
+
+
+def _build_recipes(loaded: LoadedConfig, storage: Storage, prompt_resolver: PromptResolver) -> RecipeUseCases:
+    return RecipeUseCases(
+        store=storage.jobs,
+        media=storage.media,
+        models=loaded.models,
+        list_addons=prompt_resolver.list_addons,
         styles=tuple(loaded.settings["styles"]),
     )
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from bot.errors import UserError
 from bot.i18n import N_, Translate
-from bot.options import clean_excerpt
 
 CODES: Mapping[str, str] = {"unknown": "not_found", "failed": "plugin_failed"}
 
@@ -18,7 +17,7 @@ class PluginRefused(UserError):
         super().__init__()
         self.code = CODES.get(problem, "plugin_refused")
         self.problem = problem
-        self.name = clean_excerpt(name, 40)
+        self.name = name
         self.detail = detail
 
 

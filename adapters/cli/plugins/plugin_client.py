@@ -100,7 +100,7 @@ def _print_plugins(plugins: list[Body]) -> None:
     rows = [(one["name"], _state_of(one), one["source"], ", ".join(_hooks_of(one))) for one in plugins]
     print_table(("Name", "State", "Source", "Hooks"), rows)
     for one in plugins:
-        for sentence in filter(None, (one["problem"], one["last_error"])):
+        for sentence in filter(None, (one["problem"], one["last_error"] if not one["problem"] else "")):
             print_note(f"{one['name']}: {sentence}")
 
 
