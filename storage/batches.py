@@ -2,6 +2,7 @@
 batch."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
@@ -33,9 +34,11 @@ class SqlBatches:
     async def list_due(self) -> list[str]:
         return await self._database.run_read(_list_due)
 
-    async def save_sheets(self, batch_id: str, pictures: Mapping[str, str], sheets: Sequence[NewSheet]) -> bool:
+    async def save_sheets(
+        self, batch_id: str, spec: Mapping[str, Any], pictures: Mapping[str, str], sheets: Sequence[NewSheet]
+    ) -> bool:
         images = [(sheet.z, await self._write(sheet)) for sheet in sheets]
-        is_kept = await self._database.run_write(lambda tx: _save_sheets(tx, batch_id, pictures, images))
+        is_kept = await self._database.run_write(lambda tx: _save_sheets(tx, batch_id, spec, pictures, images))
         if not is_kept:
             self._discarded.add(image for _, image in images)
         return is_kept
@@ -95,10 +98,14 @@ def _list_due(tx: Connection) -> list[str]:
 
 
 def _save_sheets(
-    tx: Connection, batch_id: str, pictures: Mapping[str, str], images: Sequence[tuple[int, StoredImage]]
+    tx: Connection,
+    batch_id: str,
+    spec: Mapping[str, Any],
+    pictures: Mapping[str, str],
+    images: Sequence[tuple[int, StoredImage]],
 ) -> bool:
     row = tx.execute(select(batch).where(batch.c.id == batch_id)).one_or_none()
-    if row is None:
+    if row is None or row.spec != spec:
         return False
     rows = list(tx.execute(select(job).where(job.c.batch == batch_id, job.c.erased.is_(False)).order_by(job.c.seq)))
     there = {one.id: {image.id for image in result.media} for one in map(to_job, rows) if (result := one.result)}

@@ -56,11 +56,14 @@ class BatchStore(Protocol):
     async def list_due(self) -> list[str]:
         """Ids of batches whose sheets are due and whose jobs have all ended."""
 
-    async def save_sheets(self, batch_id: str, pictures: Mapping[str, str], sheets: Sequence[NewSheet]) -> bool:
+    async def save_sheets(
+        self, batch_id: str, spec: Mapping[str, Any], pictures: Mapping[str, str], sheets: Sequence[NewSheet]
+    ) -> bool:
         """Keep the sheets, which are then no longer due, and announce it to the owner as a change of the last job.
 
         Args:
+            spec: that of the batch when they were composed.
             pictures: by the job's id, the id of its picture that is on a sheet.
 
-        False: one of the pictures was deleted meanwhile; nothing is kept.
+        False: one of the pictures or a value of an axis was deleted meanwhile; nothing is kept.
         """

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from bot.error_texts import explain
-from bot.errors import JobCancelled
+from bot.errors import JobCancelled, MediaNotFound
 from bot.i18n import N_, translator
 from bot.jobs import Job, JobState, Media, StoredImage
 from bot.options import clean_excerpt
@@ -45,11 +46,12 @@ class SheetDrawing:
 
 
 async def draw_sheets(record: BatchRecord, media: MediaStore, images: ImageProcessor) -> list[SheetDrawing]:
-    """Those of a grid that have a picture. Raises: EngineError; MediaNotFound: a picture was deleted meanwhile."""
+    """Those of a grid that have a picture. Raises: EngineError."""
     spec = read_spec(record.spec)
     jobs = {job.id: job for job in record.jobs}
     sheets = [_SheetPlan(spec, z, jobs) for z in range(spec.count("z"))]
-    return [await _draw(sheet, media, images) for sheet in sheets if sheet.pictures]
+    drawn = [await _draw(sheet, media, images) for sheet in sheets]
+    return [sheet for sheet in drawn if sheet is not None]
 
 
 @dataclass
@@ -60,7 +62,7 @@ class _SheetPlan:
     z: int
     jobs: Mapping[str, Job]
     cells: Sequence[GridPlace] = field(init=False)
-    pictures: Mapping[str, StoredImage] = field(init=False)
+    pictures: dict[str, StoredImage] = field(init=False)
 
     def __post_init__(self) -> None:
         self.cells = [cell for cell in self.spec.cells if cell.z == self.z]
@@ -152,14 +154,18 @@ def _quote(text: str) -> str:
     return f'"{escaped}"'
 
 
-async def _draw(sheet: _SheetPlan, media: MediaStore, images: ImageProcessor) -> SheetDrawing:
-    files = []
-    for picture in sheet.pictures.values():
-        file = await media.read_media(picture.id, None)
-        if sheet.scale < 1:
-            file = (await images.resize(file, *sheet.size_of(picture))).media
-        files.append(file)
-    owner = sheet.first.owner
+async def _draw(sheet: _SheetPlan, media: MediaStore, images: ImageProcessor) -> SheetDrawing | None:
+    """A picture whose file is gone is left out; None: no picture is left."""
+    found: dict[str, Media] = {}
+    for job_id, picture in sheet.pictures.items():
+        with suppress(MediaNotFound):
+            file = await media.read_media(picture.id, None)
+            small = sheet.scale < 1
+            found[job_id] = (await images.resize(file, *sheet.size_of(picture))).media if small else file
+    sheet.pictures = {job_id: picture for job_id, picture in sheet.pictures.items() if job_id in found}
+    if not found:
+        return None
+    files, owner = list(found.values()), sheet.first.owner
     [drawn] = await images.run_tool("grid_sheet", files, sheet.values(), parameters=sheet.parameters, owner=owner)
     return SheetDrawing(
         z=sheet.z,

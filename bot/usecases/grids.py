@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from bot.errors import EaselError, EngineError, JobNotFound, MediaNotFound, NotCancellable, NotFound
+from bot.errors import EaselError, EngineError, JobNotFound, NotCancellable, NotFound
 from bot.jobs import Job, StoredImage
 from bot.ports import ImageProcessor, MediaStore, Person
 from bot.ports.batches import GRID, BatchRecord, BatchSheet, BatchStore, NewSheet
@@ -119,7 +119,7 @@ class GridUseCases:
     async def draw_so_far(self, owner: str, batch_id: str) -> list[SheetDrawing]:
         """The sheets of a grid as they are now, with blank cells for what has not ended; nothing is kept.
 
-        Raises: NotFound, EngineError; MediaNotFound: a picture was deleted meanwhile.
+        Raises: NotFound, EngineError.
         """
         record = await self.batches.get_batch(batch_id, owner)
         if record.kind != GRID:
@@ -165,12 +165,11 @@ class GridUseCases:
             record = await self.batches.get_batch(batch_id, None)
             if not _is_ready(record):
                 return
-            with suppress(MediaNotFound):  # deleted meanwhile
-                drawn = await draw_sheets(record, self.media, self.images)
-                pictures = {job_id: media_id for one in drawn for job_id, media_id in one.pictures.items()}
-                if await self.batches.save_sheets(batch_id, pictures, [_to_new(one) for one in drawn]):
-                    return
-        raise EngineError("pictures of the grid are missing")
+            drawn = await draw_sheets(record, self.media, self.images)
+            pictures = {job_id: media_id for one in drawn for job_id, media_id in one.pictures.items()}
+            if await self.batches.save_sheets(batch_id, record.spec, pictures, [_to_new(one) for one in drawn]):
+                return
+        raise EngineError("pictures of the grid were deleted again and again")
 
 
 def _is_ready(record: BatchRecord) -> bool:

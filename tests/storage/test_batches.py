@@ -41,7 +41,8 @@ def make_sheet(z=0, data=b"a sheet"):
 
 
 async def compose(storage, pictures, sheets=None):
-    return await storage.batches.save_sheets("g", pictures, sheets or [make_sheet(), make_sheet(1, b"another")])
+    spec = (await storage.batches.get_batch("g", None)).spec
+    return await storage.batches.save_sheets("g", spec, pictures, sheets or [make_sheet(), make_sheet(1, b"another")])
 
 
 @pytest.fixture
@@ -148,6 +149,16 @@ async def test_a_sheet_with_a_picture_that_was_deleted_meanwhile_is_not_kept(sto
     assert not await compose(storage, made)
     assert await sheets_of(storage) == []
     assert await storage.batches.list_due() == ["g"]
+
+
+async def test_a_sheet_with_words_that_were_deleted_meanwhile_is_not_kept(storage, ann, jobs):
+    made = await finish(storage, jobs)
+    spec = (await storage.batches.get_batch("g", None)).spec
+    for job in (jobs[1], jobs[3]):
+        await storage.privacy.erase_job(job.id, ann.id)
+        del made[job.id]
+
+    assert not await storage.batches.save_sheets("g", spec, made, [make_sheet()])
 
 
 async def test_a_sheet_that_another_job_was_given_stays_for_that_job(storage, ann, jobs, pictures):

@@ -139,6 +139,7 @@ async def use_pictures(storage, ann, job_id, media_id):
     await storage.history.count_jobs(ann.id, state=None, q="", only=HistoryFilter(favourite=True, model="fox"))
     await storage.pictures.toggle_favourite(ann.id, job_id, 1)
     await storage.batches.list_due()
+    await storage.batches.save_sheets("unknown", {}, {}, [])
     await storage.privacy.erase_picture(job_id, ann.id, 1)
 
 

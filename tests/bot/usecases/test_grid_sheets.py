@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bot.errors import MediaNotFound
 from bot.jobs import Job, JobError, JobState, Media, Origin, Result, StoredImage
 from bot.ports import RenderedImage
 from bot.ports.batches import BatchRecord
@@ -19,7 +20,14 @@ AXES = [
 
 
 class Files:
+    """Those in `lost` are no longer on the disk."""
+
+    def __init__(self, lost: str = "") -> None:
+        self.lost = lost
+
     async def read_media(self, media_id: str, _owner: str | None) -> Media:
+        if media_id in self.lost:
+            raise MediaNotFound(media_id)
         return Media(media_id.encode(), "image/png")
 
 
@@ -53,9 +61,9 @@ def make_record(*jobs, axes=AXES, cells="abcd"):
     return BatchRecord(id="g", owner="ann", kind="grid", spec=spec, is_due=True, jobs=jobs)
 
 
-async def draw(record):
+async def draw(record, lost=""):
     images = Recorder()
-    drawn = await draw_sheets(record, Files(), images)  # type: ignore[arg-type]
+    drawn = await draw_sheets(record, Files(lost), images)  # type: ignore[arg-type]
     return drawn, images
 
 
@@ -86,6 +94,13 @@ async def test_a_value_of_z_without_a_picture_has_no_sheet():
     drawn, _ = await draw(make_record(*failed, make_job("c"), make_job("d")))
 
     assert [one.z for one in drawn] == [1]
+
+
+async def test_a_picture_whose_file_is_lost_is_blank():
+    drawn, images = await draw(make_record(*map(make_job, "abcd")), lost="acd")
+
+    assert [dict(one.pictures) for one in drawn] == [{"b": "b"}]
+    assert images.sheets[0][1]["cells"] == ["Deleted", 0]
 
 
 async def test_small_pictures_keep_their_size_and_large_ones_are_scaled_down_together():
