@@ -15,6 +15,8 @@ from adapters.sdapi.call import Endpoints
 from adapters.sdapi.failures import failure
 from adapters.web.context import WebContext
 
+_SENTENCES = {404: "There is no such endpoint here.", 405: "This endpoint does not support this method."}
+
 
 def build_sdapi(context: WebContext) -> Starlette:
     """Of what is below `/sdapi`."""
@@ -37,7 +39,8 @@ def _build(context: WebContext, routes: list[Route]) -> Starlette:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     """An unknown path, or a method that it does not have."""
     assert isinstance(error, HTTPException)
-    return failure(error.status_code, error.detail, error.detail, headers=error.headers)
+    sentence = _SENTENCES.get(error.status_code, error.detail)
+    return failure(error.status_code, error.detail, sentence, headers=error.headers)
 
 
 __all__ = ["build_controlnet", "build_sdapi"]

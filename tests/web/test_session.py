@@ -111,7 +111,7 @@ async def test_the_page_uses_the_cookie_for_all_of_its_api(server, client, token
     assert (await events_of(client, job["id"], **shown))[-1]["name"] == "result"
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/internal/keys", "/v1/models", "/sdapi/v1/txt2img", "/mcp"])
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/internal/keys", "/v1/models", "/sdapi/v1/options", "/mcp"])
 async def test_elsewhere_the_cookie_is_nothing(server, client, path):
     _, admins = await server.usecases.people.create_key("Root", is_admin=True)
     token = await sign_in(client, admins)
