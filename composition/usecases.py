@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from adapters.cli.ports import LoadedConfig
-from adapters.webhooks.settings import webhooks_of
+from adapters.webhooks.settings import host_of, webhooks_of
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.model_install.owner_config import ModelConfigFile
@@ -141,7 +141,12 @@ def build_use_cases(
         sessions=SessionUseCases(people, storage.sessions, key_links),
         thumbnails=Thumbnails(storage.media, pictures),
         operations=Operations(
-            storage.jobs, storage.maintenance, pool.device_statuses, storage.monitor, storage.metrics
+            storage.jobs,
+            storage.maintenance,
+            pool.device_statuses,
+            storage.monitor,
+            storage.metrics,
+            webhooks={name: host_of(one.url) for name, one in webhooks_of(loaded.settings).items()},
         ),
         moderation=moderation,
         models=loaded.models,

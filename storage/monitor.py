@@ -1,12 +1,13 @@
 """The state of queue and storage for monitoring: `bot.ports.StorageMonitor` on the database."""
 
 import time
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, case, func, select
 
-from bot.ports import WEBHOOK, PendingDeliveries, StorageState
+from bot.ports import WEBHOOK, PendingDeliveries, StorageState, WebhookState
 from storage.database import Database
 from storage.disk import DiskSpace
 from storage.schema import IS_PENDING, IS_QUEUED, IS_WAITING, inbox_event, job, media, outbox, utcnow
@@ -29,6 +30,11 @@ _DELIVERIES = (
     .where(IS_PENDING)
     .group_by(outbox.c.kind, _PLATFORM)
 )
+_IS_EVENT = outbox.c.kind == WEBHOOK
+_WEBHOOKS = select(outbox.c.target, outbox.c.state, func.count()).where(_IS_EVENT)
+_WEBHOOKS = _WEBHOOKS.group_by(outbox.c.target, outbox.c.state)
+_FIRST_PENDING = select(func.min(outbox.c.id)).where(_IS_EVENT, IS_PENDING).group_by(outbox.c.target)
+_OLDEST_EVENTS = select(outbox.c.target, outbox.c.reason, outbox.c.created_at).where(outbox.c.id.in_(_FIRST_PENDING))
 _INBOX = select(func.count()).select_from(inbox_event).where(IS_WAITING)
 _MEDIA = select(func.coalesce(func.sum(media.c.size), 0))
 
@@ -47,6 +53,9 @@ class SqlMonitor:
         if media_bytes is not None:
             self._media_bytes, self._measured_at = media_bytes, time.monotonic()
         return state
+
+    async def read_webhooks(self) -> list[WebhookState]:
+        return await self._database.run_read(_read_webhooks)
 
     def _read(self, tx: Connection, *, with_media: bool) -> tuple[StorageState, int | None]:
         now = utcnow()
@@ -73,6 +82,19 @@ class SqlMonitor:
             return datetime.fromtimestamp(self._mark.stat().st_mtime, UTC)
         except OSError:
             return None
+
+
+def _read_webhooks(tx: Connection) -> list[WebhookState]:
+    counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for name, state, count in tx.execute(_WEBHOOKS):
+        counts[name][state] = count
+    oldest = {name: (since, reason) for name, reason, since in tx.execute(_OLDEST_EVENTS)}
+    now = utcnow()
+    states = []
+    for name, count in sorted(counts.items()):
+        since, reason = oldest.get(name, (None, ""))
+        states.append(WebhookState(name=name, oldest_s=_age_s(since, now), last_problem=reason, **count))
+    return states
 
 
 def _age_s(since: datetime | None, now: datetime) -> float:

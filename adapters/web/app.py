@@ -31,6 +31,7 @@ from adapters.web import (
     routes_recipes,
     routes_session,
     routes_training,
+    routes_webhooks,
 )
 from adapters.web.context import WebContext
 from adapters.web.correction_schemas import CorrectionBody
@@ -78,7 +79,7 @@ def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingPro
         routes_jobs, routes_events, routes_pictures, routes_media, routes_export, routes_about, routes_admin,
         routes_internal, routes_collections, routes_corrections, routes_page, routes_recipes, routes_names,
         routes_session, routes_operation, routes_links, routes_training, routes_embeddings, routes_plugins,
-        routes_metrics,
+        routes_metrics, routes_webhooks,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)

@@ -59,7 +59,14 @@ from bot.ports.media import (
     SweepResult,
     UploadUsage,
 )
-from bot.ports.metrics import NO_METRICS, PendingDeliveries, StorageMonitor, StorageState, WorkMetrics
+from bot.ports.metrics import (
+    NO_METRICS,
+    PendingDeliveries,
+    StorageMonitor,
+    StorageState,
+    WebhookState,
+    WorkMetrics,
+)
 from bot.ports.model_files import CheckpointInfo, ModelFiles, OwnerModelConfig, PendingInstall, PromptAddon
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
 from bot.ports.picture_collections import (
@@ -255,6 +262,7 @@ __all__ = [
     "UploadUsage",
     "Usage",
     "WebhookSender",
+    "WebhookState",
     "WorkMetrics",
     "WorkerPlugin",
     "WorkerPlugins",

@@ -79,5 +79,24 @@ class StorageState:
     last_backup: datetime | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class WebhookState:
+    """The events for one webhook. `host`: where they go; None: the config has no such webhook any more.
+
+    `undeliverable`: those that were given up, or whose job was erased. `last_problem`: of the oldest pending one.
+    """
+
+    name: str
+    host: str | None = None
+    sent: int = 0
+    pending: int = 0
+    undeliverable: int = 0
+    oldest_s: float = 0.0
+    last_problem: str = ""
+
+
 class StorageMonitor(Protocol):
     async def read_state(self) -> StorageState: ...
+
+    async def read_webhooks(self) -> Sequence[WebhookState]:
+        """By name; those that no event was ever for are missing."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bot.errors import EaselError
@@ -16,6 +16,7 @@ from bot.ports import (
     Maintenance,
     StorageMonitor,
     StorageState,
+    WebhookState,
     WorkMetrics,
 )
 
@@ -36,6 +37,8 @@ class Operations:
     devices: Callable[[], Sequence[DeviceStatus]]
     monitor: StorageMonitor
     metrics: WorkMetrics = NO_METRICS
+    webhooks: Mapping[str, str] = field(default_factory=dict)
+    """Hosts of the configured webhooks by name."""
     now: Callable[[], float] = time.monotonic
     _last: _LastCheck = field(default_factory=_LastCheck)
     _platforms: dict[str, HealthCheck] = field(default_factory=dict)
@@ -85,6 +88,12 @@ class Operations:
     async def read_storage_state(self) -> StorageState:
         """Of queue, outbox and storage, for monitoring."""
         return await self.monitor.read_state()
+
+    async def list_webhooks(self) -> list[WebhookState]:
+        """Those of the config, and those that events are left for, by name."""
+        states = {state.name: state for state in await self.monitor.read_webhooks()}
+        names = sorted({*states, *self.webhooks})
+        return [replace(states.get(name, WebhookState(name=name)), host=self.webhooks.get(name)) for name in names]
 
     async def backup_database(self, path: Path) -> None:
         """Raises: StorageFull."""

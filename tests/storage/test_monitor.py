@@ -139,3 +139,18 @@ async def test_a_backup_leaves_its_time(storage, tmp_path):
     await storage.maintenance.backup(tmp_path / "copy.db")
 
     assert (await storage.monitor.read_state()).last_backup is not None
+
+
+async def test_webhooks_are_shown_with_their_events_and_the_reason_of_the_oldest(storage, ann):
+    web = make_origin(platform="web", webhook="studio")
+    await accept(storage, ann, 3, origin=web)
+    for _ in range(3):
+        await render(storage, await claim(storage))
+    sent, oldest, other = await storage.outbox.due_deliveries()
+    await storage.outbox.mark_sent(sent, "")
+    await storage.outbox.schedule_retry(oldest, delay_s=60, reason="HTTP 500")
+    await storage.outbox.schedule_retry(other, delay_s=60, reason="no connection")
+    [state] = await storage.monitor.read_webhooks()
+
+    assert (state.name, state.sent, state.pending, state.undeliverable) == ("studio", 1, 2, 0)
+    assert state.last_problem == "HTTP 500"

@@ -136,12 +136,36 @@ async def test_an_event_that_was_not_accepted_is_sent_after_a_restart(data_dir, 
     assert first.headers["x-easel-event-id"] == second.headers["x-easel-event-id"]
 
 
+async def test_admins_see_how_far_events_are_and_others_do_not(studio):
+    studio.receiver.answers = [answer("204 No Content"), answer("500 Broken", "Retry-After: 3000")]
+    for count in (1, 2):
+        await ask(studio.client, with_webhook())
+        await studio.receiver.wait_for(count)
+    await until(lambda state: (state["sent"], bool(state["last_problem"])) == (1, True), studio)
+    [state] = (await studio.client.get("/api/v1/admin/webhooks")).json()["webhooks"]
+    key = await studio.easel.create_key("Ben")
+    refused = await studio.client.get("/api/v1/admin/webhooks", headers={"Authorization": f"Bearer {key}"})
+
+    assert (state["name"], state["host"]) == ("studio", f"127.0.0.1:{studio.receiver.port}")
+    assert (state["pending"], state["undeliverable"], state["last_problem"]) == (1, 0, "HTTP 500")
+    assert refused.status_code == 403
+
+
+async def until(is_true, studio):
+    async with asyncio.timeout(30):
+        while True:
+            [state] = (await studio.client.get("/api/v1/admin/webhooks")).json()["webhooks"]
+            if is_true(state):
+                return
+            await asyncio.sleep(0.02)
+
+
 async def test_neither_secret_nor_path_is_in_answers_and_exports(studio):
     accepted = await ask(studio.client, with_webhook())
     await studio.receiver.wait_for(1)
     shown = [
         (await studio.client.get(path)).text
-        for path in (f"/api/v1/jobs/{accepted['id']}", "/readyz", "/metrics", "/api/v1/admin/jobs", "/openapi.json")
+        for path in (f"/api/v1/jobs/{accepted['id']}", "/readyz", "/metrics", "/api/v1/admin/webhooks", "/openapi.json")
     ]
 
     assert not [text for text in shown if SECRET in text or "secret-path" in text]
