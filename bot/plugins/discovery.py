@@ -119,13 +119,13 @@ def name_problem(name: str) -> str:
 
 def read_plugin_file(path: Path) -> FoundPlugin:
     """What the file defines, without running it."""
-    name, source = plugin_name(path.stem), f"{FOLDER}/{path.name}"
+    name, source = plugin_name(_readable(path.stem)), f"{FOLDER}/{_readable(path.name)}"
     try:
         code = path.read_bytes()
         outline = _Outline.read(ast.parse(code, filename=str(path)))
     except SyntaxError as error:
         return FoundPlugin(name=name, source=source, path=path, problem=f"Line {error.lineno}: {error.msg}.")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
         return FoundPlugin(name=name, source=source, path=path, problem=f"It cannot be read: {error}.")
     return FoundPlugin(
         name=name,
@@ -175,9 +175,9 @@ class _Outline:
     def _read_settings(self, value: ast.expr) -> None:
         try:
             settings = ast.literal_eval(value)
-        except ValueError:
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             settings = None
-        if isinstance(settings, dict) and all(isinstance(key, str) for key in settings):
+        if isinstance(settings, dict) and all(isinstance(key, str) for key in settings) and _is_plain(settings):
             self.settings = settings
         else:
             self.settings_problem = f"{SETTINGS} must be a table of names and plain values, as in {{'words': 'a, b'}}."
@@ -198,6 +198,20 @@ class _Outline:
                 "in the worker, or in a function for plugin.run_in_process."
             )
         return self.settings_problem
+
+
+def _readable(file_name: str) -> str:
+    """Without bytes that are no UTF-8."""
+    return file_name.encode("utf-8", "replace").decode()
+
+
+def _is_plain(value: object) -> bool:
+    """Of a kind that a config file can have, too."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def _top_level(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

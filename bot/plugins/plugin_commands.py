@@ -12,6 +12,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _KINDS: Mapping[str, type] = {"text": str, "whole number": int, "number": float, "yes or no": bool}
 MAX_SUMMARY = 100
 MAX_OPTIONS = 20
+MAX_COMMANDS = 50
 MAX_IMAGES = 4
 MAX_TEXT = 2000
 OTHER_OPTIONS = frozenset({"image", "confirm", "flags", "mask"})
@@ -49,9 +50,13 @@ class OwnCommand:
         return {**defaults, **given}
 
 
-def check_commands(plugin: str, declared: Sequence[Any], taken: Collection[str]) -> tuple[OwnCommand, ...]:
+def check_commands(plugin: str, declared: object, taken: Collection[str]) -> tuple[OwnCommand, ...]:
     """`taken`: names of other commands. Raises: BadCommand."""
     commands: dict[str, OwnCommand] = {}
+    if not isinstance(declared, list | tuple):
+        raise BadCommand("easel_commands must return a list of PluginCommand.")
+    if len(declared) > MAX_COMMANDS:
+        raise BadCommand(f"A plugin has at most {MAX_COMMANDS} commands.")
     for one in declared:
         if not isinstance(one, PluginCommand):
             raise BadCommand("easel_commands must return a list of PluginCommand.")

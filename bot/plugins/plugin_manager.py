@@ -22,7 +22,7 @@ from bot.plugins.hook_calls import HookCall, RunningPlugin
 from bot.plugins.hook_runner import MAX_TIMEOUTS, HookFailed, HookRunner
 from bot.plugins.hook_values import PluginContext, Refusal
 from bot.plugins.hookspecs import ServerHooks
-from bot.plugins.plugin_commands import BadCommand, OwnCommand, check_commands
+from bot.plugins.plugin_commands import OwnCommand, check_commands
 from bot.plugins.plugin_settings import ENABLED, TIME_LIMIT, PluginsSettings, read_own_settings
 from bot.plugins.plugin_states import OwnerPluginConfig, PluginState
 from bot.plugins.registry import HookRegistry
@@ -164,7 +164,7 @@ class PluginManager:
             running.commands = check_commands(
                 found.name, await running.call("easel_commands", limit_s=START_LIMIT_S) or (), self._taken_commands()
             )
-        except (HookFailed, BadCommand, Refusal, TypeError) as error:
+        except Exception as error:  # whatever it returns
             await self._end(running)
             return f"It cannot be started: {entry.last_error}" if isinstance(error, HookFailed) else str(error)
         runner.limit_s, runner.on_hung = own.time_limit_s, lambda: self._hang(entry)
@@ -175,7 +175,7 @@ class PluginManager:
         return {*self.other_commands, *self.commands}
 
     def _note(self, entry: _Entry, text: str) -> None:
-        entry.last_error = text
+        entry.last_error = text.encode("utf-8", "replace").decode()
 
     def _hang(self, entry: _Entry) -> None:
         """Its threads do not end, so it gets no more of them."""

@@ -39,7 +39,7 @@ MAX_REPLY = 4000
 """Characters of a refusal, and of a text that answers a command or a message."""
 MAX_SHOWN = 200
 MAX_PANELS, MAX_ROWS, MAX_CELL = 20, 100, 200
-MAX_METRICS = 500
+MAX_METRICS, MAX_METRIC = 500, 1e300
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,60}")
 
 
@@ -132,7 +132,7 @@ class PluginRequests:
         except HookFailed as failed:
             raise PluginRefused("failed", own.plugin) from failed
         is_text = isinstance(made, str) and bool(made.strip())
-        is_job = isinstance(made, RunCommand) and made.command in COMMANDS and isinstance(made.options, Mapping)
+        is_job = isinstance(made, RunCommand) and made.command in [*COMMANDS] and _is_named(made.options)
         if not (is_job if own.makes_job else is_text):
             wanted = "a RunCommand of an existing command" if own.makes_job else "a text"
             plugin.runner.report(f"/{own.name} must return {wanted}, as its answers={own.declared.answers!r} says.")
@@ -185,9 +185,9 @@ class PluginRequests:
         merged = {**options, **(changes or {})}
         try:
             kind = find_command(request.command)
-            made = kind.from_options(merged, request.images, is_album=request.wants_delivery)
-        except InvalidOption as error:
-            call.plugin.runner.report(f"easel_accept: {explain(error)}")
+            made = kind.from_options(_named(merged), request.images, is_album=request.wants_delivery)
+        except (InvalidOption, ValueError) as error:
+            call.plugin.runner.report(f"easel_accept: {explain(error) if isinstance(error, UserError) else error}")
             return NO_EFFECT.format(name=call.name, reason=UNUSABLE)
         return dict(made.values)
 
@@ -230,10 +230,8 @@ class PluginRequests:
         found = []
         for call in self.manager.list_calls("easel_metrics"):
             with suppress(HookFailed, Refusal):
-                for name, value in (await call.run(Mapping) or {}).items():
-                    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-                    if is_number and isinstance(name, str) and _METRIC.fullmatch(name):
-                        found.append((call.name, name, float(value)))
+                values = await call.run(Mapping) or {}
+                found += [(call.name, name, float(values[name])) for name in values if _is_metric(name, values[name])]
         return found[:MAX_METRICS]
 
     async def list_panels(self, person: Person, origin: Origin) -> list[tuple[str, Panel]]:
@@ -244,7 +242,9 @@ class PluginRequests:
                 shown = await call.run((list, tuple), viewer=requester(person, origin))
             except (HookFailed, Refusal):
                 continue
-            panels += [(call.name, one) for one in shown or () if isinstance(one, Panel)]
+            panels += [
+                (call.name, one) for one in shown or () if isinstance(one, Panel) and isinstance(one.rows, list | tuple)
+            ]
         shown = [(name, one) for name, one in panels if origin.is_admin or not one.for_admins]
         return [(name, _clean_panel(one)) for name, one in shown[:MAX_PANELS]]
 
@@ -268,6 +268,22 @@ def requester(person: Person, origin: Origin) -> Requester:
 def clean_lines(text: str, longest: int = MAX_REPLY) -> str:
     """A text of a plugin for people: its lines, each cleaned."""
     return "\n".join(clean_text(line) for line in text[: longest * 2].splitlines())[:longest].strip()
+
+
+def _is_metric(name: object, value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_METRIC
+    return is_number and isinstance(name, str) and _METRIC.fullmatch(name) is not None
+
+
+def _is_named(options: object) -> bool:
+    return isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
+
+
+def _named(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Raises: ValueError."""
+    if not _is_named(options):
+        raise ValueError("it must return options by their names")
+    return options
 
 
 def _with_role(image: ImageRef, roles: tuple[str, ...]) -> ImageRef:

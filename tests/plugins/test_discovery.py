@@ -57,6 +57,9 @@ def test_settings_are_read_without_running_the_file(plugins):
         ("def easel_prompt(:", "Line 1: "),
         ("import torch\ndef easel_prompt(prompt): ...", "It imports torch at its top, which the server must not"),
         ("try:\n    from torch import nn\nexcept ImportError: ...\ndef easel_prompt(p): ...", "It imports torch"),
+        ("SETTINGS = {[]: 1}\ndef easel_prompt(prompt): ...", "SETTINGS must be a table of names and plain values"),
+        ("SETTINGS = {'a': {1, 2}}\ndef easel_prompt(prompt): ...", "SETTINGS must be a table of names"),
+        ("-" * 200_000 + "1", "It cannot be read: "),
         ("SETTINGS = dict(a=1)\ndef easel_prompt(prompt): ...", "SETTINGS must be a table of names and plain values"),
     ],
 )

@@ -34,7 +34,7 @@ async def test_a_plugin_is_started_with_its_settings_and_a_folder_of_its_own(plu
         ("def easel_start(): 1 / 0", "It cannot be started: easel_start: ZeroDivisionError: division by zero"),
         ("def easel_prompt(text): ...", "It cannot be used: Argument(s) {'text'} are declared"),
         ("def easel_commands(): return [1]", "easel_commands must return a list of PluginCommand."),
-        ("def easel_commands(): return 1", "'int' object is not iterable"),
+        ("def easel_commands(): return 1", "easel_commands must return a list of PluginCommand."),
     ],
 )
 async def test_a_plugin_that_fails_is_left_out_and_says_why(plugins, code, problem):

@@ -99,6 +99,9 @@ async def test_a_plugin_refuses_with_its_own_sentence(easel):
         "def easel_accept(request): return {'steps': 51}",
         "def easel_accept(request): return {'model': 'unknown-model'}",
         "def easel_accept(request): return {'prompt': None}",
+        "def easel_accept(request): return {3: 4}",
+        "def easel_accept(request): return {'prompt': object()}",
+        "def easel_accept(request): raise ValueError('\\ud800')",
     ],
 )
 async def test_what_a_plugin_does_wrong_costs_its_effect_and_a_note(easel, code):
@@ -342,7 +345,17 @@ async def test_a_command_of_a_plugin_is_refused_with_a_sentence(easel, options, 
     assert words in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("body", ["return 3", "1 / 0", "return RunCommand(command='no-such', options={})"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return 3",
+        "1 / 0",
+        "return RunCommand(command='no-such', options={})",
+        "return RunCommand(command='imagine', options={3: 'x'})",
+        "return RunCommand(command='imagine', options=None)",
+        "return RunCommand(command=['imagine'], options={})",
+    ],
+)
 async def test_a_command_that_fails_says_so(easel, body):
     code = f"""
         from bot.plugins import PluginCommand, RunCommand
@@ -388,7 +401,7 @@ async def test_panels_are_plain_text_for_those_who_may_see_them(easel):
         from bot.plugins import Panel
         def easel_page_panels(viewer):
             shown = Panel(title="<b>Hits</b>", rows=[("today", 3), ("bad",)])
-            return [shown, Panel(title="Secret", for_admins=True), 7]
+            return [shown, Panel(title="Secret", for_admins=True), 7, Panel(title="x", rows=None)]
     """
     async with easel.running(code):
         panels = (await easel.client.get("/api/v1/plugins/panels")).json()["panels"]
@@ -400,7 +413,9 @@ async def test_panels_are_plain_text_for_those_who_may_see_them(easel):
 
 
 async def test_values_of_plugins_are_metrics(easel):
-    async with easel.running("def easel_metrics(): return {'hits': 3, 'Bad Name': 1, 'words': 'x', 'is_on': True}"):
+    async with easel.running(
+        "def easel_metrics(): return {'hits': 3, 'Bad Name': 1, 'words': 'x', 'is_on': True, 4: 5, 'big': 10**400}"
+    ):
         text = (await easel.client.get("/metrics")).text
 
     assert "\neasel_plugin_test_plugin_hits 3.0\n" in text
