@@ -97,7 +97,7 @@ def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingPro
         forms=forms,
     )
     app.add_middleware(GuardMiddleware)
-    app.add_middleware(MeasuringMiddleware, metrics=context.metrics.http)
+    app.add_middleware(MeasuringMiddleware, metrics=context.metrics.http, mounts=mounts)
     app.add_middleware(LingeringCloseMiddleware)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

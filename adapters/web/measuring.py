@@ -1,6 +1,7 @@
 """Measures every request: its route, status and duration, what is under way, and open streams."""
 
 import time
+from collections.abc import Collection
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,11 +14,13 @@ CLIENT_GONE = 499
 
 
 class MeasuringMiddleware:
-    """Around all others, so that it sees the status that a client sees."""
+    """Around all others, so that it sees the status that a client sees. `mounts`: paths of applications, which are the
+    pattern of requests to the path itself."""
 
-    def __init__(self, app: ASGIApp, *, metrics: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: HttpMetrics, mounts: Collection[str] = ()) -> None:
         self._app = app
         self._metrics = metrics
+        self._mounts = frozenset(mounts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -30,7 +33,9 @@ class MeasuringMiddleware:
                 await self._app(scope, receive, response.send)
             finally:
                 method = scope["method"] if scope["method"] in _METHODS else OTHER
-                self._metrics.count_request(method, route_pattern(scope, root), response.status, response.end())
+                path = scope["path"]
+                route = path if path in self._mounts else route_pattern(scope, root)
+                self._metrics.count_request(method, route, response.status, response.end())
 
 
 class _Response:

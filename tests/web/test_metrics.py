@@ -177,3 +177,14 @@ async def call(app, path):
         pass
 
     await app(scope, receive, send)
+
+
+async def test_other_programs_apis_are_counted_by_their_routes(client):
+    for path in ("/v1/models", "/v1/nothing", "/sdapi/v1/sd-models", "/sdapi/v1/nothing", "/controlnet/version"):
+        await client.get(path)
+    await client.post("/mcp", json={})
+    samples = await read(client)
+    routes = {dict(labels)["route"] for name, *labels in samples if name == "easel_http_requests_total"}
+
+    assert {"/v1/models", "/sdapi/v1/sd-models", "/controlnet/version", "/mcp"} <= routes
+    assert not [route for route in routes if "nothing" in route]

@@ -211,6 +211,20 @@ async def test_a_slow_receiver_leaves_room_for_others_and_for_chats(hooks):
     assert called.count("studio") == webhooks.MAX_CONCURRENT_PER_WEBHOOK
 
 
+async def test_a_receiver_that_never_answers_is_left_after_a_while(hooks, monkeypatch):
+    monkeypatch.setattr(webhooks, "CALL_TIMEOUT_S", 0.01)
+    hooks.end_job()
+    hooks.sender.go_on.clear()
+
+    async with hooks.running():
+        await eventually(lambda: hooks.outbox.called("schedule_retry"))
+        hooks.sender.go_on.set()
+        await eventually(lambda: not hooks.outbox.pending)
+
+    assert hooks.outbox.called("schedule_retry")[0].reason == "no answer in time"
+    assert len(hooks.sender.sent) == 1
+
+
 async def test_a_bug_in_sending_ends_neither_the_loop_nor_the_event(hooks):
     event = hooks.end_job()
     hooks.sender.failures = [RuntimeError("a bug")]
