@@ -51,7 +51,7 @@ def read_conversation(messages: Any, param: str) -> Conversation:
     for message in messages:
         if not isinstance(message, dict):
             raise InvalidOption(param, "body", allowed="each message must be an object")
-        role = message.get("role")
+        role = str(message.get("role"))
         if role in _INSTRUCTIONS:
             has_instructions = True
         elif role == "user":
@@ -70,18 +70,18 @@ def _add_to_turn(turns: list[ChatTurn], content: Any, param: str) -> None:
     turn = turns[-1]
     texts = [turn.text]
     for part in _parts_of(content, param):
-        if part.get("type") in _TEXTS:
+        kind = str(part.get("type"))
+        if kind in _TEXTS:
             texts.append(_string(part.get("text"), param))
-        elif part.get("type") in _IMAGES:
+        elif kind in _IMAGES:
             turn.images.append(_image_of(part))
         else:
-            allowed = "messages may have texts and images"
-            raise InvalidOption(param, "body", allowed=allowed)
+            raise InvalidOption(param, "body", allowed="messages may have texts and images")
     turn.text = clean_text(" ".join(text for text in texts if text))
 
 
 def _text_of(content: Any, param: str) -> str:
-    return "".join(str(part.get("text", "")) for part in _parts_of(content, param) if part.get("type") in _TEXTS)
+    return "".join(str(part.get("text", "")) for part in _parts_of(content, param) if str(part.get("type")) in _TEXTS)
 
 
 def _parts_of(content: Any, param: str) -> Iterable[Mapping[str, Any]]:

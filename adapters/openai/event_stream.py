@@ -18,7 +18,7 @@ _COMMENT = ": waiting\n\n"
 
 
 def format_event(content: Mapping[str, Any], name: str = "") -> str:
-    data = f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
+    data = f"data: {json.dumps(content)}\n\n"
     return f"event: {name}\n{data}" if name else data
 
 

@@ -4,6 +4,7 @@ Clients try again after 408, 409, 429 and 5xx, unless `x-should-retry` says othe
 what cannot succeed on another try says so.
 """
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from adapters.web.client_calls import JobFailed
 from adapters.web.problems import MAX_DETAIL, RequestRefused
@@ -74,7 +75,9 @@ class ErrorAnswer:
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
     def respond(self, headers: Mapping[str, str] | None = None) -> Response:
-        return JSONResponse(self.body, self.status, {**(headers or {}), **self.headers})
+        """In ASCII: a message may repeat what was sent, such as half of a surrogate pair."""
+        content = json.dumps(self.body).encode()
+        return Response(content, self.status, {**(headers or {}), **self.headers}, "application/json")
 
 
 class ModelNotFound(Exception):

@@ -28,6 +28,13 @@ async def test_openais_own_names_mean_the_default_model(client, name):
     assert (await client.post(CHAT, json=chat(user("x", data_url()), model=name))).json()["model"] == "look"
 
 
+async def test_a_name_that_is_no_text_is_answered_like_any_unknown_name(client):
+    content = '{"prompt": "x", "model": "\\ud800"}'
+
+    error_of(await client.post(GENERATIONS, content=content), 404, "model_not_found")
+    error_of(await client.post(GENERATIONS, json={"prompt": "x", "model": ["paint"]}), 404, "model_not_found")
+
+
 @pytest.mark.parametrize("name", ["org/unknown", "painter", "ollama"])
 async def test_an_unknown_model_is_not_found(client, name):
     answers = [

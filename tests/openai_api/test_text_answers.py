@@ -1,5 +1,6 @@
 """`/v1/chat/completions` and `/v1/responses`: questions about images, captions, threads and streams."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -161,14 +162,33 @@ async def test_what_no_model_reads_is_named(client):
         (chat(user("x", "data:image/png;base64,%%")), "base64 is damaged"),
         (chat(user("x", "")), "send an image"),
         (chat({"role": "user", "content": [{"type": "input_audio"}]}), "texts and images"),
+        (chat({"role": "user", "content": [{"type": []}]}), "texts and images"),
+        (chat({"role": ["user"], "content": "x"}), "the role user"),
+        (chat({"role": "user", "content": 3}), "a list of parts"),
+        (chat(user("\ud800", "\ud800")), "URLs are not fetched"),
         (chat(user("x" * 501, PHOTOS[0])), "501 characters"),
         (chat(user("x", PHOTOS[0], PHOTOS[1])), "one picture at a time"),
     ],
-    ids=["text alone", "empty", "no user", "foreign URL", "base64", "no URL", "audio", "long", "two images"],
+    ids=[
+        "text alone",
+        "empty",
+        "no user",
+        "foreign URL",
+        "base64",
+        "no URL",
+        "audio",
+        "type",
+        "role",
+        "number",
+        "half a pair",
+        "long",
+        "two images",
+    ],
 )
 async def test_messages_that_cannot_be_answered_are_refused(client, body, words):
-    error = error_of(await client.post(CHAT, json=body), 400, "invalid_value")
+    answer = await client.post(CHAT, content=json.dumps(body))  # httpx sends no half of a surrogate pair
 
+    error = error_of(answer, 400, "invalid_value")
     assert words in error["message"]
     assert error["param"] == "messages"
 
