@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from adapters.sdapi.failures import failure_response
-from adapters.sdapi.fields import SdFields
+from adapters.sdapi.fields import SdFields, to_json_safe
 from adapters.sdapi.running import RunningCalls
 from adapters.web.auth import get_caller, require_admin
 from adapters.web.client_calls import ClientCall, succeeded
@@ -32,15 +32,19 @@ class SdCall(ClientCall):
     """`body`: empty for calls without one."""
 
     client: str = CLIENT
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
     fields: SdFields
     running: RunningCalls
 
     async def run(self, requests: Sequence[usecases.Request]) -> list[Job]:
-        """The finished jobs of all requests, without those that were skipped or interrupted.
+        """The finished jobs of all requests, without those that were skipped or interrupted. Images in the body are
+        dropped first: calls may wait for long.
 
         Raises: like `submit` and `wait`; JobFailed: all were cancelled.
         """
+        safe = to_json_safe(self.body)
+        self.body.clear()
+        self.body.update(safe)
         tickets = await self._submit_all(requests)
         with self.running.track(self.caller.key, [ticket.job.id for ticket in tickets]):
             jobs = await self.wait(tickets, may_be_cancelled=True)

@@ -264,6 +264,16 @@ async def to_requests(drawing: Drawing, call: SdCall) -> list[usecases.Request]:
     return requests
 
 
+def refit(requests: Sequence[usecases.Request], call: SdCall) -> list[usecases.Request]:
+    """The same requests, as their model can do them by what is known of it now. Raises: InvalidOption."""
+    fitted = []
+    for request in requests:
+        command = find_command(request.command).from_options(request.options, request.images)
+        model = command.choose_model(call.context.usecases.models)
+        fitted.append(replace(request, options=fit_options(command, model, request.options, call.fields)))
+    return fitted
+
+
 async def _store(image: InputImage, drawing: Drawing, call: SdCall) -> ImageRef:
     adjustment = image.adjustment(drawing.size)
     stored = await call.store_adjusted(image.data, adjustment)

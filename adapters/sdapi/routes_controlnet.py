@@ -83,9 +83,10 @@ async def detect(call: SdCall) -> dict[str, Any]:
     values = fields.items("controlnet_images") or fields.items("controlnet_input_images")
     if not 1 <= len(values) <= MAX_DETECTED:
         raise InvalidOption("controlnet_images", "range", value=len(values), allowed=f"1 to {MAX_DETECTED}")
-    stored = [
-        await call.store_image(await asyncio.to_thread(decode_image, "controlnet_images", value)) for value in values
-    ]
+    stored = []
+    for value in values:
+        stored.append(await call.store_image(await asyncio.to_thread(decode_image, "controlnet_images", value)))
+    del values, value
     options = {"what": "control", "kind": kind}
     jobs = await call.run([call.to_request("preview", options, [ImageRef(image.id)]) for image in stored])
     images = [await call.read_image(job.result.media[0].id) for job in jobs if job.result is not None]

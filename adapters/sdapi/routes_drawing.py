@@ -9,17 +9,17 @@ from starlette.routing import Route
 
 from adapters.sdapi.answers import drawing_answer, read_pictures
 from adapters.sdapi.call import Endpoints, SdCall
-from adapters.sdapi.generation import MAX_STARTS, Drawing, plan_img2img, plan_txt2img, to_requests
+from adapters.sdapi.generation import Drawing, plan_img2img, plan_txt2img, refit, to_requests
 from adapters.sdapi.image_fields import encode_image
 from adapters.sdapi.running import RunningCall
-from adapters.sdapi.xyz_plot import draw_plot, read_plot
+from adapters.sdapi.xyz_plot import as_plot, draw_plot, read_plot
 from adapters.web.client_calls import JobFailed
 from bot.errors import EaselError, JobNotFound
 from bot.jobs import Job, JobState
-from bot.usecases import Ticket
+from bot.usecases import Request, Ticket
 
-MAX_INPUTS = MAX_STARTS + 4
-"""Images in a body: what a request starts from, a mask and controls."""
+MAX_INPUTS = 4
+"""Images of the largest size that fit into a body; there may be more that are smaller."""
 
 Plan = Callable[[SdCall], Awaitable[Drawing]]
 
@@ -37,24 +37,25 @@ def list_routes(endpoints: Endpoints) -> list[Route]:
 
 async def _draw(call: SdCall, plan: Plan) -> dict[str, Any]:
     plot = read_plot(call, from_image=plan is plan_img2img)
-    drawing = await plan(call)
     if plot is not None:
-        return await draw_plot(call, drawing, plot)
-    jobs = await _run(call, drawing, plan)
+        [request] = await to_requests(as_plot(call, await plan(call), plot), call)
+        return await draw_plot(call, request, plot)
+    requests = await to_requests(await plan(call), call)
+    jobs = await _run(call, requests)
     return drawing_answer(call, jobs, await read_pictures(call, jobs))
 
 
-async def _run(call: SdCall, drawing: Drawing, plan: Plan) -> list[Job]:
+async def _run(call: SdCall, requests: Sequence[Request]) -> list[Job]:
     """What a model lacks is known once it was loaded: a request that failed because of that is fitted once more."""
     try:
-        return await call.run(await to_requests(drawing, call))
+        return await call.run(requests)
     except JobFailed as failed:
         if failed.code != "invalid_option":
             raise
-        fitted = await plan(call)
-        if dict(fitted.options).keys() == dict(drawing.options).keys():
+        fitted = refit(requests, call)
+        if [one.options for one in fitted] == [one.options for one in requests]:
             raise
-        return await call.run(await to_requests(fitted, call))
+        return await call.run(fitted)
 
 
 # ---------------------------------------------------------------- progress

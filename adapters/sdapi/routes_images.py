@@ -29,7 +29,7 @@ _RESIZERS = ("", "nearest", *(name.casefold() for name in RESIZERS))
 def list_routes(endpoints: Endpoints) -> list[Route]:
     return [
         endpoints.post("/v1/extra-single-image", enlarge_one, images=1),
-        endpoints.post("/v1/extra-batch-images", enlarge_batch, images=MAX_BATCH),
+        endpoints.post("/v1/extra-batch-images", enlarge_batch, images=MAX_BATCH // 2),
         endpoints.post("/v1/png-info", read_png_info, images=1),
         endpoints.post("/v1/interrogate", interrogate, images=1),
     ]
@@ -38,6 +38,11 @@ def list_routes(endpoints: Endpoints) -> list[Route]:
 async def _decode(field: str, value: Any) -> bytes:
     """Raises: InvalidOption."""
     return await asyncio.to_thread(decode_image, field, value)
+
+
+async def _store(call: SdCall, field: str, value: Any) -> StoredImage:
+    """Raises: InvalidOption; like `store_image`."""
+    return await call.store_image(await _decode(field, value))
 
 
 # ---------------------------------------------------------------- enlarging
@@ -68,7 +73,7 @@ class Enlarging:
 
 async def enlarge_one(call: SdCall) -> dict[str, Any]:
     enlarging = _read_enlarging(call)
-    [image] = await _enlarge(call, enlarging, [await _decode("image", call.fields.raw("image"))])
+    [image] = await _enlarge(call, enlarging, [await _store(call, "image", call.fields.raw("image"))])
     return {"html_info": _html_info(enlarging, call.fields), "image": image}
 
 
@@ -78,7 +83,9 @@ async def enlarge_batch(call: SdCall) -> dict[str, Any]:
     if not 1 <= len(items) <= MAX_BATCH:
         raise InvalidOption("imageList", "range", value=len(items), allowed=f"1 to {MAX_BATCH}")
     values = [one.get("data") if isinstance(one, dict) else one for one in items]
-    images = await _enlarge(call, enlarging, [await _decode("imageList", value) for value in values])
+    stored = [await _store(call, "imageList", value) for value in values]
+    del values, items
+    images = await _enlarge(call, enlarging, stored)
     return {"html_info": _html_info(enlarging, call.fields), "images": images}
 
 
@@ -117,9 +124,8 @@ def _read_upscaler(fields: SdFields, models: ModelRegistry) -> tuple[dict[str, A
     return {"method": UPSCALER, "model": default.name}, f"Postprocess upscaler: {default.name}"
 
 
-async def _enlarge(call: SdCall, enlarging: Enlarging, files: Sequence[bytes]) -> list[str]:
+async def _enlarge(call: SdCall, enlarging: Enlarging, stored: Sequence[StoredImage]) -> list[str]:
     """The enlarged images in base64."""
-    stored = [await call.store_image(data) for data in files]
     plans = [enlarging.scale_of(image) for image in stored]
     requests = [
         call.to_request("upscale", {**enlarging.options, "scale": scale}, [ImageRef(image.id)])
@@ -168,10 +174,9 @@ async def read_png_info(call: SdCall) -> dict[str, Any]:
 
 async def interrogate(call: SdCall) -> dict[str, Any]:
     """A caption. `model` chooses one of the models here that write captions; other names mean the default one."""
-    data = await _decode("image", call.fields.raw("image"))
+    image = await _store(call, "image", call.fields.raw("image"))
     name = call.fields.text("model").strip().casefold()
     options = {"model": name} if name in call.context.usecases.models.names_for(IMAGE_TO_TEXT) else {}
-    image = await call.store_image(data)
     request: usecases.Request = call.to_request("caption", options, [ImageRef(image.id)])
     [job] = await call.run([request])
     return {"caption": job.result.text if job.result is not None else ""}

@@ -11,13 +11,14 @@ from typing import Any
 from adapters.sdapi.answers import MadePicture, drawing_answer, read_pictures
 from adapters.sdapi.call import SdCall
 from adapters.sdapi.checkpoints import find_checkpoint
-from adapters.sdapi.generation import Drawing, to_requests
+from adapters.sdapi.generation import Drawing
 from adapters.sdapi.image_fields import encode_image
 from adapters.sdapi.infotext import text_of_png
 from bot.commands.grid import Grid
 from bot.errors import InvalidOption
 from bot.models import ModelRegistry
 from bot.options import find_nearest
+from bot.usecases import Request
 
 NAME = "x/y/z plot"
 _ALIASES = (NAME, "xyz plot", "xyz grid", "xyz_grid", "x/y/z grid")
@@ -65,6 +66,11 @@ class Plot:
 
     axes: Mapping[str, Mapping[str, Any]]
     with_pictures: bool
+
+    @property
+    def changed(self) -> set[str]:
+        """The options that differ from cell to cell."""
+        return {str(axis["option"]) for axis in self.axes.values()}
 
 
 def read_plot(call: SdCall, *, from_image: bool) -> Plot | None:
@@ -115,17 +121,20 @@ def _read_values(title: str, values: Any, models: ModelRegistry) -> str | Sequen
     return [find_checkpoint(models, one.strip(), "script_args").name for one in titles]
 
 
-async def draw_plot(call: SdCall, drawing: Drawing, plot: Plot) -> dict[str, Any]:
-    """Raises: like `SdCall.run`."""
+def as_plot(call: SdCall, drawing: Drawing, plot: Plot) -> Drawing:
+    """The drawing as a grid, whose cells have one picture each."""
     if drawing.count > 1:
         call.fields.note("batch_size")
-    changed = {axis["option"] for axis in plot.axes.values()}
-    options = {name: value for name, value in drawing.options.items() if name not in changed or name == "prompt"}
-    if "variation_seed" in changed:
+    options = {name: value for name, value in drawing.options.items() if name not in plot.changed or name == "prompt"}
+    if "variation_seed" in plot.changed:
         options.setdefault("variation_strength", 0.5)
-    drawing = replace(drawing, command=Grid.name, options={**options, **plot.axes}, count=1, starts=drawing.starts[:1])
-    [request] = await to_requests(drawing, call)
-    kept = {name: value for name, value in request.options.items() if name not in ("count", *(changed & {"seed"}))}
+    return replace(drawing, command=Grid.name, options={**options, **plot.axes}, count=1, starts=drawing.starts[:1])
+
+
+async def draw_plot(call: SdCall, request: Request, plot: Plot) -> dict[str, Any]:
+    """Raises: like `SdCall.run`."""
+    left_out = {"count", *(plot.changed & {"seed"})}
+    kept = {name: value for name, value in request.options.items() if name not in left_out}
     jobs = await call.run([replace(request, options=kept)])
     batch = await call.context.usecases.grids.get_batch(call.caller.person.id, str(jobs[0].batch))
     pictures = await read_pictures(call, jobs)

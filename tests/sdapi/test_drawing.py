@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from bot.errors import InvalidOption
+from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from bot.ports import ModelCapabilities
 from bot.prompts.styles import StyleSettings
 from tests.sdapi.sd_client import DATA_URL, PICTURE, draw, jobs_of, open_picture, post, refusal
@@ -176,6 +177,22 @@ async def test_an_image_is_changed_as_far_as_the_strength_says(client, image):
     assert [one["role"] for one in job["images"]] == ["init"]
     assert job["options"]["strength"] == info["denoising_strength"] == 0.3
     assert pictures[0].width > pictures[0].height
+
+
+async def test_a_model_that_edits_by_instruction_gets_no_strength(server):
+    editor = ModelSpec(name="editor", tasks=(IMAGE_TEXT_TO_IMAGE,), repo="e", width=64, height=64, max_images=3)
+    server.usecases.models.add_model(editor)
+    server.pool.set_models([editor])
+    overrides = {"sd_model_checkpoint": "editor"}
+    async with open_client(server) as client:
+        given = {"init_images": [PICTURE], "image_cfg_scale": 2, "denoising_strength": 0.4}
+        _, info = await draw(client, "img2img", override_settings=overrides, **given)
+        [job] = await jobs_of(client, info)
+
+    assert (job["command"], job["options"]["model"]) == ("edit", "editor")
+    assert job["options"]["image_guidance_scale"] == 2
+    assert "strength" not in job["options"]
+    assert info["ignored"] == ["denoising_strength 0.4"]
 
 
 async def test_the_answer_repeats_no_image(client):

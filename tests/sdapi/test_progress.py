@@ -81,7 +81,7 @@ async def test_an_interrupted_call_answers_with_what_is_finished(keyed, new_call
     ann, body = await new_caller(), {"prompt": "{a fox|slow}", "seed": 1}
     drawing = asyncio.create_task(keyed.post(TXT2IMG, json=body, headers=ann))
     async with asyncio.timeout(20):
-        while (await get(keyed, "progress", **ann))["state"]["job_no"] < 1:  # noqa: ASYNC110
+        while (await get(keyed, "progress", **ann))["state"]["job_no"] < 1:
             assert not drawing.done()
             await asyncio.sleep(0.02)
 
