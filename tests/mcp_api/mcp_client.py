@@ -1,5 +1,6 @@
 """The library's own client, connected to a served Easel."""
 
+import asyncio
 from contextlib import asynccontextmanager
 
 import httpx2
@@ -18,6 +19,24 @@ async def connect(served, key=None, mode="auto", **headers):
         transport = streamable_http_client(f"{served.url}/mcp", http_client=http_client)
         async with Client(transport, mode=mode) as client:
             yield client
+
+
+@asynccontextmanager
+async def stay_connected(served):
+    """A client for many tests: it is opened and closed in one task, as it has to be."""
+    opened, is_done = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+    async def keep():
+        async with connect(served) as client:
+            opened.set_result(client)
+            await is_done.wait()
+
+    task = asyncio.create_task(keep())
+    try:
+        yield await opened
+    finally:
+        is_done.set()
+        await task
 
 
 def texts_of(result):

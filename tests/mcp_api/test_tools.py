@@ -15,7 +15,7 @@ require_backend("mcp")
 from adapters.mcp.tool_answers import MAX_BASE64  # noqa: E402 - after the library is known to be there
 from adapters.mcp.tool_schemas import LOOK_UPS  # noqa: E402
 from bot.commands import COMMANDS  # noqa: E402
-from tests.mcp_api.mcp_client import ERAS, connect, texts_of, uris_of  # noqa: E402
+from tests.mcp_api.mcp_client import ERAS, connect, stay_connected, texts_of, uris_of  # noqa: E402
 from tests.web.conftest import open_client  # noqa: E402
 from tests.web.fake_pool import picture  # noqa: E402
 
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 A_PICTURE = base64.b64encode(picture(3, 48, 32)).decode()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def call(shared_server):
     async def call_tool(name, **arguments):
-        async with connect(shared_server) as client:
-            return await client.call_tool(name, arguments)
+        return await client.call_tool(name, arguments)
 
-    return call_tool
+    async with stay_connected(shared_server) as client:
+        yield call_tool
 
 
 async def commands_of(served):

@@ -155,12 +155,12 @@ class BackendOnDemand:
     @asynccontextmanager
     async def use(self) -> AsyncIterator[ToolBackend]:
         """Raises: StartupError."""
-        async with self._lock:
-            backend = self._backend if not self._is_stale.is_set() else None
-            if backend is None:
-                backend = await self._open()
-            self._users += 1
+        self._users += 1  # also while it is being opened
         try:
+            async with self._lock:
+                backend = self._backend if not self._is_stale.is_set() else None
+                if backend is None:
+                    backend = await self._open()
             yield backend
         except EaselError as error:
             if getattr(error, "code", "") == "server_gone":
@@ -182,7 +182,6 @@ class BackendOnDemand:
         if self._keeper is not None:  # the last one releases the data directory first
             await asyncio.wait([self._keeper])
         self._is_stale.clear()
-        self._used_at = time.monotonic()
         opened: asyncio.Future[ToolBackend] = asyncio.get_running_loop().create_future()
         self._keeper = asyncio.create_task(self._keep_open(opened))
         return await asyncio.shield(opened)

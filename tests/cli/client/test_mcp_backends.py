@@ -198,3 +198,22 @@ async def test_closing_does_not_wait_for_a_backend_that_is_being_opened(data_dir
             await backends.close()
             with pytest.raises(EaselError):
                 await opening
+
+
+async def test_a_backend_that_is_opened_slowly_is_open_while_it_is_used():
+    is_open = False
+
+    @asynccontextmanager
+    async def open_one():
+        nonlocal is_open
+        await asyncio.sleep(0.05)
+        is_open = True
+        yield "a backend"
+        is_open = False
+
+    backends = BackendOnDemand(open_one, idle_s=0.01, poll_s=0.01)
+    async with backends.use():
+        await asyncio.sleep(0.05)
+        assert is_open
+    await backends.close()
+    assert not is_open
