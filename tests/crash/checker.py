@@ -318,13 +318,17 @@ class _Check:
         rows: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for row in self._rows("SELECT job, kind, state FROM outbox"):
             rows[row["job"]][row["kind"]] = row["state"]
+        told = {(line["job"], line["state"]) for line in self._events if line["event"] == "told"}
         for job, planned in self._kinds():
             found, is_ended = rows[job["id"]], job["state"] not in OPEN
-            wanted = {"placeholder", *(["result"] if is_ended else [])} if planned.is_delivered else set()
+            ended = "result" if planned.is_delivered else "webhook"
+            wanted = {*(["placeholder"] if planned.is_delivered else []), *([ended] if is_ended else [])}
             if found.keys() != wanted:
                 self._fault("outbox", f"job {job['id']} is {job['state']} and owes {sorted(found)}")
             if self._is_over and "pending" in found.values():
                 self._fault("undelivered", f"job {job['id']} is {job['state']}, its messages are {found}")
+            if found.get("webhook") == "sent" and (job["id"], job["state"]) not in told:
+                self._fault("untold", f"job {job['id']} is {job['state']}, and its webhook was not called with that")
 
     def _check_own_audits(self) -> None:
         for line in self._events:

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from adapters.cli.ports import LoadedConfig
+from adapters.webhooks.settings import WebhookSettings
 from bot.errors import NotCancellable, QueueFull
 from bot.jobs import ImageRef, JobState, Origin
 from bot.models import TASKS, ModelRegistry, ModelSpec
@@ -37,6 +38,7 @@ from tests.crash.fault_injection import INJECTIONS
 from tests.crash.load import CHATS, WORDS, Kind, Planned, load
 from tests.crash.platform import LoggedPlatform
 from tests.crash.points import Points
+from tests.crash.webhook import NAME, LoggedWebhook
 
 TEST_ENGINES = "tests.inference.engines:build"
 ASKED_WITHIN_S = 1.2
@@ -54,6 +56,7 @@ SETTINGS = {
     "search": SearchSettings(),
     "safety": SafetySettings(classifier="models/none", second_classifier=""),
     "styles": {},
+    "webhooks": {NAME: WebhookSettings(url="http://127.0.0.1:1/", secret="the-secret-of-tests")},
 }
 
 
@@ -173,7 +176,12 @@ class CrashServer:
 
     async def _request(self, planned: Planned, person: Person) -> Request:
         origin = Origin(
-            platform=planned.platform, space_id=planned.space, account_id=planned.person, chat_id="1", is_admin=True
+            platform=planned.platform,
+            space_id=planned.space,
+            account_id=planned.person,
+            chat_id="1",
+            is_admin=True,
+            webhook="" if planned.is_delivered else NAME,
         )
         text = WORDS[planned.kind] if self.engine == "test" else "a red circle on a blue background"
         if planned.kind is Kind.ASK:
@@ -242,6 +250,7 @@ async def open_server(options: argparse.Namespace, log: records.Log) -> AsyncIte
     with DataLock(config.data_dir) as lock:
         log.write(event="locked", generation=options.generation)
         async with open_application(config, secret=lock.secret, platforms=chats, engines=engines) as app:
+            app.deliverer._webhooks.sender = LoggedWebhook(log, dice)
             yield CrashServer(
                 folder=options.folder,
                 generation=options.generation,
