@@ -26,7 +26,7 @@ SYNTAX = re.compile(r"(<[^<>]*>|__[\w/-]+__|\\?[()\[\]{}|]+|:(?:\s*[-+]?[\d.]+)?
 EDGES = re.compile(r"([\s,.;]*)(.*?)([\s,.;]*)", re.DOTALL)
 LETTERS = re.compile(r"[^\W\d_]{2}")
 MAX_TOKENS = 200
-loaded = {}
+loaded: dict[str, tuple] = {}
 """In the plugin's own process: the tokenizer and the model by name."""
 
 

@@ -1,12 +1,12 @@
 """A tiny Marian model that knows a few phrases, trained in a second; the classes of model and tokenizer are the real
-ones."""
+ones.
+
+It is made in the plugin's own process, so that only that imports torch.
+"""
 
 import json
 from pathlib import Path
-
-import sentencepiece
-import torch
-from transformers import MarianConfig, MarianMTModel, MarianTokenizer
+from typing import Any
 
 PHRASES = {
     "ein roter Fuchs": "a red fox",
@@ -20,6 +20,10 @@ STEPS = 60
 
 def save_marian(folder: Path) -> Path:
     """The model with its tokenizer, as `from_pretrained` loads them."""
+    import torch
+    from transformers import MarianConfig, MarianMTModel
+
+    torch.set_num_threads(1)
     folder.mkdir()
     tokenizer = _save_tokenizer(folder)
     torch.manual_seed(0)
@@ -43,7 +47,10 @@ def save_marian(folder: Path) -> Path:
     return folder
 
 
-def _save_tokenizer(folder: Path) -> MarianTokenizer:
+def _save_tokenizer(folder: Path) -> Any:
+    import sentencepiece
+    from transformers import MarianTokenizer
+
     pieces = []
     for name, texts in (("source", list(PHRASES)), ("target", list(PHRASES.values()))):
         (folder / f"{name}.txt").write_text("\n".join(texts) + "\n")

@@ -17,6 +17,7 @@ from inference.images.service import ImageService
 from tests.backends_required import require_backend
 from tests.inference.support import finish, make_model, make_task, open_pool
 from tests.plugins.plugin_fixture import PluginFolder, state_of
+from tests.plugins.tiny_marian import save_marian
 from tests.web.api_client import imagine, make
 from tests.web.conftest import open_client, open_easel
 
@@ -134,22 +135,15 @@ def make_facts(command):
 # ---------------------------------------------------------------- the translation
 
 
-@pytest.fixture(scope="module")
-def marian(tmp_path_factory):
-    require_backend("sentencepiece")
-    from tests.plugins.tiny_marian import save_marian
-
-    return save_marian(tmp_path_factory.mktemp("models") / "marian")
-
-
 @pytest.mark.process
-@pytest.mark.filterwarnings("ignore:Recommended")
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_prompt_is_translated_before_it_is_drawn_and_its_syntax_stays(tmp_path, upgraded_data, marian):
+async def test_a_prompt_is_translated_before_it_is_drawn_and_its_syntax_stays(tmp_path, upgraded_data):
+    require_backend("sentencepiece")
     shutil.copytree(upgraded_data, tmp_path, dirs_exist_ok=True)
-    tables = {"translate": {"model": str(marian), "languages": ["*"]}}
+    tables = {"translate": {"model": str(tmp_path / "marian"), "languages": ["*"]}}
     manager = install(tmp_path, "translate").manager(tables=tables, time_limit_s=120.0)
     async with manager, open_easel(tmp_path, plugins=manager) as server:
+        await manager.find_running("translate").context.run_in_process(save_marian, tmp_path / "marian")
         await server.serve()
         async with open_client(server) as client:
             plain = await make(client, imagine("ein roter Fuchs", negative_prompt="unscharf", seed=1))

@@ -242,7 +242,7 @@ def describe_problem(error: BaseException, words: Sequence[str] = ()) -> str:
     return f"{type(error).__name__}: {text}"[: MAX_PROBLEM - len(place)] + place
 
 
-def _hooks_of(name: str, plugin: Any) -> dict[str, tuple[Callable[..., Any], Sequence[str]]]:
+def _hooks_of(name: str, plugin: Any) -> Mapping[str, tuple[Callable[..., Any], Sequence[str]]]:
     """The worker's hooks that the plugin implements. Raises: PluginMistake."""
     registry = HookRegistry(WorkerHooks)
     try:

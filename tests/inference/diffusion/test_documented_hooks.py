@@ -1,6 +1,7 @@
 """The plugins for devices in docs/plugins.md run as they are typed there, on a tiny Stable Diffusion."""
 
 import re
+from typing import Any
 
 import numpy
 import pytest
@@ -37,15 +38,15 @@ def paint(model, tmp_path, monkeypatch):
     monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
 
     def paint(example="", **options):
-        reports = []
-        engine = build_engine(model)
+        reports: list[object] = []
+        engine: Any = build_engine(model)
         engine.plugins = PluginHost(reports.append)
         engine.plugins.set_plugins([write_plugin(tmp_path, example, EXAMPLES[example])] if example else [])
         engine.load_model("cpu")
         task = make_task("a fox", model=model, options=OPTIONS | options, is_result=True)
         engine.plugins.start_task(task)
         engine.add_task(task)
-        events = []
+        events: list[object] = []
         while not any(isinstance(event, TaskDone) for event in events):
             events += engine.step()
         [image] = [change_decoded(engine.plugins, "job", one.image) for one in events if isinstance(one, ImageReady)]

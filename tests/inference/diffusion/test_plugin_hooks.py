@@ -1,6 +1,7 @@
 """Plugins that change how images are computed, on a tiny Stable Diffusion with random weights."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import pytest
@@ -41,8 +42,8 @@ def engine(tmp_path_factory):
 def host(engine, tmp_path, monkeypatch):
     """The engine's plugins; `sent` is what the parent would be told."""
     monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
-    sent = []
-    host = PluginHost(sent.append)
+    sent: list[object] = []
+    host: Any = PluginHost(sent.append)
     host.sent, host.data_dir = sent, tmp_path
     engine.plugins = engine._plugin_hooks._plugins = host
     return host
@@ -56,12 +57,16 @@ def enable(host, *sources, **settings):
 
 def run(engine, *tasks):
     """The images by task and index, the notes by task, and how many images the passes held."""
-    sizes, run_pass = [], engine._step_loop._make_pass
-    engine._step_loop._make_pass = lambda called, module, batch: (
-        sizes.append(len(batch)),
-        run_pass(called, module, batch),
-    )[1]
-    images, notes = {}, {}
+    sizes: list[int] = []
+    images: dict[tuple[str, int], numpy.ndarray] = {}
+    notes: dict[str, list[str]] = {}
+    make_pass = engine._step_loop._make_pass
+
+    def count_pass(called, module, batch):
+        sizes.append(len(batch))
+        return make_pass(called, module, batch)
+
+    engine._step_loop._make_pass = count_pass
     try:
         for task in tasks:
             engine.plugins.start_task(task)
@@ -76,7 +81,7 @@ def run(engine, *tasks):
                 else:
                     assert isinstance(event, StepDone), event
     finally:
-        engine._step_loop._make_pass = run_pass
+        engine._step_loop._make_pass = make_pass
     return images, notes, sizes
 
 
