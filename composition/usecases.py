@@ -120,7 +120,10 @@ def build_use_cases(
     )
     own_pictures = PictureUseCases(jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy)
     key_links = KeyLinks(storage.key_links)
-    grids = GridUseCases(batches=storage.batches, jobs=jobs, media=storage.media, images=pictures)
+    thumbnails = Thumbnails(storage.media, pictures)
+    grids = GridUseCases(
+        batches=storage.batches, jobs=jobs, media=storage.media, images=pictures, thumbnails=thumbnails
+    )
     return UseCases(
         jobs=jobs,
         client_requests=ClientRequests(jobs, storage.jobs),
@@ -139,7 +142,7 @@ def build_use_cases(
         people=people,
         links=LinkUseCases(storage.links, people, loaded.settings["quota"]),
         sessions=SessionUseCases(people, storage.sessions, key_links),
-        thumbnails=Thumbnails(storage.media, pictures),
+        thumbnails=thumbnails,
         operations=Operations(
             storage.jobs,
             storage.maintenance,

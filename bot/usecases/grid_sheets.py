@@ -1,7 +1,7 @@
 """Draws the sheets of a grid: which pictures and labels are where, for the image tool `grid_sheet`."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from bot.errors import JobCancelled, MediaNotFound
 from bot.i18n import N_, translator
 from bot.jobs import Job, JobState, Media, StoredImage
 from bot.options import clean_excerpt
-from bot.ports import ImageProcessor, MediaStore
+from bot.ports import ImageProcessor
 from bot.ports.batches import BatchRecord
 from bot.prompts.resolver import original_prompt
 from bot.usecases.grid_names import name_column, name_row
@@ -45,12 +45,18 @@ class SheetDrawing:
     pictures: Mapping[str, str]
 
 
-async def draw_sheets(record: BatchRecord, media: MediaStore, images: ImageProcessor) -> list[SheetDrawing]:
+ReadPicture = Callable[[StoredImage, int, int], Awaitable[Media]]
+"""Reads a picture that is drawn with this width and height, in pixels. Raises: EngineError; MediaNotFound."""
+
+
+async def draw_sheets(
+    record: BatchRecord, read: ReadPicture, images: ImageProcessor, *, max_pixels: int = MAX_PIXELS
+) -> list[SheetDrawing]:
     """Those of a grid that have a picture. Raises: EngineError."""
     spec = read_spec(record.spec)
     jobs = {job.id: job for job in record.jobs}
-    sheets = [_SheetPlan(spec, z, jobs) for z in range(spec.count("z"))]
-    drawn = [await _draw(sheet, media, images) for sheet in sheets]
+    sheets = [_SheetPlan(spec, z, jobs, max_pixels) for z in range(spec.count("z"))]
+    drawn = [await _draw(sheet, read, images) for sheet in sheets]
     return [sheet for sheet in drawn if sheet is not None]
 
 
@@ -61,6 +67,7 @@ class _SheetPlan:
     spec: GridSpec
     z: int
     jobs: Mapping[str, Job]
+    max_pixels: int
     cells: Sequence[GridPlace] = field(init=False)
     pictures: dict[str, StoredImage] = field(init=False)
 
@@ -79,7 +86,7 @@ class _SheetPlan:
         """By which pictures are scaled down, at most 1."""
         width = self.spec.count("x") * max(one.width for one in self.pictures.values())
         height = self.spec.count("y") * max(one.height for one in self.pictures.values())
-        return min(1.0, MAX_SIDE / width, MAX_SIDE / height, math.sqrt(MAX_PIXELS / (width * height)))
+        return min(1.0, MAX_SIDE / width, MAX_SIDE / height, math.sqrt(self.max_pixels / (width * height)))
 
     def size_of(self, picture: StoredImage) -> tuple[int, int]:
         return max(1, int(picture.width * self.scale)), max(1, int(picture.height * self.scale))
@@ -95,6 +102,7 @@ class _SheetPlan:
             "columns": _labels_of(self.spec.axis("x"), name_column),
             "rows": _labels_of(self.spec.axis("y"), name_row),
             "cells": [places.get(cell.job, self._reason(self.jobs.get(cell.job))) for cell in self.cells],
+            "sizes": sizes,
             "cell": (max(MIN_CELL, *(width for width, _ in sizes)), max(MIN_CELL, *(height for _, height in sizes))),
         }
 
@@ -154,14 +162,12 @@ def _quote(text: str) -> str:
     return f'"{escaped}"'
 
 
-async def _draw(sheet: _SheetPlan, media: MediaStore, images: ImageProcessor) -> SheetDrawing | None:
+async def _draw(sheet: _SheetPlan, read: ReadPicture, images: ImageProcessor) -> SheetDrawing | None:
     """A picture whose file is gone is left out; None: no picture is left."""
     found: dict[str, Media] = {}
     for job_id, picture in sheet.pictures.items():
         with suppress(MediaNotFound):
-            file = await media.read_media(picture.id, None)
-            small = sheet.scale < 1
-            found[job_id] = (await images.resize(file, *sheet.size_of(picture))).media if small else file
+            found[job_id] = await read(picture, *sheet.size_of(picture))
     sheet.pictures = {job_id: picture for job_id, picture in sheet.pictures.items() if job_id in found}
     if not found:
         return None

@@ -2,23 +2,28 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from weakref import WeakValueDictionary
 
 import structlog
 
 from bot.errors import EaselError, EngineError, JobNotFound, NotCancellable, NotFound
-from bot.jobs import Job, StoredImage
+from bot.jobs import Job, Media, StoredImage
 from bot.ports import ImageProcessor, MediaStore, Person
 from bot.ports.batches import GRID, BatchRecord, BatchSheet, BatchStore, NewSheet
 from bot.usecases.grid_sheets import SheetDrawing, draw_sheets
 from bot.usecases.grid_spec import GridPlace, GridSpec, read_spec
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.requests import Ticket
+from bot.usecases.thumbnails import WIDTHS, Thumbnails
 
 log = structlog.get_logger()
 
+SMALL_PIXELS = 1_000_000
+"""Of the pictures of a sheet that is still being filled."""
 LOOK_S = 300.0
 """How often to look for sheets that failed or were missed."""
 RETRY_S = 60.0
@@ -76,10 +81,12 @@ class GridUseCases:
     jobs: JobUseCases
     media: MediaStore
     images: ImageProcessor
+    thumbnails: Thumbnails
+    clock: Callable[[], float] = time.monotonic
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _composing: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
     _failed_at: dict[str, float] = field(default_factory=dict)
-    """By batch, monotonic seconds."""
+    """By batch, on the clock."""
 
     async def get_batch(self, owner: str, batch_id: str) -> BatchView:
         """`owner`: the person's id. The sheets of a grid that has ended are composed first, if they are not yet.
@@ -117,14 +124,27 @@ class GridUseCases:
         return await self.get_batch(person.id, batch_id)
 
     async def draw_so_far(self, owner: str, batch_id: str) -> list[SheetDrawing]:
-        """The sheets of a grid as they are now, with blank cells for what has not ended; nothing is kept.
+        """The sheets of a grid as they are now, small, with blank cells for what has not ended; nothing is kept.
 
         Raises: NotFound, EngineError.
         """
         record = await self.batches.get_batch(batch_id, owner)
         if record.kind != GRID:
             raise NotFound("batch", batch_id)
-        return await draw_sheets(record, self.media, self.images)
+        return await draw_sheets(record, partial(self._read_small, owner), self.images, max_pixels=SMALL_PIXELS)
+
+    async def _read(self, picture: StoredImage, width: int, height: int) -> Media:
+        """Scaled down here, so that few large pictures are in memory together."""
+        file = await self.media.read_media(picture.id, None)
+        is_drawn_small = width < picture.width or height < picture.height
+        return (await self.images.resize(file, width, height)).media if is_drawn_small else file
+
+    async def _read_small(self, owner: str, picture: StoredImage, width: int, height: int) -> Media:
+        """A thumbnail where one is large enough: a sheet that is filled is drawn again with each cell."""
+        wide_enough = next((one for one in WIDTHS if width <= one < picture.width), None)
+        if wide_enough is None:
+            return await self._read(picture, width, height)
+        return await self.thumbnails.read(owner, picture, wide_enough)
 
     # ------------------------------------------------------------ composing
 
@@ -148,7 +168,7 @@ class GridUseCases:
     async def _compose(self, batch_id: str) -> None:
         """Unless somebody else just did, or it failed a moment ago."""
         async with self._composing.setdefault(batch_id, asyncio.Lock()):
-            if time.monotonic() - self._failed_at.get(batch_id, -RETRY_S) < RETRY_S:
+            if self.clock() - self._failed_at.get(batch_id, -RETRY_S) < RETRY_S:
                 return
             try:
                 await self._try_composing(batch_id)
@@ -156,7 +176,7 @@ class GridUseCases:
             except NotFound:  # erased meanwhile
                 self._failed_at.pop(batch_id, None)
             except EaselError as error:
-                self._failed_at[batch_id] = time.monotonic()
+                self._failed_at[batch_id] = self.clock()
                 log.warning("a sheet was not composed", action="sheet_failed", batch=batch_id, error=str(error))
 
     async def _try_composing(self, batch_id: str) -> None:
@@ -165,7 +185,7 @@ class GridUseCases:
             record = await self.batches.get_batch(batch_id, None)
             if not _is_ready(record):
                 return
-            drawn = await draw_sheets(record, self.media, self.images)
+            drawn = await draw_sheets(record, self._read, self.images)
             pictures = {job_id: media_id for one in drawn for job_id, media_id in one.pictures.items()}
             if await self.batches.save_sheets(batch_id, record.spec, pictures, [_to_new(one) for one in drawn]):
                 return

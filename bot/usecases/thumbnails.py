@@ -42,15 +42,22 @@ class Thumbnails:
         kept = await self.store.stream_thumbnail(image.id, person.id, width)
         if kept is not None:
             return kept
-        made = await self._make_once(person, image.id, width)
+        made = await self._make_once(person.id, image.id, width)
         return MediaStream(media_type=made.media_type, size=len(made.data), chunks=_one_chunk(made.data))
 
-    async def _make_once(self, person: Person, media_id: str, width: int) -> Media:
+    async def read(self, owner: str, image: StoredImage, width: int) -> Media:
+        """All of it, for our own use. Raises like `stream`."""
+        kept = await self.store.stream_thumbnail(image.id, owner, width)
+        if kept is None:
+            return await self._make_once(owner, image.id, width)
+        return Media(b"".join([chunk async for chunk in kept.chunks]), kept.media_type)
+
+    async def _make_once(self, owner: str, media_id: str, width: int) -> Media:
         """What several requests wait for goes on when one of them is given up."""
         key = (media_id, width)
         making = self._under_way.get(key)
         if making is None:
-            making = asyncio.create_task(self._make(person, media_id, width), name="thumbnail")
+            making = asyncio.create_task(self._make(owner, media_id, width), name="thumbnail")
             self._under_way[key] = making
             making.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(making)
@@ -60,10 +67,10 @@ class Thumbnails:
         if not done.cancelled():
             done.exception()  # it is raised where it is waited for, if anyone still does
 
-    async def _make(self, person: Person, media_id: str, width: int) -> Media:
-        async with self._slots.hold(person.id):
-            image = await self.store.read_media(media_id, person.id)
-            made = await self.pictures.make_thumbnail(image, width, owner=person.id)
+    async def _make(self, owner: str, media_id: str, width: int) -> Media:
+        async with self._slots.hold(owner):
+            image = await self.store.read_media(media_id, owner)
+            made = await self.pictures.make_thumbnail(image, width, owner=owner)
         try:
             await self.store.save_thumbnail(media_id, width, made)
         except StorageFull:

@@ -109,8 +109,7 @@ class _Sheet:
     ) -> None:
         (x, y), (width, height), (picture, reason) = at, self.cell, one
         if picture is not None:
-            shown = flatten(picture)
-            sheet.paste(shown, (x + (width - shown.width) // 2, y + (height - shown.height) // 2))
+            sheet.paste(picture, (x + (width - picture.width) // 2, y + (height - picture.height) // 2))
             return
         pen.rectangle((x, y, x + width - 1, y + height - 1), fill=BLANK)
         lines, _ = wrap(without_unknown(reason), self.font, width - 2 * PAD, max(1, (height - PAD) // self.line))
@@ -127,13 +126,20 @@ def _texts_of(labels: Sequence[Label]) -> list[str]:
     return texts
 
 
+def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    flat = flatten(image)
+    return flat if flat.size == size else flat.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
 def draw_grid_sheet(images: Sequence[Image.Image], values: Mapping[str, Any]) -> list[Image.Image]:
     """One sheet of the images.
 
     `values`: `title`, `subtitle`; `columns` and `rows`: pairs of an option and its value; `cells`, row by row: the
-    number of an image from 0, or a text for a blank cell; `cell`: its width and height. No image is larger than that.
+    number of an image from 0, or a text for a blank cell; `sizes`: of each image on the sheet; `cell`: width and height
+    of a cell, which no image exceeds.
     """
-    cells = [(images[one], "") if isinstance(one, int) else (None, str(one)) for one in values["cells"]]
+    shown = [_fit(image, tuple(size)) for image, size in zip(images, values["sizes"], strict=True)]
+    cells = [(shown[one], "") if isinstance(one, int) else (None, str(one)) for one in values["cells"]]
     sheet = _Sheet(
         title=values["title"],
         subtitle=values["subtitle"],

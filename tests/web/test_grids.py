@@ -305,3 +305,18 @@ async def test_a_grid_that_ended_while_the_server_was_down_has_its_sheet_after_t
     composing.cancel()
 
     assert (await easel.storage.batches.get_batch(accepted["batch"], None)).sheets
+
+
+async def test_the_sheet_so_far_is_drawn_of_what_there_is_and_not_kept(easel):
+    await easel.serve()
+    async with open_client(easel) as client:
+        accepted = await submit(client, grid("slow fox", width=128, height=128, x="seed=1-16"))
+        easel.pool.go_on.set()
+        for job in accepted["jobs"][:3]:
+            await wait_for(client, job["id"])
+    person = await easel.usecases.people.local_person()
+    [drawn] = await easel.usecases.grids.draw_so_far(person.id, accepted["batch"])
+
+    assert len(drawn.pictures) >= 3
+    assert drawn.width * drawn.height < 1_500_000
+    assert (await easel.storage.batches.get_batch(accepted["batch"], None)).sheets == ()

@@ -19,28 +19,11 @@ AXES = [
 ]
 
 
-class Files:
-    """Those in `lost` are no longer on the disk."""
-
-    def __init__(self, lost: str = "") -> None:
-        self.lost = lost
-
-    async def read_media(self, media_id: str, _owner: str | None) -> Media:
-        if media_id in self.lost:
-            raise MediaNotFound(media_id)
-        return Media(media_id.encode(), "image/png")
-
-
 class Recorder:
     """The image child: what it was asked for."""
 
     def __init__(self) -> None:
-        self.resized: list[tuple[int, int]] = []
         self.sheets: list[tuple[list[Media], dict[str, Any], str]] = []
-
-    async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
-        self.resized.append((width, height))
-        return RenderedImage(media=media, width=width, height=height, parameters="")
 
     async def run_tool(self, _tool, images, values, *, parameters, owner) -> list[RenderedImage]:
         self.sheets.append((images, values, parameters))
@@ -62,8 +45,15 @@ def make_record(*jobs, axes=AXES, cells="abcd"):
 
 
 async def draw(record, lost=""):
+    """`lost`: pictures that are no longer on the disk."""
     images = Recorder()
-    drawn = await draw_sheets(record, Files(lost), images)  # type: ignore[arg-type]
+
+    async def read(picture: StoredImage, _width: int, _height: int) -> Media:
+        if picture.id in lost:
+            raise MediaNotFound(picture.id)
+        return Media(picture.id.encode(), "image/png")
+
+    drawn = await draw_sheets(record, read, images)  # type: ignore[arg-type]
     return drawn, images
 
 
@@ -108,8 +98,8 @@ async def test_small_pictures_keep_their_size_and_large_ones_are_scaled_down_tog
     jobs = [make_job("a", size=(4096, 4096)), make_job("b", size=(2048, 4096))]
     _, large = await draw(make_record(*jobs))
 
-    assert (small.resized, small.sheets[0][1]["cell"]) == ([], (128, 96))
-    (wide, high), (narrow, same) = large.resized
+    assert (small.sheets[0][1]["sizes"], small.sheets[0][1]["cell"]) == ([(64, 32), (128, 64)], (128, 96))
+    (wide, high), (narrow, same) = large.sheets[0][1]["sizes"]
     assert 2 * wide * high <= MAX_PIXELS
     assert (high, narrow) == (same, wide // 2)
     assert large.sheets[0][1]["cell"] == (wide, high)

@@ -17,7 +17,8 @@ def make_values(**overrides):
 
 def draw(images=None, **overrides):
     images = images or [Image.new("RGB", (100, 80), (number, 0, 0)) for number in (10, 20, 30, 40)]
-    [sheet] = draw_grid_sheet(images, make_values(**overrides))
+    sizes = [image.size for image in images]
+    [sheet] = draw_grid_sheet(images, make_values(**{"sizes": sizes, **overrides}))
     return sheet
 
 
@@ -119,3 +120,9 @@ def test_a_value_in_letters_that_the_font_lacks_is_shown_by_its_number():
     assert draw(columns=[("prompt", "\u732b"), ("prompt", "\u72ac")]) == draw(
         columns=[("prompt", "#1"), ("prompt", "#2")]
     )
+
+
+def test_a_thumbnail_is_drawn_in_the_size_of_its_picture():
+    sheet = draw([Image.new("RGB", (200, 160), (9, 0, 0))], cells=[0, ""], rows=[("", "")], sizes=[(50, 40)])
+
+    assert count_pixels(sheet, (9, 0, 0)) == 50 * 40
