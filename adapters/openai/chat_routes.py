@@ -12,7 +12,7 @@ from adapters.openai.event_stream import DONE, EventStream, format_event, with_e
 from adapters.openai.fields import Fields
 from adapters.openai.retries import is_retry
 from adapters.openai.text_deltas import TextDeltas, cut_at_stop, follow_text
-from adapters.openai.text_options import read_text_order
+from adapters.openai.text_options import AskedText, read_text_order
 from adapters.web.client_calls import ClientCall
 from bot.jobs import Job
 
@@ -25,24 +25,29 @@ _USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 async def complete_chat(call: ClientCall) -> Response:
+    asked = await _read_chat(call)
+    (ticket,) = await call.submit(asked.request, is_retry=is_retry(call.request))
+    if asked.order.is_stream:
+        chunks = _chunks(call, ticket.job, TextDeltas(asked.order.stop), has_usage=asked.has_usage)
+        return EventStream(with_errors(chunks, PARAMS), asked.headers, call.holding([ticket.job.id]))
+    (job,) = await call.wait([ticket])
+    text = cut_at_stop((job.result.text or "") if job.result else "", asked.order.stop)
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    body = {**_head(job, "chat.completion"), "choices": [choice], "usage": _USAGE}
+    return JSONResponse(body, headers=asked.headers)
+
+
+async def _read_chat(call: ClientCall) -> AskedText:
     fields = Fields(await call.read_json(images=MAX_IMAGES))
     order = read_text_order(fields, call.context.usecases.models)
     conversation = read_conversation(fields.get(MESSAGES), MESSAGES)
     if conversation.has_instructions:
         fields.ignore(f"{MESSAGES}.system")
-    asked = fields.get("stream_options")
-    has_usage = isinstance(asked, dict) and bool(asked.get("include_usage"))
+    stream_options = fields.get("stream_options")
+    has_usage = isinstance(stream_options, dict) and bool(stream_options.get("include_usage"))
     request = await build_request(call, conversation, order.options, order.model, MESSAGES)
-    (ticket,) = await call.submit(request, is_retry=is_retry(call.request))
-    if order.is_stream:
-        chunks = _chunks(call, ticket.job, TextDeltas(order.stop), has_usage=has_usage)
-        return EventStream(with_errors(chunks, PARAMS), fields.headers, call.holding([ticket.job.id]))
-    (job,) = await call.wait([ticket])
-    text = cut_at_stop((job.result.text or "") if job.result else "", order.stop)
-    message = {"role": "assistant", "content": text, "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    body = {**_head(job, "chat.completion"), "choices": [choice], "usage": _USAGE}
-    return JSONResponse(body, headers=fields.headers)
+    return AskedText(request=request, order=order, headers=fields.headers, has_usage=has_usage)
 
 
 def _head(job: Job, kind: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from adapters.openai.fields import Fields
 from adapters.openai.openai_errors import to_answer
 from adapters.openai.retries import is_retry
 from adapters.openai.text_deltas import TextDeltas, cut_at_stop, follow_text
-from adapters.openai.text_options import TextOrder, read_text_order
+from adapters.openai.text_options import AskedText, TextOrder, read_text_order
 from adapters.web.client_calls import ClientCall, JobFailed
 from bot import usecases
 from bot.commands import Ask, Caption
@@ -37,6 +37,16 @@ _DONE = (JobState.RENDERED, JobState.DELIVERED)
 
 
 async def create_response(call: ClientCall) -> Response:
+    asked = await _read_response(call)
+    (ticket,) = await call.submit(asked.request, is_retry=is_retry(call.request))
+    if asked.order.is_stream:
+        events = _ResponseStream(call, ticket.job, asked.order).events()
+        return EventStream(events, asked.headers, call.holding([ticket.job.id]))
+    (job,) = await call.wait([ticket])
+    return JSONResponse(response_json(job, asked.order.stop), headers=asked.headers)
+
+
+async def _read_response(call: ClientCall) -> AskedText:
     fields = Fields(await call.read_json(images=MAX_IMAGES))
     order = read_text_order(fields, call.context.usecases.models)
     given = fields.get(INPUT)
@@ -45,12 +55,7 @@ async def create_response(call: ClientCall) -> Response:
     if conversation.has_instructions:
         fields.ignore(f"{INPUT}.system")
     request = await _build_request(call, fields, conversation, order)
-    (ticket,) = await call.submit(request, is_retry=is_retry(call.request))
-    if order.is_stream:
-        events = _ResponseStream(call, ticket.job, order).events()
-        return EventStream(events, fields.headers, call.holding([ticket.job.id]))
-    (job,) = await call.wait([ticket])
-    return JSONResponse(response_json(job, order.stop), headers=fields.headers)
+    return AskedText(request=request, order=order, headers=fields.headers)
 
 
 async def _build_request(

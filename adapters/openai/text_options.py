@@ -1,5 +1,6 @@
 """Fields that both APIs for texts have, as options of ours."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from bot.commands.generation_options import GENERATION
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
 from bot.options import OptionSpec
+from bot.usecases import Request
 
 MAX_STOPS = 4
 _OWN = {spec.name: spec for spec in GENERATION}
@@ -31,6 +33,17 @@ class TextOrder:
     model: ModelSpec | None
     stop: tuple[str, ...]
     is_stream: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedText:
+    """What remains of a request for a text once its images are stored: its body may be large, and the job may wait
+    long."""
+
+    request: Request
+    order: TextOrder
+    headers: Mapping[str, str]
+    has_usage: bool = False
 
 
 def read_text_order(fields: Fields, models: ModelRegistry) -> TextOrder:

@@ -1,9 +1,13 @@
 """`/v1/chat/completions` and `/v1/responses`: questions about images, captions, threads and streams."""
 
+import asyncio
+import gc
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from bot.models import IMAGE_TEXT_TO_TEXT
 from tests.openai_api.openai_bodies import (
@@ -301,3 +305,24 @@ async def test_nothing_that_came_through_this_api_enters_training(client, shared
 
     assert [problem(answer, 422, "invalid_option")["option"] for answer in corrected] == ["consent"] * 2
     assert await shared_server.storage.corrections.list_consented() == []
+
+
+async def test_a_large_body_is_not_kept_while_its_job_waits(client, shared_server):
+    """Hundreds of calls may wait, each with photos of several MiB in base64."""
+    url = data_url(noise(512))
+    shared_server.pool.go_on.clear()
+    asking = asyncio.create_task(client.post(CHAT, content=json.dumps(chat(user("a slow photo?", url)))))
+    async with open_client(shared_server) as page:
+        while not (await page.get("/api/v1/jobs?q=photo&state=running")).json()["jobs"]:  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.01)
+    held = [one for one in gc.get_objects() if isinstance(one, dict) and isinstance(one.get("messages"), list)]
+    shared_server.pool.go_on.set()
+
+    assert (await asking).status_code == 200
+    assert held == []
+
+
+def noise(side):
+    file = io.BytesIO()
+    Image.effect_noise((side, side), 90).save(file, "PNG")
+    return file.getvalue()
