@@ -107,12 +107,14 @@ class CallerSessions:
         """Until the server stops, the caller loses access or `stop`."""
         try:
             async with watch_access(request, self.context, self.caller) as lost, self._manager.run():
+                self._is_lost = lost
+                if lost.is_set():
+                    return
                 self._is_ready.set()
                 ends = [asyncio.ensure_future(one.wait()) for one in (self.context.closing, lost, self._ended)]
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 for one in ends:
                     one.cancel()
-                self._is_lost = lost
                 self._ended.set()
         finally:
             self._ended.set()
@@ -128,8 +130,11 @@ class CallerSessions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; if its sessions end meanwhile, the response ends too."""
         await self._is_ready.wait()
-        self._under_way += 1
         response = _StartedResponse(send)
+        if self.has_ended:  # between the check of the key and this
+            await self._end_response(scope, receive, response)
+            return
+        self._under_way += 1
         handling = asyncio.ensure_future(self._manager.handle_request(scope, receive, response.send))
         ending = asyncio.ensure_future(self._ended.wait())
         try:

@@ -1,6 +1,8 @@
 """Who may use `/mcp`: keys, sessions, other websites, and what each may see."""
 
 import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -173,3 +175,23 @@ async def test_what_is_no_json_is_refused_in_the_protocols_form(shared_server):
         answer = await client.post("/mcp", content=b"{", headers={**ACCEPT, "Content-Type": "application/json"})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32700)
+
+
+async def test_a_key_that_is_revoked_while_its_first_request_begins_is_refused(server, monkeypatch):
+    require_backend("mcp")
+    from adapters.mcp import caller_sessions
+
+    key, watch = await server.create_key("ada"), caller_sessions.watch_access
+
+    monkeypatch.setattr(caller_sessions, "watch_access", partial(revoked, watch, server, key))
+    async with open_client(server) as client:
+        answer = await post(client, INITIALIZE, **bearer(key))
+
+    assert answer.status_code == 401
+
+
+@asynccontextmanager
+async def revoked(watch, server, key, *arguments):
+    await server.usecases.people.revoke_key(key.partition(".")[0])
+    async with watch(*arguments) as ended:
+        yield ended
