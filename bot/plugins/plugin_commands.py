@@ -15,8 +15,9 @@ MAX_OPTIONS = 20
 MAX_COMMANDS = 50
 MAX_IMAGES = 4
 MAX_TEXT = 2000
-OTHER_OPTIONS = frozenset({"image", "confirm", "flags", "mask"})
-"""Names that options in chats have already."""
+LINE = "line"
+OTHER_OPTIONS = frozenset({LINE, "image", "confirm", "flags", "mask"})
+"""Names that options have already in chats and on the command line."""
 
 
 class BadCommand(ValueError):
@@ -44,7 +45,9 @@ class OwnCommand:
         return self.declared.answers == "job"
 
     def read(self, options: Mapping[str, Any], line: str | None) -> dict[str, Any]:
-        """The values, with defaults. Raises: InvalidOption."""
+        """The values, with defaults; the only option `line` is a typed line. Raises: InvalidOption."""
+        if line is None and set(options) == {LINE} and isinstance(options[LINE], str):
+            options, line = {}, options[LINE]
         given = parse_options(self.specs, options) if line is None else parse_text(self.specs, line)
         defaults = {spec.name: spec.default for spec in self.specs if spec.default is not None}
         return {**defaults, **given}

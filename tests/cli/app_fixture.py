@@ -29,6 +29,7 @@ from bot.settings import Secrets
 from bot.usecases import AdapterContext, UseCases
 from composition.application import Application
 from composition.local import Composition
+from composition.plugins import build_plugins
 from storage import StorageSettings
 from tests.application_fixture import make_config, open_test_application
 from tests.in_process_tools import InProcessTools
@@ -88,7 +89,12 @@ async def open_easel(data_dir: Path, *, only_submitted: bool, **settings: Any) -
     """A working application; the data lock is the caller's."""
     loaded = make_config(data_dir, (*MODELS, FOX), **{"storage": STORAGE, **settings})
     pool = TestPool([spec.name for spec in MODELS])
-    async with open_test_application(loaded, pool, InProcessImages(), only_submitted=only_submitted) as application:
+    async with (
+        build_plugins(loaded) as plugins,
+        open_test_application(
+            loaded, pool, InProcessImages(), only_submitted=only_submitted, plugins=plugins
+        ) as application,
+    ):
         yield application
 
 

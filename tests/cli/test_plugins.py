@@ -6,6 +6,8 @@ from contextlib import nullcontext
 import pytest
 
 from tests.cli.app_fixture import serving
+from tests.plugins.chat_plugin import CODE
+from tests.plugins.plugin_fixture import PluginFolder
 
 BOTH = pytest.mark.parametrize("open_mode", [nullcontext, serving], ids=["local", "server"])
 BROKEN = "def easel_promt(prompt): ..."
@@ -49,6 +51,27 @@ def test_an_unknown_plugin_is_refused(open_mode, call, data_dir):
 
     assert refused.code == 1
     assert refused.err == "easel: There is no plugin none. `easel plugins list` shows them.\n"
+
+
+@BOTH
+def test_a_command_of_a_plugin_is_run_as_it_is_typed_in_chats(open_mode, call, data_dir, tmp_path):
+    PluginFolder(data_dir).write("chatty", CODE)
+
+    with open_mode(data_dir):
+        drawn = call("plugins", "run", "poster", "Jazz night --mood wild", "--out", str(tmp_path / "poster.png"))
+        rolled = call("plugins", "run", "dice", "--sides", "20")
+        as_json = call("plugins", "run", "dice", "--json")
+        refused = [
+            call("plugins", "run", *words) for words in (["poster", "no"], ["dice", "--sides", "x"], ["nothing"])
+        ]
+
+    assert (drawn.code, drawn.out) == (0, f"{tmp_path / 'poster.png'}\n")
+    assert rolled.out in ("cli rolled 20.\n", "web rolled 20.\n")
+    assert json.loads(as_json.out)["text"].endswith("rolled 6.")
+    assert [one.code for one in refused] == [1, 2, 2]
+    assert "No posters today." in refused[0].err
+    assert "sides is \u201cx\u201d, but must be a whole number." in refused[1].err
+    assert "Unknown command nothing." in refused[2].err
 
 
 def test_without_plugins_the_list_says_how_to_begin_one(call, data_dir):

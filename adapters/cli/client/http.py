@@ -58,6 +58,10 @@ class HttpClient:
         content = _request_body(request) | ({"quote": quote_token} if quote_token is not None else {})
         key = {"Idempotency-Key": str(uuid.uuid4())}
         body = (await self.send_request("POST", "/api/v1/jobs", json=content, headers=key, is_safe=True)).json()
+        if "id" not in body and "text" in body:
+            from bot.usecases import PluginAnswer
+
+            raise PluginAnswer(str(body["text"]))
         return [str(job["id"]) for job in body.get("jobs") or [body]]
 
     async def read_job(self, job_id: str) -> JobBody:

@@ -16,6 +16,7 @@ def plugin_group(session: Session) -> typer.Typer:
     _add_switch(plugins, session, "enable", "Switch a plugin on, now and after every start", is_enabled=True)
     _add_switch(plugins, session, "disable", "Switch a plugin off, now and after every start", is_enabled=False)
     _add_new(plugins, session)
+    _add_run(plugins, session)
     return plugins
 
 
@@ -35,6 +36,30 @@ def _add_switch(plugins: typer.Typer, session: Session, name: str, summary: str,
 
         loaded = session.load_config(config, data_dir)
         return run_until_done(plugin_client.switch_plugin(loaded, plugin, is_enabled=is_enabled, as_json=as_json))
+
+
+def _add_run(plugins: typer.Typer, session: Session) -> None:
+    @plugins.command(
+        help="Run a command of a plugin, as in: plugins run poster Jazz --mood loud",
+        context_settings={"ignore_unknown_options": True},
+    )
+    def run(
+        command: Annotated[str, typer.Argument(metavar="COMMAND", help="Command, as shown by `plugins list --json`")],
+        words: Annotated[
+            list[str] | None, typer.Argument(metavar="[WORDS]...", help="Words and options, as they are typed in chats")
+        ] = None,
+        out: Annotated[
+            str | None, typer.Option("--out", "-o", metavar="DIR|FILE", help="Output folder or file")
+        ] = None,
+        as_json: JSON = False,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.plugins.run_command import run_plugin_command
+
+        loaded = session.load_config(config, data_dir)
+        line = " ".join(words or ())
+        return run_until_done(run_plugin_command(session.composition, loaded, command, line, out=out, as_json=as_json))
 
 
 def _add_new(plugins: typer.Typer, session: Session) -> None:
