@@ -5,6 +5,7 @@ import io
 import re
 from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
 from PIL import Image
@@ -168,18 +169,34 @@ async def test_a_stream_that_fails_raises_with_its_sentence(ai):
             pass
 
 
-async def test_a_client_that_gives_up_and_tries_again_makes_one_job(server):
-    server.pool.go_on.clear()
-    base_url = f"{server.url}/v1"
-    async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=1, timeout=0.7) as impatient:
-        calling = asyncio.create_task(impatient.images.generate(prompt="a slow circle"))
-        await asyncio.gather(calling, return_exceptions=True)
-        server.pool.go_on.set()
-    person = await server.usecases.people.local_person()
-    jobs, _ = await server.usecases.jobs.list_tickets(person, limit=10)
+class LosesFirstAnswer(httpx2.AsyncHTTPTransport):
+    """The connection is lost once the first answer is complete."""
 
-    assert isinstance(calling.exception(), openai.APITimeoutError)
-    assert len(jobs) == 1
+    is_lost = False
+
+    async def handle_async_request(self, request):
+        response = await super().handle_async_request(request)
+        if self.is_lost:
+            return response
+        await response.aread()
+        self.is_lost = True
+        raise httpx2.ReadError("the connection was lost")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_lost_the_answer_gets_that_of_its_first_try(shared_server, stream):
+    prompt = f"a lost circle {stream}"
+    async with (
+        httpx2.AsyncClient(transport=LosesFirstAnswer()) as connections,
+        openai.AsyncOpenAI(base_url=f"{shared_server.url}/v1", api_key="none", http_client=connections) as client,
+    ):
+        answer = await client.images.generate(prompt=prompt, stream=stream)
+        images = [one.b64_json async for one in answer] if stream else [one.b64_json for one in answer.data]
+    person = await shared_server.usecases.people.local_person()
+    tickets, _ = await shared_server.usecases.jobs.list_tickets(person, limit=100)
+
+    assert len(images) == 1
+    assert [ticket.job.options.get("prompt") for ticket in tickets].count(prompt) == 1
 
 
 def documented_code():
