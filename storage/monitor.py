@@ -93,7 +93,16 @@ def _read_webhooks(tx: Connection) -> list[WebhookState]:
     states = []
     for name, count in sorted(counts.items()):
         since, reason = oldest.get(name, (None, ""))
-        states.append(WebhookState(name=name, oldest_s=_age_s(since, now), last_problem=reason, **count))
+        states.append(
+            WebhookState(
+                name=name,
+                sent=count.get("sent", 0),
+                pending=count.get("pending", 0),
+                undeliverable=count.get("undeliverable", 0),
+                oldest_s=_age_s(since, now),
+                last_problem=reason,
+            )
+        )
     return states
 
 

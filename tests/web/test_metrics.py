@@ -73,11 +73,11 @@ async def test_the_queue_is_shown_by_model_with_its_oldest_job(client, server):
     assert value(samples, "easel_jobs", state="running") == 1
 
 
-async def test_requests_are_counted_by_route_with_their_duration(client):
-    job = await make(client)
-    await client.get(f"/api/v1/jobs/{job['id']}")
-    await client.get("/api/v1/jobs/aaaaaaaaaaaaaaaa")
-    samples = await read(client)
+async def test_requests_are_counted_by_route_with_their_duration(shared_client):
+    job = await make(shared_client)
+    await shared_client.get(f"/api/v1/jobs/{job['id']}")
+    await shared_client.get("/api/v1/jobs/aaaaaaaaaaaaaaaa")
+    samples = await read(shared_client)
     route = {"method": "GET", "route": "/api/v1/jobs/{job_id}"}
 
     assert value(samples, "easel_http_requests_total", **route, status="404") == 1
@@ -86,11 +86,11 @@ async def test_requests_are_counted_by_route_with_their_duration(client):
     assert not [labels for name, *labels in samples if job["id"] in str(labels)]
 
 
-async def test_addresses_that_no_route_has_are_one_route(client):
+async def test_addresses_that_no_route_has_are_one_route(shared_client):
     for number in range(5):
-        await client.get(f"/nothing/{number}")
-        await client.get(f"/v1/nothing/{number}")
-    samples = await read(client)
+        await shared_client.get(f"/nothing/{number}")
+        await shared_client.get(f"/v1/nothing/{number}")
+    samples = await read(shared_client)
     routes = {labels[1][1] for name, *labels in samples if name == "easel_http_requests_total"}
 
     assert not [route for route in routes if "nothing" in route]
@@ -119,9 +119,9 @@ async def test_a_watched_job_measures_its_first_preview_once(client, server):
     assert value(samples, "easel_job_first_preview_seconds_count", command="imagine") == 1
 
 
-async def test_the_database_and_the_process_are_measured(client):
-    await make(client)
-    samples = await read(client)
+async def test_the_database_and_the_process_are_measured(shared_client):
+    await make(shared_client)
+    samples = await read(shared_client)
 
     assert value(samples, "easel_storage_commit_seconds_count") > 0
     assert value(samples, "easel_storage_commit_operations_sum") >= value(samples, "easel_storage_commit_seconds_count")
@@ -134,12 +134,12 @@ async def test_the_database_and_the_process_are_measured(client):
     assert not [name for name, *_ in samples if name.endswith("_created")]
 
 
-async def test_a_backup_shows_its_time(client, server, tmp_path):
-    before = value(await read(client), "easel_backup_last_timestamp_seconds")
-    await server.usecases.operations.backup_database(tmp_path / "copy.db")
+async def test_a_backup_shows_its_time(shared_client, shared_server, tmp_path):
+    before = value(await read(shared_client), "easel_backup_last_timestamp_seconds")
+    await shared_server.usecases.operations.backup_database(tmp_path / "copy.db")
 
     assert before == 0
-    assert value(await read(client), "easel_backup_last_timestamp_seconds") > 1.7e9
+    assert value(await read(shared_client), "easel_backup_last_timestamp_seconds") > 1.7e9
 
 
 async def test_applications_below_a_path_count_with_it():
@@ -180,11 +180,11 @@ async def call(app, path):
     await app(scope, receive, send)
 
 
-async def test_other_programs_apis_are_counted_by_their_routes(client):
+async def test_other_programs_apis_are_counted_by_their_routes(shared_client):
     for path in ("/v1/models", "/v1/nothing", "/sdapi/v1/sd-models", "/sdapi/v1/nothing", "/controlnet/version"):
-        await client.get(path)
-    await client.post("/mcp", json={})
-    samples = await read(client)
+        await shared_client.get(path)
+    await shared_client.post("/mcp", json={})
+    samples = await read(shared_client)
     routes = {dict(labels)["route"] for name, *labels in samples if name == "easel_http_requests_total"}
 
     assert {"/v1/models", "/sdapi/v1/sd-models", "/controlnet/version", "/mcp"} <= routes

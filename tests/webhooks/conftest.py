@@ -74,13 +74,22 @@ def data_dir(tmp_path: Path, upgraded_data: Path) -> Path:
     return tmp_path
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving() as opened:
         yield opened
 
 
-@pytest_asyncio.fixture
-async def studio(data_dir: Path, receiver: Receiver) -> AsyncIterator[Studio]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def studio(tmp_path_factory: pytest.TempPathFactory, upgraded_data: Path) -> AsyncIterator[Studio]:
+    """One for all tests of a module, which create no key."""
+    data_dir = tmp_path_factory.mktemp("studio")
+    shutil.copytree(upgraded_data, data_dir, dirs_exist_ok=True)
+    async with receiving() as receiver, open_studio(data_dir, receiver) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_studio(data_dir: Path, receiver: Receiver) -> AsyncIterator[Studio]:
     async with open_studio(data_dir, receiver) as opened:
         yield opened

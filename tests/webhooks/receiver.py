@@ -1,6 +1,7 @@
 """A receiver on loopback that keeps each request and answers what the test says."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,16 @@ class Receiver:
                 self.arrived.clear()
                 await self.arrived.wait()
         return self.received
+
+    async def wait_for_job(self, job_id: str) -> Received:
+        """The first event about the job."""
+        async with asyncio.timeout(30):
+            while True:
+                for one in self.received:
+                    if json.loads(one.body)["id"] == job_id:
+                        return one
+                self.arrived.clear()
+                await self.arrived.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")

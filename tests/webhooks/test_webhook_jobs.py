@@ -15,6 +15,7 @@ from tests.web.api_client import ask, imagine, job_of, wait_for
 from tests.webhooks.conftest import SECRET, open_studio
 from tests.webhooks.receiver import answer
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 
 
@@ -24,7 +25,7 @@ def with_webhook(prompt="a red circle", **more):
 
 async def test_the_receiver_gets_what_get_answers(studio):
     accepted = await ask(studio.client, with_webhook())
-    [got] = await studio.receiver.wait_for(1)
+    got = await studio.receiver.wait_for_job(accepted["id"])
 
     assert json.loads(got.body) == await job_of(studio.client, accepted["id"])
     assert json.loads(got.body)["result"]["media"][0]["url"].startswith("/api/v1/media/")
@@ -32,21 +33,22 @@ async def test_the_receiver_gets_what_get_answers(studio):
 
 
 async def test_a_job_that_fails_is_told_and_refunded(studio):
+    before = (await studio.client.get("/api/v1/quota")).json()
     accepted = await ask(studio.client, with_webhook("fail"))
-    [got] = await studio.receiver.wait_for(1)
-    quota = (await studio.client.get("/api/v1/quota")).json()
+    got = await studio.receiver.wait_for_job(accepted["id"])
+    after = (await studio.client.get("/api/v1/quota")).json()
 
     assert got.headers["x-easel-event"] == "job.failed"
     assert json.loads(got.body)["id"] == accepted["id"]
     assert json.loads(got.body)["error"]["incident"]
-    assert (quota["used"], quota["reserved"]) == (0, 0)
+    assert (after["used"], after["reserved"]) == (before["used"], before["reserved"])
 
 
 async def test_a_job_that_is_cancelled_is_told(studio):
     accepted = await ask(studio.client, with_webhook("slow"))
     await wait_for(studio.client, accepted["id"], "running")
     await studio.client.delete(f"/api/v1/jobs/{accepted['id']}")
-    [got] = await studio.receiver.wait_for(1)
+    got = await studio.receiver.wait_for_job(accepted["id"])
 
     assert got.headers["x-easel-event"] == "job.cancelled"
     assert json.loads(got.body)["error"]["code"] == "cancelled"
@@ -56,9 +58,9 @@ async def test_each_job_of_a_batch_has_an_event_of_its_own(studio):
     body = with_webhook("a {red|blue} circle")
     quote = (await studio.client.post("/api/v1/quotes", json=body)).json()["quote"]
     accepted = await ask(studio.client, {**body, "quote": quote})
-    received = await studio.receiver.wait_for(2)
+    received = [await studio.receiver.wait_for_job(job["id"]) for job in accepted["jobs"]]
 
-    assert {json.loads(one.body)["id"] for one in received} == {job["id"] for job in accepted["jobs"]}
+    assert len(received) == 2
     assert len({one.headers["x-easel-event-id"] for one in received}) == 2
 
 
@@ -67,17 +69,18 @@ async def test_each_cell_of_a_grid_has_an_event(studio):
     body = {"command": "grid", "options": options, "webhook": "studio"}
     quote = (await studio.client.post("/api/v1/quotes", json=body)).json()["quote"]
     accepted = await ask(studio.client, {**body, "quote": quote})
-    received = await studio.receiver.wait_for(2)
+    received = [await studio.receiver.wait_for_job(job["id"]) for job in accepted["jobs"]]
 
-    assert {json.loads(one.body)["id"] for one in received} == {job["id"] for job in accepted["jobs"]}
+    assert {one.headers["x-easel-event"] for one in received} == {"job.delivered"}
+    assert len(received) == 2
 
 
 async def test_a_job_without_a_webhook_is_told_to_nobody(studio):
-    await wait_for(studio.client, (await ask(studio.client, imagine()))["id"])
-    await ask(studio.client, with_webhook())
-    await studio.receiver.wait_for(1)
+    silent = await ask(studio.client, imagine())
+    await wait_for(studio.client, silent["id"])
+    await studio.receiver.wait_for_job((await ask(studio.client, with_webhook()))["id"])
 
-    assert len(studio.receiver.received) == 1
+    assert silent["id"] not in [json.loads(one.body)["id"] for one in studio.receiver.received]
 
 
 @pytest.mark.parametrize("path", ["jobs", "quotes"])
@@ -96,10 +99,10 @@ async def test_what_is_no_name_is_refused(studio, webhook):
     assert refused.json()["code"] == "invalid_option"
 
 
-async def test_everybody_with_a_key_may_name_a_webhook(studio):
-    key = await studio.easel.create_key("Ben")
-    await ask(studio.client, with_webhook(), Authorization=f"Bearer {key}")
-    [got] = await studio.receiver.wait_for(1)
+async def test_everybody_with_a_key_may_name_a_webhook(own_studio):
+    key = await own_studio.easel.create_key("Ben")
+    await ask(own_studio.client, with_webhook(), Authorization=f"Bearer {key}")
+    [got] = await own_studio.receiver.wait_for(1)
 
     assert got.headers["x-easel-event"] == "job.delivered"
 
@@ -108,20 +111,18 @@ async def test_the_webhook_is_a_part_of_a_repeated_request(studio):
     first = await ask(studio.client, with_webhook(), **{"Idempotency-Key": "k"})
     again = await ask(studio.client, with_webhook(), **{"Idempotency-Key": "k"})
     other = await studio.client.post("/api/v1/jobs", json=imagine(), headers={"Idempotency-Key": "k"})
-    await studio.receiver.wait_for(1)
 
     assert first["id"] == again["id"]
     assert other.json()["code"] == "idempotency_conflict"
 
 
 async def test_of_an_erased_job_nothing_is_sent(studio):
-    accepted = await ask(studio.client, with_webhook("slow"))
-    await wait_for(studio.client, accepted["id"], "running")
-    await studio.client.delete(f"/api/v1/jobs/{accepted['id']}?erase=true")
-    await ask(studio.client, with_webhook())
-    received = await studio.receiver.wait_for(1)
+    erased = await ask(studio.client, with_webhook("slow"))
+    await wait_for(studio.client, erased["id"], "running")
+    await studio.client.delete(f"/api/v1/jobs/{erased['id']}?erase=true")
+    await studio.receiver.wait_for_job((await ask(studio.client, with_webhook()))["id"])
 
-    assert accepted["id"] not in [json.loads(one.body)["id"] for one in received]
+    assert erased["id"] not in [json.loads(one.body)["id"] for one in studio.receiver.received]
 
 
 async def test_an_event_that_was_not_accepted_is_sent_after_a_restart(data_dir, receiver):
@@ -136,17 +137,17 @@ async def test_an_event_that_was_not_accepted_is_sent_after_a_restart(data_dir, 
     assert first.headers["x-easel-event-id"] == second.headers["x-easel-event-id"]
 
 
-async def test_admins_see_how_far_events_are_and_others_do_not(studio):
-    studio.receiver.answers = [answer("204 No Content"), answer("500 Broken", "Retry-After: 3000")]
+async def test_admins_see_how_far_events_are_and_others_do_not(own_studio):
+    own_studio.receiver.answers = [answer("204 No Content"), answer("500 Broken", "Retry-After: 3000")]
     for count in (1, 2):
-        await ask(studio.client, with_webhook())
-        await studio.receiver.wait_for(count)
-    await until(lambda state: (state["sent"], bool(state["last_problem"])) == (1, True), studio)
-    [state] = (await studio.client.get("/api/v1/admin/webhooks")).json()["webhooks"]
-    key = await studio.easel.create_key("Ben")
-    refused = await studio.client.get("/api/v1/admin/webhooks", headers={"Authorization": f"Bearer {key}"})
+        await ask(own_studio.client, with_webhook())
+        await own_studio.receiver.wait_for(count)
+    await until(lambda state: (state["sent"], bool(state["last_problem"])) == (1, True), own_studio)
+    [state] = (await own_studio.client.get("/api/v1/admin/webhooks")).json()["webhooks"]
+    key = await own_studio.easel.create_key("Ben")
+    refused = await own_studio.client.get("/api/v1/admin/webhooks", headers={"Authorization": f"Bearer {key}"})
 
-    assert (state["name"], state["host"]) == ("studio", f"127.0.0.1:{studio.receiver.port}")
+    assert (state["name"], state["host"]) == ("studio", f"127.0.0.1:{own_studio.receiver.port}")
     assert (state["pending"], state["undeliverable"], state["last_problem"]) == (1, 0, "HTTP 500")
     assert refused.status_code == 403
 
@@ -162,7 +163,7 @@ async def until(is_true, studio):
 
 async def test_neither_secret_nor_path_is_in_answers_and_exports(studio):
     accepted = await ask(studio.client, with_webhook())
-    await studio.receiver.wait_for(1)
+    await studio.receiver.wait_for_job(accepted["id"])
     shown = [
         (await studio.client.get(path)).text
         for path in (f"/api/v1/jobs/{accepted['id']}", "/readyz", "/metrics", "/api/v1/admin/webhooks", "/openapi.json")
