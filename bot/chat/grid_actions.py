@@ -19,7 +19,7 @@ from bot.safety import Verdict
 from bot.usecases import UseCases
 from bot.usecases.chat import Original
 
-_PLACE = re.compile(r"\s*#?(\d{0,3}[a-z]{1,2}\d{1,3}|\d{1,3})(?![\w'])[\s:,.]*(.*)", re.DOTALL | re.IGNORECASE)
+PLACE = re.compile(r"\s*#?(\d{0,3}[a-z]{1,2}\d{1,3}|\d{1,3})(?![\w'])[\s:,.]*(.*)", re.DOTALL | re.IGNORECASE)
 """The place of a cell, or its number, and what follows it."""
 
 
@@ -52,7 +52,7 @@ async def read_reply(usecases: UseCases, platform: str, message_ref: str, text: 
     shown = await grid_of_message(usecases, platform, message_ref)
     if shown is None:
         return None
-    match = _PLACE.fullmatch(text)
+    match = PLACE.fullmatch(text)
     cell = shown.find_cell(match.group(1)) if match is not None else None
     if match is None:
         words = texts.shorten(" ".join(text.split()), texts.MAX_LINE_TEXT)
