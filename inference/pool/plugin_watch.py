@@ -25,6 +25,8 @@ class PluginWatch:
         self._call = PluginCall()
         self._since = -math.inf
         self._limits_s: dict[str, float] = {}
+        self._overrun = ""
+        """Which call took how long, once the child has to be killed for it."""
 
     def list_enabled(self) -> tuple[WorkerPlugin, ...]:
         """To be sent to the child."""
@@ -63,14 +65,17 @@ class PluginWatch:
         limit_s = self._limits_s[self._call.plugin] * (SLOW_FACTOR if self._call.hook in (IMPORT, MODEL_LOADED) else 1)
         if self._clock() - self._since <= limit_s:
             return ""
+        self._overrun = f"{_name_call(self._call)} took over {limit_s:g} s"
         return f"{_name_call(self._call)} of the plugin {self._call.plugin} took over {limit_s:g} s"
 
     def take_blamed(self, reason: str) -> str:
         """The child has ended: the plugin that was being called then, which is disabled for it; empty: none."""
         call, self._call = self._call, PluginCall()
+        overrun, self._overrun = self._overrun, ""
         if not call.plugin:
             return ""
-        sentence = f"{_name_call(call)} ended or blocked the worker of {self._device}: {reason.splitlines()[0]}."
+        ended = f"{_name_call(call)} ended the worker ({reason.splitlines()[0]})"
+        sentence = f"{overrun or ended}, so the plugin was switched off. Enable it again once it is repaired."
         details = {"device": self._device, "plugin": call.plugin, "hook": call.hook}
         _log.error("A plugin was disabled", action="plugin_disabled", **details)
         self._plugins.disable_for_worker(call.plugin, sentence)

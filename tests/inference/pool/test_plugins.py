@@ -165,8 +165,18 @@ async def test_a_file_that_was_changed_after_the_server_had_read_it_is_not_run(p
     assert "was changed after the server had read it" in plugins.failures[0][2]
 
 
-@pytest.mark.parametrize("source", [HANG, BUSY, DIE], ids=["hangs", "holds the lock", "ends the process"])
-async def test_a_hook_that_never_returns_costs_a_restart_and_is_disabled_and_the_job_has_no_fault(plugins, add, source):
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (HANG, "easel_after_decode took over 1 s"),
+        (BUSY, "easel_after_decode took over 1 s"),
+        (DIE, "easel_after_decode ended the worker (exit status 3)"),
+    ],
+    ids=["hangs", "holds the lock", "ends the process"],
+)
+async def test_a_hook_that_never_returns_costs_a_restart_and_is_disabled_and_the_job_has_no_fault(
+    plugins, add, source, reason
+):
     plugins.time_limit_s = 1.0
     add("bad", source)
     async with open_pool(plugins=plugins) as pool:
@@ -176,12 +186,19 @@ async def test_a_hook_that_never_returns_costs_a_restart_and_is_disabled_and_the
         again = await finish(pool, result())
 
     assert (lost.value.plugin, lost.value.was_alone) == ("bad", False)
-    assert plugins.disabled["bad"].startswith("easel_after_decode ended or blocked the worker of cpu: ")
+    assert plugins.disabled["bad"].startswith(f"{reason}, so the plugin was switched off.")
     assert again.notes == ()
 
 
-@pytest.mark.parametrize("fault", ["while True: pass", "import os; os._exit(3)"], ids=["hangs", "ends the process"])
-async def test_an_import_that_never_returns_disables_the_plugin_and_the_worker_starts(plugins, add, fault):
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("while True: pass", "The import took over 0.5 s"),
+        ("import os; os._exit(3)", "The import ended the worker (exit status 3)"),
+    ],
+    ids=["hangs", "ends the process"],
+)
+async def test_an_import_that_never_returns_disables_the_plugin_and_the_worker_starts(plugins, add, fault, reason):
     plugins.time_limit_s = 0.05
     add("bad", f"{fault}\ndef easel_after_decode(pixels): return pixels")
     async with open_pool(plugins=plugins) as pool:
@@ -189,7 +206,7 @@ async def test_an_import_that_never_returns_disables_the_plugin_and_the_worker_s
         await wait_until_idle(pool)
         output = await finish(pool, result())
 
-    assert plugins.disabled["bad"].startswith("The import ended or blocked the worker of cpu: ")
+    assert plugins.disabled["bad"].startswith(f"{reason}, so the plugin was switched off.")
     assert output.images
 
 
