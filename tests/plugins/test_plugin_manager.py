@@ -1,7 +1,11 @@
 """Plugins that are enabled run; one that cannot is left out, and its state says why."""
 
+from functools import partial
+from importlib.metadata import EntryPoint
+
 import pytest
 
+from bot.plugins.discovery import find_plugins
 from bot.problem_texts.plugin_problems import PluginRefused
 from tests.plugins.plugin_fixture import plugin_running, state_of
 
@@ -206,3 +210,28 @@ async def test_a_plugin_is_told_that_it_ends(plugins):
         pass
 
     assert (plugins.data_dir / "plugins" / "state" / "a" / "stopped").exists()
+
+
+@pytest.mark.parametrize("value", ["packaged_plugin", "packaged_plugin:Words"])
+async def test_a_package_is_a_plugin_by_its_entry_points(plugins, tmp_path, monkeypatch, value):
+    (tmp_path / "packaged_plugin.py").write_text(
+        "SETTINGS = {'word': 'oil'}\n"
+        "def easel_metrics(plugin): return {plugin.settings['word']: 1}\n"
+        "class Words:\n"
+        "    SETTINGS = {'word': 'ink'}\n"
+        "    def easel_metrics(self, plugin): return {plugin.settings['word']: 2}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = {
+        "easel.plugins": [EntryPoint("my_words", value, "easel.plugins")],
+        "easel.worker_plugins": [EntryPoint("my_words", "never_imported", "easel.worker_plugins")],
+    }
+    manager = plugins.manager(tables={"my-words": {"word": "chalk"}})
+    manager.find = partial(find_plugins, list_entry_points=points.__getitem__)
+
+    async with manager:
+        [call] = manager.list_calls("easel_metrics")
+        [for_worker] = manager.list_for_worker()
+
+        assert await call.run(dict) == {"chalk": 2 if "Words" in value else 1}
+        assert (for_worker.name, for_worker.sha256, for_worker.settings) == ("my-words", "", {"word": "chalk"})
