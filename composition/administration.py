@@ -5,10 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from adapters.cli.ports import LoadedConfig
+from adapters.webhooks.settings import host_of, webhooks_of
 from bot.ports import Pool
 from bot.queue.sampler import MetricSampler
 from bot.runtime.incidents import IncidentLog
-from bot.usecases import JobUseCases, PeopleUseCases, PictureUseCases, ReportUseCases, ServerAdmin
+from bot.usecases import JobUseCases, Operations, PeopleUseCases, PictureUseCases, ReportUseCases, ServerAdmin
 from bot.usecases.training_work import ADAPTERS, WORK
 from inference.backends.builds import FOLDER, builds_size_mb
 from storage import Storage
@@ -63,6 +64,17 @@ def _values_of(section: Any) -> dict[str, Any]:
 
 def build_report_use_cases(storage: Storage, pictures: PictureUseCases) -> ReportUseCases:
     return ReportUseCases(store=storage.jobs, reports=storage.reports, pictures=pictures, media=storage.media)
+
+
+def build_operations(loaded: LoadedConfig, storage: Storage, pool: Pool) -> Operations:
+    return Operations(
+        storage.jobs,
+        storage.maintenance,
+        pool.device_statuses,
+        storage.monitor,
+        storage.metrics,
+        webhooks={name: host_of(one.url) for name, one in webhooks_of(loaded.settings).items()},
+    )
 
 
 def build_sampler(storage: Storage, pool: Pool) -> MetricSampler:

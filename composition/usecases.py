@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from adapters.cli.ports import LoadedConfig
-from adapters.webhooks.settings import host_of, webhooks_of
+from adapters.webhooks.settings import webhooks_of
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.model_install.owner_config import ModelConfigFile
@@ -35,7 +35,6 @@ from bot.usecases import (
     ModelManager,
     ModelOptimizer,
     Moderation,
-    Operations,
     PeopleUseCases,
     PersonEvents,
     PictureUseCases,
@@ -53,7 +52,7 @@ from bot.usecases.key_links import KeyLinks
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.refused_requests import RefusedRequests
 from bot.usecases.trainings import Trainings
-from composition.administration import build_report_use_cases, build_server_admin
+from composition.administration import build_operations, build_report_use_cases, build_server_admin
 from composition.parts import build_finishes, build_preparations
 from composition.settings import shipped_models
 from inference.backends.builder_client import BuilderClient
@@ -143,14 +142,7 @@ def build_use_cases(
         links=LinkUseCases(storage.links, people, loaded.settings["quota"]),
         sessions=SessionUseCases(people, storage.sessions, key_links),
         thumbnails=thumbnails,
-        operations=Operations(
-            storage.jobs,
-            storage.maintenance,
-            pool.device_statuses,
-            storage.monitor,
-            storage.metrics,
-            webhooks={name: host_of(one.url) for name, one in webhooks_of(loaded.settings).items()},
-        ),
+        operations=build_operations(loaded, storage, pool),
         moderation=moderation,
         models=loaded.models,
         model_manager=model_manager,
