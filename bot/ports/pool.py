@@ -331,6 +331,9 @@ class ModerationPolicy(Protocol):
     async def rules_for(self, job: Job, model: ModelSpec) -> SafetyRules | None:
         """The rules for the job's task; None: its images need no check. Raises: StorageBusy."""
 
+    async def check_written(self, job: Job, options: Mapping[str, Any]) -> None:
+        """Of texts that a plugin wrote for the job. Raises: Blocked."""
+
     async def check_caption(self, job: Job, caption: str, *, reason: str = "picture") -> None:
         """Before what a model sees in a picture, or writes, becomes a part of the job's prompt. Raises: Blocked."""
 
