@@ -56,15 +56,19 @@ class PluginAnswer(UserError):
 @dataclass(frozen=True)
 class ChangedRequest:
     """Attributes:
-    notes: what plugins did, for the job.
-    typed: options that they changed, as they were given before; None: one was not given.
-    changed_by: the plugins that did.
+    typed: options that plugins changed, as they were given before; None: one was not given.
+    changes: by the plugin that changed some, a note that says so.
+    failures: notes on plugins that had no effect.
     """
 
     request: Request
-    notes: tuple[str, ...] = ()
     typed: Mapping[str, Any] = field(default_factory=dict)
-    changed_by: tuple[str, ...] = ()
+    changes: Mapping[str, str] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self.changes.values(), *self.failures)
 
     @property
     def is_changed(self) -> bool:
@@ -72,7 +76,8 @@ class ChangedRequest:
 
     def as_typed(self, request: Request) -> "ChangedRequest":
         """Without the changes, which could not be used."""
-        return ChangedRequest(request, tuple(NO_EFFECT.format(name=name, reason=UNUSABLE) for name in self.changed_by))
+        lost = (NO_EFFECT.format(name=name, reason=UNUSABLE) for name in self.changes)
+        return ChangedRequest(request, failures=(*lost, *self.failures))
 
     def typed_of(self, command: Command) -> dict[str, Any]:
         """The options that the person gave, of the command that was made of the changed ones."""
@@ -153,18 +158,17 @@ class PluginRequests:
             return ChangedRequest(request)
         typed = dict(request.to_command().values)
         await self.moderation.check_typed(request.origin.account_id, typed)
-        options, notes, changed_by = dict(typed), [], []
+        options, changes, failures = dict(typed), dict[str, str](), list[str]()
         for call in calls:
             changed = await self._ask(call, person, request, options)
             if isinstance(changed, str):
-                notes.append(changed)
+                failures.append(changed)
             elif changed != options:
-                notes.append(OPTIONS_CHANGED.format(name=call.name, words=_describe(options, changed)))
+                changes[call.name] = OPTIONS_CHANGED.format(name=call.name, words=_describe(options, changed))
                 options = changed
-                changed_by.append(call.name)
         before = {name: typed.get(name) for name in {*typed, *options} if typed.get(name) != options.get(name)}
         changed_request = replace(request, options=options, line=None) if before else request
-        return ChangedRequest(changed_request, tuple(notes), before, tuple(changed_by))
+        return ChangedRequest(changed_request, before, changes, tuple(failures))
 
     async def _ask(
         self, call: HookCall, person: Person, request: Request, options: dict[str, Any]
