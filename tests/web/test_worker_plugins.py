@@ -80,9 +80,9 @@ async def test_a_hook_that_hangs_is_disabled_and_its_jobs_run_again_without_a_fa
     state = await plugin(client, "slow")
 
     assert [(job["state"], len(job["result"]["media"])) for job in jobs] == [("delivered", 2)] * 2
-    assert (state["enabled"], state["problem"]) == (
-        False,
-        "easel_after_decode ended or blocked the worker of cpu: easel_after_decode of the plugin slow took over 1.5 s.",
+    assert not state["enabled"]
+    assert state["problem"] == (
+        "easel_after_decode took over 1.5 s, so the plugin was switched off. Enable it again once it is repaired."
     )
     assert (lost.attempt, lost.crashes, lost.failures, lost.interruptions) == (2, 0, 0, 0)
     assert spent == pytest.approx(sum(job["cost"] for job in jobs))
