@@ -22,7 +22,9 @@ import structlog
 HIDDEN = "[hidden]"
 QUIET_LOGGERS = (
     "httpx",
+    "httpx2",
     "httpcore",
+    "httpcore2",
     "aiohttp",
     "aiosqlite",
     "alembic",

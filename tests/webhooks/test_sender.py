@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import logging
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -17,6 +18,7 @@ from bot.errors import JobNotFound
 from bot.jobs import JobState
 from bot.ports import Delivery
 from bot.ports.platform_answers import PlatformError, Undeliverable
+from bot.runtime.logs import QUIET_LOGGERS
 from bot.usecases import Ticket
 from tests.fakes import make_job, make_result
 from tests.webhooks.receiver import answer, receiving
@@ -162,3 +164,12 @@ async def test_an_erased_job_is_not_sent(done):
             await make_sender(receiver.url).send_event(make_delivery(done))
 
     assert receiver.received == []
+
+
+async def test_the_library_says_where_events_go_only_where_the_log_does_not_listen(done, caplog):
+    caplog.set_level(logging.INFO)
+    async with receiving() as receiver:
+        await send(receiver, done)
+
+    named = {one.name.partition(".")[0] for one in caplog.records if "secret-path" in one.getMessage()}
+    assert named <= set(QUIET_LOGGERS)

@@ -118,7 +118,9 @@ def test_json_can_be_chosen_for_a_terminal():
     assert events(screen)[0]["event"] == "a job ended"
 
 
-@pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "aiosqlite", "uvicorn.access", "alembic.runtime"])
+@pytest.mark.parametrize(
+    "name", ["httpx", "httpcore.http11", "httpx2", "httpcore2.http11", "aiosqlite", "uvicorn.access", "alembic.runtime"]
+)
 def test_talkative_libraries_are_heard_from_warning_on(set_up, screen, monkeypatch, name):
     monkeypatch.setattr(logging.getLogger(name), "propagate", True)  # uvicorn's servers of other tests change it
     set_up(level="debug")
