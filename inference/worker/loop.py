@@ -271,7 +271,9 @@ class WorkerLoop:
                 self._format_trials.keep_image(task_id, event.image)
                 if self._format_trials.is_repeating(task_id):
                     return
+                started = time.monotonic()
                 image = change_decoded(self._plugins, task_id, event.image)
+                running.used_s += time.monotonic() - started
                 self._send_event(task_id, self._checker.score_output(running.task, image, running.input_score))
             case CandidatesReady():
                 running.awaits_choice = True

@@ -27,6 +27,8 @@ from inference.ipc.plugin_messages import IMPORT, PluginCall, PluginFailed, Plug
 APPLIES, MODEL_LOADED = "easel_applies", "easel_model_loaded"
 TENSOR_HOOKS = ("easel_before_generate", "easel_step")
 """Hooks that change how an image is computed."""
+SAFETY_PARTS = ("safety_checker", "feature_extractor")
+"""Of a pipeline: its own filter, and what reads images for it."""
 MAX_PROBLEM = 300
 """Characters of a problem that is reported."""
 
@@ -145,11 +147,15 @@ class PluginHost:
         return tuple(plugin.name for plugin in plugins if not plugin.hooks.keys().isdisjoint(TENSOR_HOOKS))
 
     def model_loaded(self, model: str, pipeline: Any) -> None:
+        """The model's own safety filter stays, whatever a plugin does to it."""
         self._failed_models[model] = {}
+        kept = {name: getattr(pipeline, name) for name in SAFETY_PARTS if hasattr(pipeline, name)}
         for plugin in self._plugins:
             if MODEL_LOADED in plugin.hooks:
                 problem, _ = self._try(plugin, MODEL_LOADED, pipeline=pipeline, model=model)
                 self._failed_models[model] |= {plugin.name: problem} if problem else {}
+        for name, part in kept.items():
+            setattr(pipeline, name, part)
 
     # ------------------------------------------------------------ calls
 

@@ -1,6 +1,7 @@
 """Plugins that change how images are computed, on a tiny Stable Diffusion with random weights."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -233,6 +234,15 @@ def test_a_plugin_changes_a_model_when_it_is_loaded(engine, host):
     host.model_loaded("tiny", engine._pipelines[""])
 
     assert engine._pipelines[""].scheduler.of_plugin == "tiny"
+
+
+def test_no_plugin_takes_a_models_own_safety_filter_away(host):
+    enable(host, "def easel_model_loaded(pipeline): pipeline.safety_checker = None")
+    pipeline = SimpleNamespace(safety_checker="a filter")
+
+    host.model_loaded("filtered", pipeline)
+
+    assert pipeline.safety_checker == "a filter"
 
 
 def test_images_of_a_model_that_a_plugin_could_not_change_say_so(engine, host):
