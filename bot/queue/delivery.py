@@ -44,6 +44,8 @@ MAX_TRIES = 600
 """At two and a half minutes each on average, one day of a platform outage."""
 MAX_RESULT_TRIES = MAX_TRIES + 30 * 24 * 4
 """Another month, at a quarter of an hour each on average."""
+MAX_SHEET_TRIES = 6
+"""How often a grid waits for its sheets; then its message has the buttons of its pictures alone."""
 MAX_REFUSED_TRIES = 130
 """A month of `refused_back_off_s`."""
 
@@ -237,6 +239,8 @@ class Deliverer:
                 return await platform.post_placeholder(delivery)
         await self._progress.stop(delivery.job)
         await self._raise_if_erased(delivery)
+        if isinstance(delivery.job, GridMessage) and delivery.job.lacks_sheets and delivery.tries < MAX_SHEET_TRIES:
+            raise PlatformError("the sheets are not composed yet")
         pictures = await self._retry_until_stored(lambda: self._read_images(delivery.job))
         async with asyncio.timeout(CALL_TIMEOUT_S):
             if delivery.message_ref is not None:

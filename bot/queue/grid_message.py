@@ -62,6 +62,11 @@ class GridMessage(Job):
         return sum(cell.job.state.is_final for cell in self.cells)
 
     @property
+    def lacks_sheets(self) -> bool:
+        """It has ended with pictures, which could not be composed yet."""
+        return self.state in _MADE and not (self.result and self.result.media)
+
+    @property
     def missing(self) -> Mapping[str, int]:
         """How many cells of the ended grid have no picture, by the sentence that says why."""
         reasons = (cell.job.error.message if cell.job.error else "" for cell in self.cells if not cell.is_made)

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from bot.jobs import JobState
-from bot.queue import message_progress
+from bot.jobs import JobState, Media, Result, StoredImage
+from bot.queue import delivery, message_progress
 from bot.queue.grid_message import GridCell, as_message
 from bot.queue.message_progress import MessageProgress
 from bot.queue.progress import ProgressBus
-from tests.fakes import FakePlatform, eventually, make_chat_job
+from tests.fakes import FakeMediaStore, FakeOutbox, FakePlatform, eventually, make_chat_job, make_result
 
 DONE, RUNNING = JobState.DELIVERED, JobState.RUNNING
 
@@ -100,3 +100,36 @@ async def test_an_ended_grid_is_left_to_its_result(chat):
         await asyncio.sleep(0.01)
 
     assert (chat.called("show_progress"), grids.drawn) == ([], 0)
+
+
+class UnreadyGrids(Grids):
+    """Its sheets are composed at the third look."""
+
+    looks = 0
+
+    async def find(self, job):
+        self.looks += 1
+        sheet = StoredImage(id="0" * 64, media_type="image/png", width=9, height=9)
+        result = Result(media=(sheet,) if self.looks > 2 else ())
+        cells = tuple(replace(one, job=replace(one.job, state=DONE)) for one in self.shown.cells)
+        return as_message(job, grid="grid", axes=(), cells=cells, result=result)
+
+    async def read_sheets(self, shown):
+        return [Media(b"the sheet", "image/png")] if shown.result.media else []
+
+
+async def test_a_result_waits_for_sheets_that_could_not_be_composed_yet(chat, monkeypatch):
+    monkeypatch.setattr(delivery, "back_off_s", lambda tries: 0.002)
+    grids, outbox = UnreadyGrids(), FakeOutbox()
+    job = replace(grids.shown.cells[0].job, state=JobState.RENDERED, result=make_result())
+    outbox.refs[job.id] = "m1"
+    outbox.enqueue(job, "result")
+    worker = delivery.Deliverer(
+        outbox=outbox, media=FakeMediaStore(), progress_bus=ProgressBus(), platforms={chat.name: chat}
+    )
+    worker.connect_grids(grids)
+    running = asyncio.create_task(worker.run_forever())
+    await eventually(lambda: not outbox.pending)
+    running.cancel()
+
+    assert chat.messages["m1"] == [(b"the sheet",)]
