@@ -13,7 +13,7 @@ from bot.usecases.grid_sheets import MAX_ALT, MAX_PIXELS, draw_sheets
 from bot.usecases.grid_spec import read_spec
 from tests.fakes import NOON
 
-AXES = [
+AXES: list[dict[str, Any]] = [
     {"axis": "x", "option": "steps", "title": "steps", "values": [4, 8]},
     {"axis": "z", "option": "sampler", "title": "sampler", "values": ["euler", "ddim"]},
 ]

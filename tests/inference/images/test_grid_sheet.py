@@ -1,5 +1,7 @@
 """Sheets of grids: where pictures and labels are, and which texts fit."""
 
+from typing import Any
+
 import pytest
 from PIL import Image
 
@@ -10,7 +12,7 @@ GREY = (232, 232, 232)
 
 
 def make_values(**overrides):
-    plain = {"title": "a fox", "subtitle": "", "cell": (100, 80), "cells": [0, 1, 2, 3]}
+    plain: dict[str, Any] = {"title": "a fox", "subtitle": "", "cell": (100, 80), "cells": [0, 1, 2, 3]}
     plain |= {"columns": [("steps", "4"), ("steps", "8")], "rows": [("guidance", "1"), ("guidance", "5")]}
     return {**plain, **overrides}
 
