@@ -154,10 +154,26 @@ class ImageRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenCounts:
+    """Of the texts of a task.
+
+    Attributes:
+        read: of the prompts, with their images.
+        written: also of texts that the answer leaves out, and of a model's thoughts.
+        is_cut: a text of the answer is as long as `max_new_tokens` allows, and may go on.
+    """
+
+    read: int = 0
+    written: int = 0
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The result of a job, with everything needed to reproduce it.
 
     Attributes:
+        tokens: of a text; None: its model has no tokens to count, or the job is older than this record.
         media: its images that are not deleted, each with its number.
         places: how many there were.
     """
@@ -174,6 +190,7 @@ class Result:
     parameters: str = ""
     """The A1111 text of the first image; empty for text results."""
     notes: tuple[str, ...] = ()
+    tokens: TokenCounts | None = field(default=None, compare=False)
     places: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """`/v1/chat/completions`: questions about images, and captions."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -11,7 +11,8 @@ from adapters.openai.conversations import build_request, read_conversation
 from adapters.openai.event_stream import DONE, EventStream, format_event, with_errors
 from adapters.openai.fields import Fields
 from adapters.openai.retries import is_retry
-from adapters.openai.text_deltas import TextDeltas, cut_at_stop, follow_text
+from adapters.openai.text_deltas import TextDeltas, follow_text
+from adapters.openai.text_ends import chat_usage, is_cut, text_of
 from adapters.openai.text_options import AskedText, read_text_order
 from adapters.web.client_calls import ClientCall
 from bot.jobs import Job
@@ -20,21 +21,19 @@ MESSAGES = "messages"
 PARAMS = {"question": MESSAGES, "images": MESSAGES, "max_new_tokens": "max_tokens"}
 MAX_IMAGES = 3
 """Images of the largest size that a body may have; of smaller ones, more."""
-_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-"""Tokens are not counted: nobody pays by them here."""
 
 
 async def complete_chat(call: ClientCall) -> Response:
     asked = await _read_chat(call)
     (ticket,) = await call.submit(asked.request, is_retry=is_retry(call.request))
     if asked.order.is_stream:
-        chunks = _chunks(call, ticket.job, TextDeltas(asked.order.stop), has_usage=asked.has_usage)
+        chunks = _chunks(call, ticket.job, asked.order.stop, has_usage=asked.has_usage)
         return EventStream(with_errors(chunks, PARAMS), asked.headers, call.holding([ticket.job.id]))
     (job,) = await call.wait([ticket])
-    text = cut_at_stop((job.result.text or "") if job.result else "", asked.order.stop)
-    message = {"role": "assistant", "content": text, "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    body = {**_head(job, "chat.completion"), "choices": [choice], "usage": _USAGE}
+    stop = asked.order.stop
+    message = {"role": "assistant", "content": text_of(job, stop), "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(job, stop)}
+    body = {**_head(job, "chat.completion"), "choices": [choice], "usage": chat_usage(job)}
     return JSONResponse(body, headers=asked.headers)
 
 
@@ -54,7 +53,12 @@ def _head(job: Job, kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{job.id}", "object": kind, "created": int(time.time()), "model": job.model}
 
 
-async def _chunks(call: ClientCall, job: Job, deltas: TextDeltas, *, has_usage: bool) -> AsyncGenerator[str, None]:
+def _finish_reason(job: Job, stop: Sequence[str]) -> str:
+    return "length" if is_cut(job, stop) else "stop"
+
+
+async def _chunks(call: ClientCall, job: Job, stop: Sequence[str], *, has_usage: bool) -> AsyncGenerator[str, None]:
+    deltas = TextDeltas(stop)
     head = _head(job, "chat.completion.chunk")
     more = {"usage": None} if has_usage else {}
 
@@ -66,7 +70,8 @@ async def _chunks(call: ClientCall, job: Job, deltas: TextDeltas, *, has_usage: 
     async with aclosing(follow_text(call, job, deltas)) as texts:
         async for text in texts:
             yield chunk({"content": text})
-    yield chunk({}, "stop")
+    finished = deltas.job or job
+    yield chunk({}, _finish_reason(finished, stop))
     if has_usage:
-        yield format_event({**head, "choices": [], "usage": _USAGE})
+        yield format_event({**head, "choices": [], "usage": chat_usage(finished)})
     yield DONE

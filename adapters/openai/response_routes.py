@@ -1,7 +1,7 @@
 """`/v1/responses`: the same as chat completions in OpenAI's newer form; a response follows up on another by its id."""
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -12,7 +12,8 @@ from adapters.openai.event_stream import EventStream, typed_event
 from adapters.openai.fields import Fields
 from adapters.openai.openai_errors import to_answer
 from adapters.openai.retries import is_retry
-from adapters.openai.text_deltas import TextDeltas, cut_at_stop, follow_text
+from adapters.openai.text_deltas import TextDeltas, follow_text
+from adapters.openai.text_ends import is_cut, response_usage, text_of
 from adapters.openai.text_options import AskedText, TextOrder, read_text_order
 from adapters.web.client_calls import ClientCall, JobFailed
 from bot import usecases
@@ -25,14 +26,8 @@ PARAMS = {"question": INPUT, "images": INPUT, "max_new_tokens": "max_output_toke
 MAX_IMAGES = 3
 _PREFIX = "resp_"
 _JOB_ID = re.compile(r"[a-z2-7]{16}")
-_USAGE = {
-    "input_tokens": 0,
-    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-    "output_tokens": 0,
-    "output_tokens_details": {"reasoning_tokens": 0},
-    "total_tokens": 0,
-}
 _STATUSES = {JobState.QUEUED: "queued", JobState.RUNNING: "in_progress", JobState.CANCELLED: "cancelled"}
+_CUT = "incomplete"
 _DONE = (JobState.RENDERED, JobState.DELIVERED)
 
 
@@ -92,9 +87,14 @@ async def _find_job(call: ClientCall, response_id: object) -> Job:
 
 def response_json(job: Job, stop: tuple[str, ...]) -> dict[str, Any]:
     """The job as a response, finished or not."""
-    text = (job.result.text or "") if job.result is not None else ""
-    output = [_message(job, cut_at_stop(text, stop))] if job.state in _DONE else []
-    return _response(job, "completed" if job.state in _DONE else _STATUSES.get(job.state, "failed"), output)
+    if job.state not in _DONE:
+        return _response(job, _STATUSES.get(job.state, "failed"), [])
+    status = _status_of_text(job, stop)
+    return _response(job, status, [_message(job, text_of(job, stop), status)])
+
+
+def _status_of_text(job: Job, stop: Sequence[str]) -> str:
+    return _CUT if is_cut(job, stop) else "completed"
 
 
 def _response(job: Job, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _response(job: Job, status: str, output: list[dict[str, Any]]) -> dict[str, 
         "created_at": int(job.created_at.timestamp()),
         "status": status,
         "error": {"code": "server_error", "message": job.error.message} if job.error is not None else None,
-        "incomplete_details": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if status == _CUT else None,
         "instructions": None,
         "max_output_tokens": options.get("max_new_tokens"),
         "metadata": {},
@@ -120,11 +120,11 @@ def _response(job: Job, status: str, output: list[dict[str, Any]]) -> dict[str, 
         "tools": [],
         "top_p": options.get("top_p"),
         "truncation": "disabled",
-        "usage": _USAGE if status == "completed" else None,
+        "usage": response_usage(job) if status in ("completed", _CUT) else None,
     }
 
 
-def _message(job: Job, text: str | None, status: str = "completed") -> dict[str, Any]:
+def _message(job: Job, text: str | None, status: str) -> dict[str, Any]:
     """`text` None: without content yet."""
     content = [] if text is None else [_part(text)]
     return {"id": f"msg_{job.id}", "type": "message", "role": "assistant", "status": status, "content": content}
@@ -141,6 +141,7 @@ class _ResponseStream:
         self._call = call
         self._job = job
         self._deltas = TextDeltas(order.stop)
+        self._stop = order.stop
         self._number = -1
 
     async def events(self) -> AsyncGenerator[str, None]:
@@ -167,9 +168,11 @@ class _ResponseStream:
         text = self._deltas.sent
         yield self._part_event("response.output_text.done", {"text": text, "logprobs": []})
         yield self._part_event("response.content_part.done", {"part": _part(text)})
-        message = _message(job, text)
+        finished = self._deltas.job or job
+        status = _status_of_text(finished, self._stop)
+        message = _message(job, text, status)
         yield self._event("response.output_item.done", {"output_index": 0, "item": message})
-        yield self._event("response.completed", {"response": _response(job, "completed", [message])})
+        yield self._event(f"response.{status}", {"response": _response(finished, status, [message])})
 
     def _part_event(self, kind: str, content: Mapping[str, Any]) -> str:
         where = {"item_id": f"msg_{self._job.id}", "output_index": 0, "content_index": 0}

@@ -14,11 +14,15 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> str:
 
 
 class TextDeltas:
-    """Deltas cannot be taken back: what may still become a stop text is held back, and so is a rewritten text."""
+    """Deltas cannot be taken back: what may still become a stop text is held back, and so is a rewritten text.
+
+    `job`: the finished job, after the last delta.
+    """
 
     def __init__(self, stop: Sequence[str]) -> None:
         self._stop = stop
         self._sent = ""
+        self.job: Job | None = None
 
     @property
     def sent(self) -> str:
@@ -53,7 +57,8 @@ async def follow_text(call: ClientCall, job: Job, deltas: TextDeltas) -> AsyncGe
         async for event in events:
             progress = event.ticket.progress
             if event.kind == "result":
-                result = succeeded(event.ticket.job).result
+                deltas.job = succeeded(event.ticket.job)
+                result = deltas.job.result
                 delta = deltas.finish((result.text or "") if result is not None else "")
             else:
                 delta = deltas.add(progress.text) if grows and event.kind == "progress" and progress is not None else ""

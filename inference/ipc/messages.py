@@ -12,6 +12,7 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any, BinaryIO
 
 from bot import errors, jobs, models, ports
+from bot.jobs import TokenCounts
 from bot.models import ModelSpec
 from bot.ports import (
     Candidates,
@@ -255,9 +256,10 @@ class TaskEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """`scores`, `matches`, `embeddings`: see `TaskOutput`."""
+    """`tokens`, `scores`, `matches`, `embeddings`: see `TaskOutput`."""
 
     text: str | None = None
+    tokens: TokenCounts | None = None
     scores: tuple[float | None, ...] = ()
     matches: tuple[MatchScore, ...] = ()
     embeddings: tuple[Embedding, ...] = ()

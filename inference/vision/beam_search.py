@@ -3,7 +3,7 @@
 They run one after another, each suspended at every token, so the batch decodes in between.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,10 @@ class BeamSearch:
     """Attributes:
     index: of the text in its request's round.
     inputs: of `generate`, for one row: the prompt.
-    repeated: how many tokens of the prompt `generate` repeats before its output.
+    repeated: how many tokens `generate` puts before its output: the prompt, or the decoder's start.
     arguments: of `generate`.
     token_ids: so far, unless several beams compete.
+    stop_token_ids: after them there is only padding.
     outputs: token ids of each text, once it is finished.
     """
 
@@ -30,9 +31,14 @@ class BeamSearch:
     repeated: int
     arguments: Mapping[str, Any]
     seed: int
+    stop_token_ids: frozenset[int] = frozenset()
     token_count: int = 0
     token_ids: list[int] = field(default_factory=list)
     outputs: list[list[int]] = field(default_factory=list)
+
+    def find_end(self, output: Sequence[int]) -> int | None:
+        """The number of its tokens, with the one that ends it; None: it does not end."""
+        return next((place for place, token in enumerate(output, 1) if token in self.stop_token_ids), None)
 
 
 class BeamSearches:

@@ -134,7 +134,7 @@ class VisionEngine(TextEngine[VisionRequest]):
         with self._meter.charge([search.task_id]), self._adapters.applied([request.adapter]):
             is_finished = self._searches.advance() is not None
         if is_finished:
-            request.on_text(search.index, [self._decode_answer(request, token_ids) for token_ids in search.outputs])
+            self._finish_search(request, search)
         else:
             request.on_tokens(search.index, search.token_count, self._decode_answer(request, search.token_ids))
         return {search.task_id: None}
@@ -166,18 +166,17 @@ class VisionEngine(TextEngine[VisionRequest]):
 
     def _sequence_for(self, request: VisionRequest, index: int, spec: TextSpec) -> TextSequence:
         config = self._blip.language_model.generation_config
-        eos = config.eos_token_id
         return TextSequence(
             task_id=request.task.id,
             index=index,
             max_tokens=request.max_tokens,
             min_tokens=generation_arguments(spec.options, request.max_tokens)["min_new_tokens"],
-            stop_token_ids=frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos]),
+            stop_token_ids=self._stop_token_ids,
             repetition_penalty=repetition_penalty(spec.options),
             prompt_ids=self._penalized_ids(request),
             generator=torch.Generator().manual_seed(spec.seed) if is_sampling(spec.options) else None,
             logits_warpers=logits_warpers_for(spec.options, config.top_k),
-            should_stop=self._has_complete_line,
+            should_stop=self._is_complete,
         )
 
     def _search_for(self, request: VisionRequest, index: int, spec: TextSpec, embeds: torch.Tensor) -> BeamSearch:
@@ -190,10 +189,16 @@ class VisionEngine(TextEngine[VisionRequest]):
             task_id=request.task.id,
             index=index,
             inputs={"inputs_embeds": embeds[None], "attention_mask": mask, **ids},
-            repeated=len(repeated),
+            repeated=len(repeated) or 1,
+            stop_token_ids=self._stop_token_ids,
             arguments=generation_arguments(spec.options, request.max_tokens) | several | safe,
             seed=spec.seed,
         )
+
+    @property
+    def _stop_token_ids(self) -> frozenset[int]:
+        eos = self._blip.language_model.generation_config.eos_token_id
+        return frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
 
     def _repeated_ids(self, request: VisionRequest) -> list[int]:
         """What `generate` counts as the beginning of the text: a decoder-only model's prompt."""
@@ -209,7 +214,7 @@ class VisionEngine(TextEngine[VisionRequest]):
     def _decode_answer(self, request: VisionRequest, token_ids: Sequence[int]) -> str:
         return first_line(self._processor.tokenizer.decode(token_ids, skip_special_tokens=True))
 
-    def _has_complete_line(self, token_ids: Sequence[int]) -> bool:
+    def _is_complete(self, token_ids: Sequence[int]) -> bool:
         """Only the first line is used: generation can stop after it."""
         decode = self._processor.tokenizer.decode
         return "\n" in decode(token_ids[-1:]) and "\n" in decode(token_ids, skip_special_tokens=True).lstrip()
@@ -218,7 +223,9 @@ class VisionEngine(TextEngine[VisionRequest]):
         question = str(request.task.options.get("question", ""))
         notes = question_notes(self._processor.tokenizer, question, is_demo=self._model.demo)
         revision = describe_revision(self._capabilities["revision"], request.task.adapter)
-        return TaskResult(text="\n".join(request.lines or ()), notes=notes, revision=revision)
+        prompt = self._prompt_builder.with_image_tokens(request.prompt_ids)
+        tokens = request.tokens_with(len(request.images) * len(prompt))
+        return TaskResult(text="\n".join(request.lines or ()), tokens=tokens, notes=notes, revision=revision)
 
 
 def describe_revision(revision: str, adapter: TaskAdapter | None) -> str:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
+from bot.jobs import TokenCounts
 from bot.ports import Task
 from inference.vision.generation_plan import TextSpec, expected_text_count, plan_for, text_so_far
 from inference.vision.query_encoder import QueryInput
@@ -36,6 +37,8 @@ class VisionRequest:
         self._texts: dict[int, Sequence[str]] = {}
         self._earlier_texts: list[str] = []
         self._partial_texts: dict[int, str] = {}
+        self._written_tokens = 0
+        self._is_cut = False
         self._round_size = 0
         self._plan = plan_for(task)
         self._start_round(next(self._plan))
@@ -67,6 +70,15 @@ class VisionRequest:
         self._partial_texts[index] = texts[0] if texts else ""
         if len(self._texts) == self._round_size:
             self._finish_round()
+
+    def count_tokens(self, count: int, *, is_cut: bool) -> None:
+        """Of a text that is complete. `is_cut`: only because it may be no longer."""
+        self._written_tokens += count
+        self._is_cut = self._is_cut or is_cut
+
+    def tokens_with(self, read: int) -> TokenCounts:
+        """`read`: tokens of its prompts, with the images."""
+        return TokenCounts(read=read, written=self._written_tokens, is_cut=self._is_cut)
 
     def _finish_round(self) -> None:
         self._earlier_tokens += sum(self._tokens.values())

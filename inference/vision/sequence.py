@@ -36,6 +36,7 @@ class TextSequence:
         generator: for sampling; None: greedy.
         logits_warpers: applied to the logits before sampling.
         should_stop: whether the tokens so far are a complete text, besides `stop_token_ids`.
+        is_cut: it is finished only because it may be no longer.
     """
 
     task_id: str
@@ -50,6 +51,7 @@ class TextSequence:
     should_stop: Callable[[Sequence[int]], bool] = lambda _ids: False
     token_ids: list[int] = field(default_factory=list)
     is_finished: bool = False
+    is_cut: bool = False
 
     @property
     def is_below_min(self) -> bool:
@@ -57,9 +59,9 @@ class TextSequence:
 
     def append_token(self, token: int) -> None:
         self.token_ids.append(token)
-        self.is_finished = (
-            token in self.stop_token_ids or len(self.token_ids) >= self.max_tokens or self.should_stop(self.token_ids)
-        )
+        is_complete = token in self.stop_token_ids or self.should_stop(self.token_ids)
+        self.is_finished = is_complete or len(self.token_ids) >= self.max_tokens
+        self.is_cut = self.is_finished and not is_complete
 
     def penalize_repetition(self, logits: torch.Tensor) -> torch.Tensor:
         """Of logits (1, vocabulary)."""

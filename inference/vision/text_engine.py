@@ -16,7 +16,7 @@ from inference.engine.base import CostSample, EngineEvent, StepDone, TaskDone
 from inference.engine.cost_model import PassCostModel
 from inference.engine.pass_counts import PassCounts
 from inference.ipc.messages import TaskResult
-from inference.vision.beam_search import BeamSearches
+from inference.vision.beam_search import BeamSearch, BeamSearches
 from inference.vision.decode_batch import DecodeBatch
 from inference.vision.generation_plan import TextSpec
 from inference.vision.sequence import TextSequence
@@ -143,10 +143,22 @@ class TextEngine(ABC, Generic[Request]):
             request = self._requests[sequence.task_id]
             text = self._decode_answer(request, sequence.token_ids)
             if sequence in finished:
+                request.count_tokens(len(sequence.token_ids), is_cut=sequence.is_cut)
                 request.on_text(sequence.index, [text])
             else:
                 request.on_tokens(sequence.index, len(sequence.token_ids), text)
         return dict.fromkeys(sequence.task_id for sequence in sequences)
+
+    def _finish_search(self, request: Request, search: BeamSearch) -> None:
+        for token_ids in search.outputs:
+            end = search.find_end(token_ids)
+            is_cut = end is None and not self._is_complete(token_ids)
+            request.count_tokens(len(token_ids) if end is None else end, is_cut=is_cut)
+        request.on_text(search.index, [self._decode_answer(request, token_ids) for token_ids in search.outputs])
+
+    def _is_complete(self, token_ids: Sequence[int]) -> bool:
+        """Whether a text is complete, although nothing ended it."""
+        return False
 
     def _events_for(self, task_id: str) -> Iterator[EngineEvent]:
         request = self._requests[task_id]

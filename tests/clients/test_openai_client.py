@@ -108,7 +108,7 @@ async def test_a_question_about_an_image_is_answered(ai):
     answer = await ai.chat.completions.create(model="gpt-4o", messages=question(), max_tokens=50, temperature=0)
 
     assert answer.choices[0].message.content == "It is what is this?"
-    assert (answer.choices[0].finish_reason, answer.usage.total_tokens) == ("stop", 0)
+    assert (answer.choices[0].finish_reason, answer.usage.total_tokens) == ("stop", 12)
 
 
 async def test_an_answer_streams(ai):
@@ -117,7 +117,7 @@ async def test_an_answer_streams(ai):
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
     assert text == "It is what is this?"
-    assert chunks[-1].usage.total_tokens == 0
+    assert chunks[-1].usage.total_tokens == 12
 
 
 async def test_a_response_is_created_streamed_followed_and_found(ai):

@@ -221,7 +221,36 @@ async def test_a_chat_streams_its_answer_in_deltas(client):
     assert len([text for text in texts if text]) > 1
     assert "".join(texts) == "It is one two?"
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks if chunk["choices"]][-1] == "stop"
-    assert chunks[-1]["usage"]["total_tokens"] == 0
+    assert chunks[-1]["usage"] == {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("stop", "reason"), [([], "length"), (["two"], "stop")])
+async def test_an_answer_that_may_be_no_longer_ends_for_its_length(client, stream, stop, reason):
+    body = chat(user("one two?", PHOTOS[0]), max_tokens=4, stop=stop, stream=stream)
+    if stream:
+        chunk = [data for _, data in await events_of(client, CHAT, body)][-2]
+    else:
+        chunk = (await client.post(CHAT, json=body)).json()
+        assert chunk["usage"] == {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
+
+    assert chunk["choices"][0]["finish_reason"] == reason
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_response_that_may_be_no_longer_is_incomplete(client, stream):
+    body = response("one two?", PHOTOS[0], max_output_tokens=4, stream=stream)
+    if stream:
+        name, data = (await events_of(client, RESPONSES, body))[-1]
+        made = data["response"]
+        assert name == "response.incomplete"
+    else:
+        made = await respond(client, body)
+
+    assert (made["status"], made["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert (made["output"][0]["status"], text_of(made)) == ("incomplete", "It is one two?")
+    assert (made["usage"]["input_tokens"], made["usage"]["output_tokens"]) == (7, 4)
+    assert (await client.get(f"{RESPONSES}/{made['id']}")).json() == made
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -145,7 +145,7 @@ class ChatEngine(TextEngine[ChatRequest]):
         with self._meter.charge([search.task_id]):
             is_finished = self._searches.advance() is not None
         if is_finished:
-            request.on_text(search.index, [self._decode_answer(request, ids) for ids in search.outputs])
+            self._finish_search(request, search)
         else:
             self._cost_model.record_pass(1, time.monotonic() - started)
             request.on_tokens(search.index, search.token_count, self._decode_answer(request, search.token_ids))
@@ -190,7 +190,7 @@ class ChatEngine(TextEngine[ChatRequest]):
             index=index,
             max_tokens=request.max_tokens,
             min_tokens=generation_arguments(spec.options, request.max_tokens)["min_new_tokens"],
-            stop_token_ids=frozenset(config.eos_token_id or ()),
+            stop_token_ids=self._stop_token_ids,
             repetition_penalty=repetition_penalty(spec.options),
             prompt_ids=prompt.token_ids,
             generator=torch.Generator().manual_seed(spec.seed) if is_sampling(spec.options) else None,
@@ -206,7 +206,12 @@ class ChatEngine(TextEngine[ChatRequest]):
             repeated=len(prompt.token_ids),
             arguments=generation_arguments(spec.options, request.max_tokens) | several | _SAFE,
             seed=spec.seed,
+            stop_token_ids=self._stop_token_ids,
         )
+
+    @property
+    def _stop_token_ids(self) -> frozenset[int]:
+        return frozenset(self._module.generation_config.eos_token_id or ())
 
     def _decode_answer(self, request: ChatRequest, token_ids: Sequence[int]) -> str:
         """Without thoughts; a caption on one line."""
@@ -214,7 +219,8 @@ class ChatEngine(TextEngine[ChatRequest]):
         return text if is_question(request.task) else " ".join(text.split())
 
     def _task_result(self, request: ChatRequest) -> TaskResult:
-        return TaskResult(text="\n".join(request.lines or ()), revision=self._capabilities["revision"])
+        tokens = request.tokens_with(sum(len(prompt.token_ids) for prompt in request.prompts))
+        return TaskResult(text="\n".join(request.lines or ()), tokens=tokens, revision=self._capabilities["revision"])
 
 
 def _first_ids(tokenizer: Any, word: str) -> list[int]:

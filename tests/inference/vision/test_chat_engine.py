@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bot.errors import EngineError, ModelUnavailable
+from bot.jobs import TokenCounts
 from bot.memory.placement import Residency
 from bot.ports import ENHANCE, RANK
 from inference.checkpoints.chat_families import FAMILIES
@@ -107,6 +108,16 @@ def test_a_model_whose_cache_cannot_be_joined_answers_one_text_after_another(alo
     assert run_together(alone, tasks) == {task.id: reference(alone, task) for task in tasks}
     texts = [event.text for event in run_task(alone, tasks[0]) if isinstance(event, StepDone)]
     assert 0 < len(texts[4]) < len(texts[-1])
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_tokens_are_counted_and_a_text_that_may_be_no_longer_is_cut(load, alone, is_alone, beams):
+    engine = alone if is_alone else load("qwen3_vl")
+    task = ask("is it blue ?", "red", "blue", thread=THREAD, num_beams=beams, min_new_tokens=6, max_new_tokens=6)
+    prompt = engine._inputs.build(conversation_of(task, 2), [open_image(image.media) for image in task.images], 6)
+
+    assert run_task(engine, task)[-1].result.tokens == TokenCounts(read=len(prompt.token_ids), written=6, is_cut=True)
 
 
 def test_captions_are_of_one_image_each_and_on_one_line(load):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bot.errors import EngineError, InvalidOption, ModelUnavailable
+from bot.jobs import TokenCounts
 from inference.engine.base import StepDone, TaskDone, build_engine
 from inference.vision.generation_plan import diversify, first_line, plan_for, prompt_for
 from inference.vision.language_model import language_model_for
@@ -299,3 +300,27 @@ def test_a_model_without_batching_uses_generate(folders, monkeypatch):
     assert engine.free_slots == engine.capabilities["rows"] == 1
     assert [answer(engine, task) for task in tasks] == [reference_answer(engine, task) for task in tasks]
     engine.unload_model()
+
+
+SEARCHES = [{}, {"num_beams": 2}, {"num_beams": 3, "num_return_sequences": 2}]
+
+
+def counts_of(engine, **options):
+    return run_task(engine, make_request("what is it ?", **options))[-1].result.tokens
+
+
+@pytest.mark.parametrize("options", SEARCHES)
+def test_tokens_are_counted_and_a_text_that_may_be_no_longer_is_cut(engine, options):
+    counts = counts_of(engine, min_new_tokens=8, max_new_tokens=8, **options)
+
+    prompt = inputs_of(engine, make_request("what is it ?"))["input_ids"]
+    assert counts == TokenCounts(read=prompt.numel(), written=8 * options.get("num_return_sequences", 1), is_cut=True)
+
+
+@pytest.mark.parametrize("options", SEARCHES)
+def test_a_text_that_ends_by_itself_is_not_cut(engine, monkeypatch, options):
+    language = engine._blip.language_model
+    monkeypatch.setattr(language.generation_config, "eos_token_id", list(range(language.config.vocab_size - 1)))
+    counts = counts_of(engine, min_new_tokens=0, max_new_tokens=4, **options)
+
+    assert (counts.written, counts.is_cut) == (options.get("num_return_sequences", 1), False)
