@@ -204,6 +204,7 @@ class FactsInfo(BaseModel):
 
     platform: str = Field(description="web, cli, discord or telegram")
     client: str | None = Field(description="The other program's API that it came through")
+    cell: str | None = Field(description="Of a grid: its column and row, as b2, after the number of its sheet: 1b2")
     queue_s: float | None = Field(description="Seconds that it waited for a device")
     took_s: float | None = Field(description="Seconds from then to its end, with loading its model")
     device: str | None
@@ -215,11 +216,6 @@ class FactsInfo(BaseModel):
     steps: int | None
     guidance_scale: float | None
     strength: float | None
-
-
-class GridCellInfo(BaseModel):
-    batch: str
-    cell: str = Field(description="Its column and row, and of several sheets the number of its sheet: b2, 1b2")
 
 
 class JobInfo(BaseModel):
@@ -239,7 +235,6 @@ class JobInfo(BaseModel):
     cost: float
     parent: str | None
     batch: str | None
-    grid: GridCellInfo | None = Field(description="The grid of which it is a cell")
     cancel_requested: bool
     created_at: datetime
     started_at: datetime | None

@@ -30,7 +30,7 @@ async def test_an_accepted_job_is_returned_with_its_location(shared_client):
 async def test_a_finished_job_has_every_field_of_the_contract(shared_client):
     job = await make(shared_client, imagine(seed=7, count=2))
 
-    assert set(job) == FIELDS | {"images", "cancel_requested", "install_progress", "facts", "correction", "grid"}
+    assert set(job) == FIELDS | {"images", "cancel_requested", "install_progress", "facts", "correction"}
     assert (job["facts"]["platform"], job["facts"]["device"], job["facts"]["steps"]) == ("web", "cpu", 5)
     assert job["facts"]["queue_s"] + job["facts"]["took_s"] < 60
     assert job["state"] == "delivered"

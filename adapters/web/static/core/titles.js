@@ -18,5 +18,5 @@ export function nameOf(job, n) {
   const title = shorten(promptOf(job));
   const count = job.result?.media.length ?? 0;
   if (count > 1) return t("{title}, picture {n} of {count}", { title, n, count });
-  return job.grid ? t("{title}, {cell} of a grid", { title, cell: job.grid.cell }) : title;
+  return job.facts?.cell ? t("{title}, {cell} of a grid", { title, cell: job.facts.cell }) : title;
 }

@@ -50,14 +50,15 @@ const newest = computed(() => {
   return known.map((job) => jobs.value.get(job.id).value);
 });
 
-const queued = computed(() => newest.value.filter((job) => job.state === "queued" && !job.grid).reverse());
+const isCell = (job) => Boolean(job.facts?.cell);
+const queued = computed(() => newest.value.filter((job) => job.state === "queued" && !isCell(job)).reverse());
 
 /** The blocks that are shown, as text so that a step of a job changes nothing here. */
 const blocks = computed(() => JSON.stringify(buildBlocks(newest.value)));
 
 function isShown(job, index) {
   if (!isFinished(job)) witnessed.add(job.id);
-  if (job.grid) return true;
+  if (isCell(job)) return true;
   if (job.state === "queued") return false;
   if (job.state === "cancelled") return witnessed.has(job.id);
   if (makesPictures(job) && job.result && !job.result.media.some(Boolean)) return false;
@@ -72,12 +73,12 @@ function buildBlocks(known) {
   let count = 0;
   const grids = new Set();
   for (const job of shown) {
-    if (grids.has(job.grid?.batch)) continue;
-    if (job.grid) grids.add(job.grid.batch);
+    if (grids.has(job.batch)) continue;
+    if (isCell(job)) grids.add(job.batch);
     if (makesPictures(job) || !job.images.length) {
       if (count >= MAX_TILES) continue;
       if (!built.at(-1)?.tiles) built.push({ tiles: [] });
-      const made = job.grid ? [0] : job.result ? job.result.media.flatMap((media, index) => (media ? [index + 1] : [])) : [1];
+      const made = isCell(job) ? [0] : job.result ? job.result.media.flatMap((media, index) => (media ? [index + 1] : [])) : [1];
       const numbers = job.options.best ? made.slice(0, 1) : made;
       built.at(-1).tiles.push(...numbers.map((number) => [job.id, number]));
       count += numbers.length;

@@ -62,8 +62,8 @@ function checkView({ job: id, number, key }) {
 
 /** That it is a favourite, and the way to the grid that it is a cell of. */
 function marksView({ job: id, number }) {
-  const { grid, result } = jobSignal(id)?.value ?? {};
+  const { batch, facts, result } = jobSignal(id)?.value ?? {};
   return html`
     ${result?.media[number - 1]?.favourite ? html`<span class="gallery-heart" role="img" aria-label=${t("Favourite")}>${icon("heart")}</span>` : nothing}
-    ${grid ? html`<a class="gallery-cell" href=${`/grid/${grid.batch}`} tabindex="-1" title=${t("Grid")}>${grid.cell}</a>` : nothing}`;
+    ${facts?.cell ? html`<a class="gallery-cell" href=${`/grid/${batch}`} tabindex="-1" title=${t("Grid")}>${facts.cell}</a>` : nothing}`;
 }

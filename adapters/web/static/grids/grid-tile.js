@@ -11,8 +11,8 @@ const MAX_SHOWN = 4;
 
 /** @param {string} id one of its jobs @param {() => number} tabIndex */
 export function gridTile(id, tabIndex) {
-  const of = jobs.value.get(id)?.value.grid?.batch;
-  const cells = [...jobs.value.values()].map((one) => one.value).filter((job) => job.grid?.batch === of).sort((one, other) => (one.created_at < other.created_at ? -1 : 1));
+  const of = jobs.value.get(id)?.value.batch;
+  const cells = [...jobs.value.values()].map((one) => one.value).filter((job) => job.batch === of).sort((one, other) => (one.created_at < other.created_at ? -1 : 1));
   if (!of || !cells.length) return nothing;
   const ended = cells.filter(isFinished).length;
   const pictures = cells.map(firstPicture).filter(Boolean).slice(0, MAX_SHOWN);

@@ -25,7 +25,7 @@ export function load({ params }) {
   leave();
   current = String(params.batch);
   stops = [
-    onJobEvent((name, job) => job.grid?.batch === current && ["finished", "erased"].includes(name) && refreshSoon()),
+    onJobEvent((name, job) => job.batch === current && ["finished", "erased"].includes(name) && refreshSoon()),
     runOnSignals(() => connection.value === "online" && void refresh()),
     runOnSignals(() => Array.isArray(grid.value?.cells) && setTitle(titleOf(grid.value))),
   ];

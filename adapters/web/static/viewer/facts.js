@@ -38,7 +38,7 @@ export function listFacts(job, media, sourceText) {
   const { facts, options, result } = job;
   const rows = [
     [t("Command"), labelOfCommand(job.command)],
-    [t("Grid"), job.grid?.cell, html`<a href=${`/grid/${job.grid?.batch}`}>${job.grid?.cell}</a>`],
+    [t("Grid"), facts.cell, html`<a href=${`/grid/${job.batch}`}>${facts.cell}</a>`],
     [t("Negative prompt"), options.asked?.negative_prompt ?? options.negative_prompt],
     [t("Style"), facts.style],
     [t("Model"), result?.model || options.model],
