@@ -44,8 +44,10 @@ class SqlOutbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def due_deliveries(self, limit: int = 50, *, excluded_jobs: Collection[str] = ()) -> list[Delivery]:
-        return await self._database.run_read(lambda tx: _due(tx, limit, excluded_jobs))
+    async def due_deliveries(
+        self, limit: int = 50, *, excluded_jobs: Collection[str] = (), excluded_webhooks: Collection[str] = ()
+    ) -> list[Delivery]:
+        return await self._database.run_read(lambda tx: _due(tx, limit, excluded_jobs, excluded_webhooks))
 
     async def mark_sent(self, delivery: Delivery, message_ref: str) -> None:
         await self._database.run_write(lambda tx: _mark_sent(tx, delivery, message_ref))
@@ -59,6 +61,9 @@ class SqlOutbox:
     async def give_up(self, delivery: Delivery, reason: str) -> None:
         given_up = _update_pending(delivery).values(state="undeliverable", reason=reason)
         await self._database.run_write(lambda tx: _schedule(tx, delivery, given_up, "undeliverable"))
+
+    async def give_up_events(self, delivery: Delivery, *, before: datetime, reason: str) -> None:
+        await self._database.run_write(lambda tx: _give_up_events(tx, delivery, before, reason))
 
     async def settle_retraction(self, delivery: Delivery, settled: Collection[str]) -> None:
         await self._database.run_deletion(lambda tx: settle_retraction(tx, delivery.id, settled))
@@ -75,8 +80,9 @@ class SqlOutbox:
         pending = select(outbox.c.id).where(outbox.c.id == delivery.id, IS_PENDING)
         return await self._database.run_read(lambda tx: tx.scalar(pending) is not None)
 
-    async def next_due_s(self) -> float | None:
-        due_at = await self._database.run_read(lambda tx: tx.scalar(_NEXT_DUE))
+    async def next_due_s(self, *, excluded_webhooks: Collection[str] = ()) -> float | None:
+        excluded = {"webhooks": list(excluded_webhooks)}
+        due_at = await self._database.run_read(lambda tx: tx.scalar(_NEXT_DUE, excluded))
         return None if due_at is None else max(0.0, (due_at - utcnow()).total_seconds())
 
     async def remember_message(self, job_id: str, platform: str, message_ref: str, *, picture: int = 0) -> None:
@@ -114,6 +120,14 @@ def _schedule(tx: Connection, delivery: Delivery, later: Update, outcome: str) -
         drop_old_retraction(tx, delivery.id)
 
 
+def _give_up_events(tx: Connection, delivery: Delivery, before: datetime, reason: str) -> None:
+    """An event is created when its job ends."""
+    of_webhook = (outbox.c.kind == WEBHOOK, outbox.c.target == delivery.target, outbox.c.created_at < before)
+    given_up = update(outbox).where(IS_PENDING, *of_webhook).values(state="undeliverable", reason=reason)
+    for _ in range(tx.execute(given_up).rowcount):
+        count_after_commit(tx, lambda metrics: metrics.count_delivery(delivery, "undeliverable"))
+
+
 def _update_pending(delivery: Delivery) -> Update:
     return update(outbox).where(outbox.c.id == delivery.id, IS_PENDING)
 
@@ -128,13 +142,14 @@ def _is_deliverable() -> ColumnElement[bool]:
 
 ROWS_OF_A_JOB = 5
 """At most: the placeholder, the result, its webhook, and what is retracted from each platform."""
+_MAY_BE_SENT = or_(outbox.c.kind != WEBHOOK, outbox.c.target.not_in(bindparam("webhooks", expanding=True)))
 _DUE = (
     select(outbox.c.id, outbox.c.job)
-    .where(IS_PENDING, outbox.c.due_at <= bindparam("now"), _is_deliverable())
+    .where(IS_PENDING, outbox.c.due_at <= bindparam("now"), _MAY_BE_SENT, _is_deliverable())
     .order_by(outbox.c.due_at, outbox.c.id)
     .limit(bindparam("most"))
 )
-_NEXT_DUE = select(func.min(outbox.c.due_at)).where(IS_PENDING, _is_deliverable())
+_NEXT_DUE = select(func.min(outbox.c.due_at)).where(IS_PENDING, _MAY_BE_SENT, _is_deliverable())
 _DELIVERIES = (
     select(
         job,
@@ -154,9 +169,12 @@ _DELIVERIES = (
 )
 
 
-def _due(tx: Connection, limit: int, excluded_jobs: Collection[str]) -> list[Delivery]:
+def _due(
+    tx: Connection, limit: int, excluded_jobs: Collection[str], excluded_webhooks: Collection[str]
+) -> list[Delivery]:
     """The rows of excluded jobs cannot use up the limit."""
-    rows = tx.execute(_DUE, {"now": utcnow(), "most": limit + ROWS_OF_A_JOB * len(excluded_jobs)})
+    most = limit + ROWS_OF_A_JOB * len(excluded_jobs)
+    rows = tx.execute(_DUE, {"now": utcnow(), "most": most, "webhooks": list(excluded_webhooks)})
     ids = [row.id for row in rows if row.job not in excluded_jobs][:limit]
     return [_to_delivery(row) for row in tx.execute(_DELIVERIES, {"ids": ids})] if ids else []
 

@@ -7,7 +7,7 @@ Every fake records its calls. `failures["save_result"] = [StorageBusy()]` makes 
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -603,15 +603,17 @@ class FakeOutbox(Fake):
         self.due_at[delivery.id] = 0.0
         return delivery
 
-    def _deliverable(self) -> list[Delivery]:
+    def _deliverable(self, excluded_webhooks: Collection[str]) -> list[Delivery]:
         waiting = {one.job.id for one in self.pending.values() if one.kind == "placeholder"}
-        return [one for one in self.pending.values() if one.kind == "placeholder" or one.job.id not in waiting]
+        rows = [one for one in self.pending.values() if one.kind == "placeholder" or one.job.id not in waiting]
+        return [one for one in rows if one.kind != "webhook" or one.target not in excluded_webhooks]
 
-    async def due_deliveries(self, limit=50, *, excluded_jobs=()) -> list[Delivery]:
+    async def due_deliveries(self, limit=50, *, excluded_jobs=(), excluded_webhooks=()) -> list[Delivery]:
         self._begin("due_deliveries", limit=limit, besides=excluded_jobs)
         await self._end("due_deliveries")
         now = asyncio.get_running_loop().time()
-        due = [one for one in self._deliverable() if self.due_at[one.id] <= now and one.job.id not in excluded_jobs]
+        due = [one for one in self._deliverable(excluded_webhooks) if self.due_at[one.id] <= now]
+        due = [one for one in due if one.job.id not in excluded_jobs]
         due.sort(key=lambda one: self.due_at[one.id])
         return [replace(one, message_ref=self.refs.get(one.job.id)) for one in due[:limit]]
 
@@ -639,9 +641,12 @@ class FakeOutbox(Fake):
             return
         self.undeliverable.append(delivery.job.id)
 
-    async def next_due_s(self) -> float | None:
+    async def give_up_events(self, delivery, *, before, reason) -> None:
+        self._begin("give_up_events", delivery=delivery, before=before, reason=reason)
+
+    async def next_due_s(self, *, excluded_webhooks=()) -> float | None:
         self._begin("next_due_s")
-        times = [self.due_at[one.id] for one in self._deliverable()]
+        times = [self.due_at[one.id] for one in self._deliverable(excluded_webhooks)]
         return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
 
     async def settle_retraction(self, delivery, settled) -> None:

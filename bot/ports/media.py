@@ -137,9 +137,11 @@ class Delivery:
 
 
 class Outbox(Protocol):
-    async def due_deliveries(self, limit: int = 50, *, excluded_jobs: Collection[str] = ()) -> list[Delivery]:
-        """Pending rows that are due, oldest first, without those of `excluded_jobs`. A result waits until its
-        placeholder is sent or given up."""
+    async def due_deliveries(
+        self, limit: int = 50, *, excluded_jobs: Collection[str] = (), excluded_webhooks: Collection[str] = ()
+    ) -> list[Delivery]:
+        """Pending rows that are due, oldest first, without those of `excluded_jobs` and the events of
+        `excluded_webhooks`. A result waits until its placeholder is sent or given up."""
 
     async def mark_sent(self, delivery: Delivery, message_ref: str) -> None:
         """The platform confirmed the message. For a result, the job becomes delivered in the same transaction."""
@@ -150,6 +152,9 @@ class Outbox(Protocol):
     async def give_up(self, delivery: Delivery, reason: str) -> None:
         """Mark it undeliverable. The job stays rendered and is listed in the history."""
 
+    async def give_up_events(self, delivery: Delivery, *, before: datetime, reason: str) -> None:
+        """All pending events for the webhook of this one whose job ended before."""
+
     async def settle_retraction(self, delivery: Delivery, settled: Collection[str]) -> None:
         """These messages of a `retract` are gone, or cannot be deleted; the row is deleted with the last of them."""
 
@@ -159,7 +164,7 @@ class Outbox(Protocol):
     async def is_pending(self, delivery: Delivery) -> bool:
         """Whether it still has to be sent: its job may have been erased in the meantime."""
 
-    async def next_due_s(self) -> float | None: ...
+    async def next_due_s(self, *, excluded_webhooks: Collection[str] = ()) -> float | None: ...
 
     async def remember_message(self, job_id: str, platform: str, message_ref: str, *, picture: int = 0) -> None:
         """Register a further message of the job (an original, one picture of several), so that a reply to it refers to

@@ -133,18 +133,26 @@ class Deliverer:
         Jobs with a running delivery are excluded: one that ends during the query could still be returned as due.
         """
         started = False
-        for delivery in await self.outbox.due_deliveries(excluded_jobs=frozenset(self._busy)):
-            if delivery.job.id not in self._busy:
+        due = await self.outbox.due_deliveries(
+            excluded_jobs=frozenset(self._busy), excluded_webhooks=self._webhooks.receivers.closed()
+        )
+        for delivery in due:
+            if delivery.job.id not in self._busy and self._may_start(delivery):
                 self._busy.add(delivery.job.id)
                 group.create_task(self._deliver(delivery, group))
                 started = True
         return started
 
+    def _may_start(self, delivery: Delivery) -> bool:
+        return delivery.kind != WEBHOOK or self._webhooks.receivers.admit(delivery.target)
+
     async def _idle_timeout_s(self) -> float:
-        due = await self.outbox.next_due_s()
-        if due is None:
-            return IDLE_CHECK_S
-        return min(IDLE_CHECK_S, max(0.05, due)) if due > 0 else OVERDUE_CHECK_S
+        receivers = self._webhooks.receivers
+        due = await self.outbox.next_due_s(excluded_webhooks=receivers.closed())
+        if due == 0:
+            return OVERDUE_CHECK_S
+        waits = [one for one in (due, receivers.next_open_s()) if one is not None]
+        return min([IDLE_CHECK_S, *(max(0.05, one) for one in waits)])
 
     async def _deliver(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         job = delivery.job
@@ -169,8 +177,7 @@ class Deliverer:
 
     async def _attempt(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         if delivery.kind == WEBHOOK:
-            wait_s = back_off_s(delivery.tries)
-            await self._webhooks.attempt(delivery, back_off_s=wait_s, store=self._retry_until_stored)
+            await self._webhooks.attempt(delivery, back_off_s=back_off_s, store=self._retry_until_stored)
             return
         platform = self.platforms.get(delivery.platform)
         if platform is None:

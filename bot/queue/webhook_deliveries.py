@@ -15,12 +15,12 @@ import structlog
 from bot.errors import JobNotFound
 from bot.ports import Delivery, Outbox, WebhookSender
 from bot.ports.platform_answers import PlatformError, Undeliverable
+from bot.queue.webhook_receivers import MAX_CONCURRENT_PER_WEBHOOK, WebhookReceivers
 from bot.runtime.fair_slots import FairSlots
 
 log = structlog.get_logger()
 
 MAX_CONCURRENT = 20
-MAX_CONCURRENT_PER_WEBHOOK = 5
 CALL_TIMEOUT_S = 15.0
 """Limit of one request as a whole: a receiver may send its answer byte by byte."""
 UNKNOWN_RETRY_S = 600.0
@@ -28,6 +28,8 @@ UNKNOWN_RETRY_S = 600.0
 KEPT = timedelta(days=31)
 """How long an event is tried."""
 
+BackOff = Callable[[int], float]
+"""Seconds to wait after so many failures."""
 Store = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """Writes to the storage, again while it is busy."""
 
@@ -38,39 +40,54 @@ class WebhookDeliveries:
 
     outbox: Outbox
     sender: WebhookSender | None = None
+    receivers: WebhookReceivers = field(default_factory=WebhookReceivers)
     _slots: FairSlots = field(default_factory=lambda: FairSlots(MAX_CONCURRENT, per_owner=MAX_CONCURRENT_PER_WEBHOOK))
 
-    async def attempt(self, delivery: Delivery, *, back_off_s: float, store: Store) -> None:
+    async def attempt(self, delivery: Delivery, *, back_off_s: BackOff, store: Store) -> None:
+        """Of an event that `receivers` has admitted."""
+        try:
+            async with self._slots.hold(delivery.target):
+                await self._attempt(delivery, back_off_s, store)
+        except Exception:
+            self.receivers.note_failure(delivery.target, back_off_s)
+            raise
+        finally:
+            self.receivers.release(delivery.target)
+
+    async def _attempt(self, delivery: Delivery, back_off_s: BackOff, store: Store) -> None:
         if self.sender is None or not self.sender.has_webhook(delivery.target):
+            self.receivers.rest(delivery.target, UNKNOWN_RETRY_S)
             reason = "the config has no such webhook"
             await self._postpone(delivery, reason, UNKNOWN_RETRY_S, store, is_try=False)
             return
-        async with self._slots.hold(delivery.target):
-            if not await store(lambda: self.outbox.is_pending(delivery)):
-                return  # its job was erased
-            try:
-                async with asyncio.timeout(CALL_TIMEOUT_S):
-                    await self.sender.send_event(delivery)
-            except JobNotFound:
-                await store(lambda: self.outbox.give_up(delivery, "the job was erased"))
-                return
-            except Undeliverable as refused:
-                await self._give_up(delivery, refused.detail, store)
-                return
-            except (PlatformError, TimeoutError) as error:
-                reason = error.detail if isinstance(error, PlatformError) else "no answer in time"
-                asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
-                await self._postpone(delivery, reason, back_off_s if asked_s is None else asked_s, store)
-                return
-        await store(lambda: self.outbox.mark_sent(delivery, ""))
-        log.info("a webhook was called", action="webhook_sent", webhook=delivery.target, attempt=delivery.tries + 1)
+        if not await store(lambda: self.outbox.is_pending(delivery)):
+            return  # its job was erased
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self.sender.send_event(delivery)
+        except JobNotFound:
+            await store(lambda: self.outbox.give_up(delivery, "the job was erased"))
+        except Undeliverable as refused:
+            self.receivers.note_answer(delivery.target)
+            await self._give_up(delivery, refused.detail, store)
+        except (PlatformError, TimeoutError) as error:
+            reason = error.detail if isinstance(error, PlatformError) else "no answer in time"
+            asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
+            self.receivers.note_failure(delivery.target, back_off_s, asked_s=asked_s)
+            await self._postpone(delivery, reason, back_off_s(delivery.tries) if asked_s is None else asked_s, store)
+        else:
+            self.receivers.note_answer(delivery.target)
+            await store(lambda: self.outbox.mark_sent(delivery, ""))
+            log.info("a webhook was called", action="webhook_sent", webhook=delivery.target, attempt=delivery.tries + 1)
 
     async def _postpone(
         self, delivery: Delivery, reason: str, delay_s: float, store: Store, *, is_try: bool = True
     ) -> None:
+        oldest_kept = datetime.now(UTC) - KEPT
         ended_at = delivery.job.finished_at
-        if ended_at is not None and datetime.now(UTC) - ended_at > KEPT:
+        if ended_at is not None and ended_at < oldest_kept:
             await self._give_up(delivery, reason, store)
+            await store(lambda: self.outbox.give_up_events(delivery, before=oldest_kept, reason=reason))
             return
         details = {"webhook": delivery.target, "reason": reason, "delay_s": round(delay_s, 1)}
         log.info("a webhook is called again later", action="webhook_postponed", **details)

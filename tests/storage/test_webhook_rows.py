@@ -117,3 +117,27 @@ async def test_an_event_that_waits_does_not_prevent_linking_accounts(storage, an
     await storage.links.link(other.id, "code", None)
 
     assert await due(storage) == [("webhook", "webhook", "studio", JobState.FAILED)]
+
+
+async def test_the_events_of_a_webhook_that_rests_are_not_due(storage, ann, submitted):
+    await render_it(storage, ann, submitted)
+
+    assert await storage.outbox.due_deliveries(excluded_webhooks={"studio"}) == []
+    assert await storage.outbox.next_due_s(excluded_webhooks={"studio"}) is None
+    assert len(await storage.outbox.due_deliveries(excluded_webhooks={"other"})) == 1
+    assert await storage.outbox.next_due_s(excluded_webhooks={"other"}) == 0
+
+
+async def test_old_events_are_given_up_together_and_no_others(storage, ann, submitted):
+    await render_it(storage, ann, submitted)
+    [other] = await accept(storage, ann, origin=make_origin(platform="web", space_id="web", webhook="other"))
+    await render_it(storage, ann, other)
+    [event, _] = await storage.outbox.due_deliveries()
+    moment = datetime.now(UTC)
+
+    await storage.outbox.give_up_events(event, before=moment - timedelta(days=1), reason="down")
+    kept = len(await due(storage))
+    await storage.outbox.give_up_events(event, before=moment + timedelta(seconds=1), reason="down")
+
+    assert kept == 2
+    assert [target for _, _, target, _ in await due(storage)] == ["other"]

@@ -11,6 +11,7 @@ from bot.jobs import JobState
 from bot.ports.platform_answers import PlatformError, Undeliverable
 from bot.queue import delivery as deliver
 from bot.queue import webhook_deliveries as webhooks
+from bot.queue import webhook_receivers as receivers
 from bot.queue.delivery import Deliverer
 from bot.queue.progress import ProgressBus
 from tests.fakes import FakeMediaStore, FakeOutbox, FakePlatform, eventually, make_chat_job, make_job, make_result
@@ -197,7 +198,7 @@ async def test_a_confirmation_that_cannot_be_stored_yet_sends_nothing_twice(hook
 
 async def test_a_slow_receiver_leaves_room_for_others_and_for_chats(hooks):
     hooks.sender.go_on.clear()
-    for _ in range(webhooks.MAX_CONCURRENT_PER_WEBHOOK + 3):
+    for _ in range(receivers.MAX_CONCURRENT_PER_WEBHOOK + 3):
         hooks.end_job()
     hooks.end_job("other")
     hooks.outbox.enqueue(make_chat_job(), "placeholder")
@@ -208,7 +209,7 @@ async def test_a_slow_receiver_leaves_room_for_others_and_for_chats(hooks):
         hooks.sender.go_on.set()
         await eventually(lambda: not hooks.outbox.pending)
 
-    assert called.count("studio") == webhooks.MAX_CONCURRENT_PER_WEBHOOK
+    assert called.count("studio") == receivers.MAX_CONCURRENT_PER_WEBHOOK
 
 
 async def test_a_receiver_that_never_answers_is_left_after_a_while(hooks, monkeypatch):
@@ -232,3 +233,87 @@ async def test_a_bug_in_sending_ends_neither_the_loop_nor_the_event(hooks):
     await hooks.work_off()
 
     assert hooks.sender.sent == [event.job.id]
+
+
+# ---------------------------------------------------------------- a receiver that is down
+
+
+async def test_a_receiver_that_is_down_is_called_seldom_and_delays_nobody(hooks, monkeypatch):
+    monkeypatch.setattr(deliver, "back_off_s", lambda tries: 0.002 if tries < 2 else 3600.0)
+    hooks.sender.failures = [PlatformError("down")] * 1000
+    for _ in range(200):
+        hooks.end_job()
+
+    async with hooks.running() as deliverer:
+        await eventually(lambda: len(hooks.outbox.called("schedule_retry")) >= 5 and not hooks.sender.under_way)
+        hooks.sender.failures.clear()
+        hooks.end_job("other")
+        deliverer.wake()
+        await eventually(lambda: hooks.sender.sent)
+
+    assert len(hooks.sender.calls) <= receivers.MAX_CONCURRENT_PER_WEBHOOK + 1
+    assert hooks.sender.calls[-1].target == "other"
+
+
+async def test_a_backlog_is_sent_once_its_receiver_is_back(hooks):
+    hooks.sender.failures = [PlatformError("down")] * 20
+    jobs = {hooks.end_job().job.id for _ in range(30)}
+
+    await hooks.work_off()
+
+    assert set(hooks.sender.sent) == jobs
+    assert len(hooks.sender.sent) == len(jobs)
+
+
+async def test_of_a_backlog_few_events_are_in_memory(hooks):
+    hooks.sender.go_on.clear()
+    for _ in range(200):
+        hooks.end_job()
+
+    async with hooks.running() as deliverer:
+        await eventually(lambda: len(hooks.sender.calls) == receivers.MAX_CONCURRENT_PER_WEBHOOK)
+        deliverer.wake()
+        looks = len(hooks.outbox.called("due_deliveries"))
+        await eventually(lambda: len(hooks.outbox.called("due_deliveries")) > looks)
+        excluded = hooks.outbox.called("due_deliveries")[-1].besides
+        hooks.sender.go_on.set()
+        await eventually(lambda: not hooks.outbox.pending)
+
+    assert len(excluded) == receivers.MAX_CONCURRENT_PER_WEBHOOK
+
+
+async def test_a_wait_that_a_receiver_asks_for_is_for_all_of_its_events(hooks):
+    hooks.sender.failures = [PlatformError("HTTP 429", retry_after_s=3600.0)]
+    hooks.end_job()
+
+    async with hooks.running() as deliverer:
+        await eventually(lambda: hooks.outbox.called("schedule_retry"))
+        hooks.end_job()
+        hooks.end_job("other")
+        deliverer.wake()
+        await eventually(lambda: hooks.sender.sent)
+
+    assert [one.target for one in hooks.sender.calls] == ["studio", "other"]
+
+
+async def test_the_events_of_a_removed_webhook_are_not_looked_at_one_by_one(hooks):
+    for _ in range(20):
+        hooks.end_job("removed")
+    hooks.end_job()
+
+    async with hooks.running():
+        await eventually(lambda: hooks.sender.sent)
+
+    assert len(hooks.outbox.called("schedule_retry")) <= receivers.MAX_CONCURRENT_PER_WEBHOOK
+
+
+async def test_with_an_event_that_is_too_old_all_of_its_age_are_given_up(hooks):
+    old = webhooks.KEPT.total_seconds() + 60
+    event = hooks.end_job(ended_ago_s=old)
+    hooks.sender.failures = [PlatformError("down")]
+
+    await hooks.work_off()
+
+    [call] = hooks.outbox.called("give_up_events")
+    assert (call.delivery.target, call.reason) == ("studio", "down")
+    assert event.job.finished_at < call.before < datetime.now(UTC) - webhooks.KEPT + timedelta(minutes=1)
