@@ -3,10 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
 
 Address = IPv4Address | IPv6Address
 
+_resolvers = ThreadPoolExecutor(4, thread_name_prefix="webhook-dns")
+"""A lookup cannot be cancelled: those that hang must not take the threads that other work runs in."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -50,5 +54,9 @@ def _is_named(address: Address, host: str) -> bool:
 async def resolve_host(host: str, port: int) -> Sequence[Address]:
     """Its addresses, in the order to try. Raises: OSError."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await loop.run_in_executor(_resolvers, _look_up, host, port)
     return list(dict.fromkeys(ip_address(str(one[4][0]).partition("%")[0]) for one in found))
+
+
+def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
+    return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))

@@ -3,7 +3,9 @@
 Checking a name and then connecting by name would let its DNS answer differently the second time.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 
 import httpx2
 
@@ -11,6 +13,12 @@ from adapters.webhooks.addresses import Address, is_allowed, resolve_host
 
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 _PORTS = {"https": 443, "http": 80}
+
+
+@cache
+def _encryption() -> ssl.SSLContext:
+    """Loading the certificate authorities takes tens of milliseconds, too long for each event."""
+    return httpx2.create_ssl_context()
 
 
 class AddressRefused(httpx2.TransportError):
@@ -32,13 +40,13 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         self._resolve = resolve
         # A kept connection would belong to an address that was checked for an earlier event.
         limits = httpx2.Limits(max_keepalive_connections=0)
-        self._inner = inner or httpx2.AsyncHTTPTransport(limits=limits)
+        self._inner = inner or httpx2.AsyncHTTPTransport(verify=_encryption(), limits=limits)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Raises: AddressRefused, httpx2.TransportError."""
         url = request.url
         host = url.raw_host.decode("ascii")
-        request.extensions = {**request.extensions, "sni_hostname": host}
+        request.extensions = {**request.extensions, "sni_hostname": host.rstrip(".")}
         failure: httpx2.TransportError | None = None
         for address in await self._find_allowed(host, url.port or _PORTS[url.scheme]):
             request.url = url.copy_with(host=str(address))

@@ -1,10 +1,14 @@
 """A connection goes to an address that was checked, whatever the host's DNS says later."""
 
+import asyncio
+import ssl
+import threading
 from ipaddress import ip_address
 
 import httpx2
 import pytest
 
+from adapters.webhooks import addresses
 from adapters.webhooks.checked_transport import AddressRefused, CheckedTransport
 from tests.webhooks.receiver import receiving
 
@@ -104,3 +108,32 @@ async def test_a_name_without_an_address_is_an_error_of_the_connection():
 
     with pytest.raises(httpx2.ConnectError):
         await post("https://nowhere.example/", CheckedTransport(resolve=resolve))
+
+
+async def test_a_name_with_a_dot_at_its_end_has_a_certificate_without():
+    inner = Connections()
+    resolve = names(studio_example_=[["8.8.8.8"]])
+    await post("https://studio.example./", CheckedTransport(resolve=resolve, inner=inner))
+
+    assert inner.requests[0][2]["sni_hostname"] == "studio.example"
+
+
+def test_the_authorities_are_not_loaded_for_each_event(monkeypatch):
+    CheckedTransport()
+    loads = []
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: loads.append(1))
+    CheckedTransport()
+
+    assert loads == []
+
+
+async def test_lookups_that_hang_leave_the_threads_of_other_work_alone(monkeypatch):
+    answer = threading.Event()
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: answer.wait(30) and [])
+    lookups = [asyncio.create_task(addresses.resolve_host("slow.example", 443)) for _ in range(40)]
+    try:
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 20) == "done"
+    finally:
+        answer.set()
+        await asyncio.gather(*lookups)

@@ -1,6 +1,5 @@
 """What a receiver gets, and what its answers mean."""
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -11,6 +10,7 @@ from email.utils import format_datetime
 import pytest
 
 from adapters.web.views import job_json
+from adapters.webhooks import addresses
 from adapters.webhooks import sender as sending
 from adapters.webhooks.sender import HttpWebhookSender
 from adapters.webhooks.settings import WebhookSettings
@@ -144,10 +144,7 @@ async def test_nobody_there_is_tried_again_without_naming_the_address(done):
 
 
 async def test_a_refused_address_is_not_connected_to(done, monkeypatch):
-    async def resolve(host, port, **_):
-        return [(2, 1, 6, "", ("127.0.0.1", port))]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr(addresses, "_look_up", lambda _host, port: [(2, 1, 6, "", ("127.0.0.1", port))])
     async with receiving() as receiver:
         url = receiver.url.replace("127.0.0.1", "rebound.example")
         with pytest.raises(PlatformError) as raised:
