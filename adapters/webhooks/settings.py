@@ -1,7 +1,9 @@
 """`[webhooks.NAME]` in the config: where events may be sent, in a module that imports no HTTP library."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import SplitResult, urlsplit
@@ -12,6 +14,8 @@ from bot.settings.core import Bounds
 SECTION = "webhooks"
 MIN_SECRET = 16
 """Characters of a secret."""
+_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +86,28 @@ def url_problem(url: str) -> str:
     """What is wrong with the address, without quoting it: it can hold a secret. Empty: nothing."""
     try:
         parts = urlsplit(url)
-        has_host, _ = bool(parts.hostname), parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         return "is not an address: write it like https://studio.example/easel"
-    if parts.scheme not in ("http", "https") or not has_host:
+    if parts.scheme not in ("http", "https") or not host:
         return "must begin with https:// or http:// and name a host"
     if parts.username is not None or parts.password is not None:
         return "must not contain a user name or password: the events are signed instead"
     if parts.fragment or not url.isascii() or any(char.isspace() for char in url):
         return "must be one address without spaces, a # part or other scripts"
+    if port == 0 or not _is_host(host):
+        return "has a host or port that cannot be called: write it like https://studio.example/ or http://192.168.1.5:9000/"
     return ""
+
+
+def _is_host(host: str) -> bool:
+    """A name or an address in its usual form: `127.1` and `0x7f.1` mean addresses too, and are never sent to."""
+    if _NAME.fullmatch(host) and not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+        return len(host) < 255 and all(len(label) < 64 for label in host.split("."))
+    try:
+        return "%" not in host and bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 def host_of(url: str) -> str:

@@ -80,8 +80,13 @@ def test_a_secret_file_that_cannot_be_read_is_named_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["https://studio.example", "http://127.0.0.1:9000/hook?x=1", "https://[2001:db8::1]:8443/"]
-)
+    "url",
+    [
+        "https://studio.example", "http://127.0.0.1:9000/hook?x=1", "https://[2001:db8::1]:8443/", "http://nas",
+        "https://Studio.example.:8443", "http://localhost:9000/", "https://xn--bcher-kva.example/", "http://my_nas.lan/",
+        "http://4you.example", "https://0x0.st/",
+    ],
+)  # fmt: skip
 def test_these_addresses_can_be_webhooks(url):
     assert url_problem(url) == ""
 
@@ -91,6 +96,9 @@ def test_these_addresses_can_be_webhooks(url):
     [
         "", "studio.example", "ftp://studio.example", "https://", "https:///path", "https://user:word@studio.example/",
         "https://studio.example:99999/", "https://studio.example/#part", "https://studio.example/a b", "https://[::1",
+        "http://127.1/", "http://0x7f.1/", "http://0177.0.0.1/", "http://2130706433/", "http://0x7f000001/",
+        "http://127.0.0.1./", "http://%31%32%37.0.0.1/", "http://127.0.0.1%00.example/", "http://a..example/",
+        "http://[fe80::1%25eth0]/", "http://studio.example:0/", "http://studio.example%5c.evil/", "http://.example/",
     ],
 )  # fmt: skip
 def test_these_are_refused_without_quoting_them(tmp_path, url):
