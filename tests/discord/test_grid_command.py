@@ -77,7 +77,7 @@ async def test_one_picture_is_a_message_for_everybody_with_its_own_buttons(
     app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
 ) -> None:
     made = await make(ann, seed=7)
-    cells = (await app.application.usecases.grid_chat.find(await job_of(app, made))).cells  # type: ignore[union-attr]
+    cells = (await app.application.usecases.grid_chat.find(await job_of(app, made))).cells
     bob.press_unchecked(made, f"v1:show.cell:{cells[1].job.id}")
     shown = await ann.finished(2)
     bob.press(shown, "vary.strong")
@@ -92,7 +92,7 @@ async def test_one_picture_is_a_message_for_everybody_with_its_own_buttons(
 
 async def test_a_reply_names_a_picture_and_may_ask_about_it(app: DiscordApp, ann: SimulatedUser) -> None:
     made = await make(ann, seed=7)
-    cells = (await app.application.usecases.grid_chat.find(await job_of(app, made))).cells  # type: ignore[union-attr]
+    cells = (await app.application.usecases.grid_chat.find(await job_of(app, made))).cells
     ann.write_message("B1", reply_to=made)
     shown = await ann.finished(2)
     ann.write_message("b1: what is it?", reply_to=made)
@@ -220,7 +220,7 @@ async def test_hidden_pictures_hide_the_sheet(app: DiscordApp, ann: SimulatedUse
         is_admin=True,
         platform="discord",
         space_id=str(ann.channel.guild.id),
-        policy="spoiler",  # type: ignore[union-attr, arg-type]
+        policy="spoiler",
     )
     ask(ann, prompt="a quick fox", x="prompt=quick,nude,slow")
     filling = await ann.posted()
