@@ -154,7 +154,7 @@ class ImageRef:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenCounts:
+class TextUsage:
     """Of the texts of a task.
 
     Attributes:
@@ -173,7 +173,7 @@ class Result:
     """The result of a job, with everything needed to reproduce it.
 
     Attributes:
-        tokens: of a text; None: its model has no tokens to count, or the job is older than this record.
+        usage: of a text; None: its model has no tokens to count, or the job is older than this record.
         media: its images that are not deleted, each with its number.
         places: how many there were.
     """
@@ -190,7 +190,7 @@ class Result:
     parameters: str = ""
     """The A1111 text of the first image; empty for text results."""
     notes: tuple[str, ...] = ()
-    tokens: TokenCounts | None = field(default=None, compare=False)
+    usage: TextUsage | None = field(default=None, compare=False)
     places: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from bot.jobs import ImageRef, Job, JobError, JobState, Origin, Result, StoredImage, TokenCounts
+from bot.jobs import ImageRef, Job, JobError, JobState, Origin, Result, StoredImage, TextUsage
 from bot.ports import NewJob
 from storage.schema import job
 
@@ -64,8 +64,8 @@ def to_result(stored: Mapping[str, Any] | None) -> Result | None:
     if stored is None:
         return None
     pictures = tuple(StoredImage(**picture) for picture in stored["media"])
-    tokens = TokenCounts(**stored["tokens"]) if stored.get("tokens") else None
-    return Result(**{**stored, "media": pictures, "notes": tuple(stored["notes"]), "tokens": tokens})
+    usage = TextUsage(**stored["usage"]) if stored.get("usage") else None
+    return Result(**{**stored, "media": pictures, "notes": tuple(stored["notes"]), "usage": usage})
 
 
 def from_result(result: Result) -> dict[str, Any]:

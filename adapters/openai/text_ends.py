@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapters.openai.text_deltas import cut_at_stop
-from bot.jobs import Job, TokenCounts
+from bot.jobs import Job, TextUsage
 
 
 def text_of(job: Job, stop: Sequence[str] = ()) -> str:
@@ -37,6 +37,6 @@ def response_usage(job: Job) -> dict[str, Any]:
     }
 
 
-def _tokens_of(job: Job) -> TokenCounts:
+def _tokens_of(job: Job) -> TextUsage:
     """None are known of jobs that are older than their record."""
-    return (job.result.tokens if job.result is not None else None) or TokenCounts()
+    return (job.result.usage if job.result is not None else None) or TextUsage()

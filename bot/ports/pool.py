@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from bot.jobs import Job, Media, TokenCounts
+from bot.jobs import Job, Media, TextUsage
 from bot.models import IMAGE_CLASSIFICATION, TORCH, ModelSpec
 from bot.ports.device_totals import DeviceTotals
 from bot.ports.learning import Embedding
@@ -255,13 +255,13 @@ class TaskOutput:
         embeddings: of `EMBED`, one for each of its images, or that of the text; none if the model knows no word of it.
         prompts: of each image by its index, what it was drawn from, where the job's options do not say that.
         scores: of a safety check (`is_safety_check`), one for each of its images, as `RenderedImage.nsfw`.
-        tokens: of its texts, if its model counts them.
+        usage: of its texts, if its model counts them.
         seconds: device time used; of shared forward passes, only the task's share.
     """
 
     images: tuple[RenderedImage, ...] = ()
     text: str | None = None
-    tokens: TokenCounts | None = None
+    usage: TextUsage | None = None
     prompts: tuple[str, ...] = ()
     scores: tuple[float | None, ...] = ()
     matches: tuple[MatchScore, ...] = ()

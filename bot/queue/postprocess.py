@@ -127,7 +127,7 @@ class Postprocessor:
         return Result(
             media=tuple(images),
             text=output.text,
-            tokens=output.tokens,
+            usage=output.usage,
             seed=images[0].seed if is_compared and images else job.options.get("seed"),
             model=job.model,
             revision=output.revision,

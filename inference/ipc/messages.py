@@ -12,7 +12,7 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any, BinaryIO
 
 from bot import errors, jobs, models, ports
-from bot.jobs import TokenCounts
+from bot.jobs import TextUsage
 from bot.models import ModelSpec
 from bot.ports import (
     Candidates,
@@ -256,10 +256,10 @@ class TaskEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """`tokens`, `scores`, `matches`, `embeddings`: see `TaskOutput`."""
+    """`usage`, `scores`, `matches`, `embeddings`: see `TaskOutput`."""
 
     text: str | None = None
-    tokens: TokenCounts | None = None
+    usage: TextUsage | None = None
     scores: tuple[float | None, ...] = ()
     matches: tuple[MatchScore, ...] = ()
     embeddings: tuple[Embedding, ...] = ()

@@ -225,7 +225,7 @@ class DevicePool:
                     yield TaskOutput(
                         images=tuple(images[index] for index in sorted(images)),
                         text=result.text,
-                        tokens=result.tokens,
+                        usage=result.usage,
                         scores=result.scores,
                         matches=result.matches,
                         embeddings=result.embeddings,

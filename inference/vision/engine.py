@@ -224,8 +224,8 @@ class VisionEngine(TextEngine[VisionRequest]):
         notes = question_notes(self._processor.tokenizer, question, is_demo=self._model.demo)
         revision = describe_revision(self._capabilities["revision"], request.task.adapter)
         prompt = self._prompt_builder.with_image_tokens(request.prompt_ids)
-        tokens = request.tokens_with(len(request.images) * len(prompt))
-        return TaskResult(text="\n".join(request.lines or ()), tokens=tokens, notes=notes, revision=revision)
+        usage = request.usage_with(len(request.images) * len(prompt))
+        return TaskResult(text="\n".join(request.lines or ()), usage=usage, notes=notes, revision=revision)
 
 
 def describe_revision(revision: str, adapter: TaskAdapter | None) -> str:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
-from bot.jobs import TokenCounts
+from bot.jobs import TextUsage
 from bot.ports import Task
 from inference.vision.generation_plan import TextSpec, expected_text_count, plan_for, text_so_far
 from inference.vision.query_encoder import QueryInput
@@ -76,9 +76,9 @@ class VisionRequest:
         self._written_tokens += count
         self._is_cut = self._is_cut or is_cut
 
-    def tokens_with(self, read: int) -> TokenCounts:
+    def usage_with(self, read: int) -> TextUsage:
         """`read`: tokens of its prompts, with the images."""
-        return TokenCounts(read=read, written=self._written_tokens, is_cut=self._is_cut)
+        return TextUsage(read=read, written=self._written_tokens, is_cut=self._is_cut)
 
     def _finish_round(self) -> None:
         self._earlier_tokens += sum(self._tokens.values())

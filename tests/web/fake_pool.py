@@ -15,7 +15,7 @@ from PIL import Image
 
 from bot.commands.match import split_texts
 from bot.errors import Blocked, EngineError, JobCancelled
-from bot.jobs import Media, TokenCounts
+from bot.jobs import Media, TextUsage
 from bot.models import ModelSpec
 from bot.ports import (
     RANK,
@@ -139,8 +139,8 @@ class TestPool:
             text = f"It is {task.options.get('question', 'a picture')}"
             written = len(text.split(" "))
             is_cut = written >= int(task.options["max_new_tokens"])
-            tokens = TokenCounts(read=7, written=written, is_cut=is_cut)
-            return TaskOutput(text=text, tokens=tokens, revision="test", seconds=0.5)
+            usage = TextUsage(read=7, written=written, is_cut=is_cut)
+            return TaskOutput(text=text, usage=usage, revision="test", seconds=0.5)
         width, height, seed = (int(task.options[name]) for name in ("width", "height", "seed"))
         files = [picture(seed + index, width, height) for index in range(int(task.options["count"]))]
         parameters = f"{task.options.get('prompt', '')}\nSeed: {seed}"

@@ -219,8 +219,8 @@ class ChatEngine(TextEngine[ChatRequest]):
         return text if is_question(request.task) else " ".join(text.split())
 
     def _task_result(self, request: ChatRequest) -> TaskResult:
-        tokens = request.tokens_with(sum(len(prompt.token_ids) for prompt in request.prompts))
-        return TaskResult(text="\n".join(request.lines or ()), tokens=tokens, revision=self._capabilities["revision"])
+        usage = request.usage_with(sum(len(prompt.token_ids) for prompt in request.prompts))
+        return TaskResult(text="\n".join(request.lines or ()), usage=usage, revision=self._capabilities["revision"])
 
 
 def _first_ids(tokenizer: Any, word: str) -> list[int]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bot.errors import EngineError, ModelUnavailable
-from bot.jobs import TokenCounts
+from bot.jobs import TextUsage
 from bot.memory.placement import Residency
 from bot.ports import ENHANCE, RANK
 from inference.checkpoints.chat_families import FAMILIES
@@ -117,7 +117,7 @@ def test_tokens_are_counted_and_a_text_that_may_be_no_longer_is_cut(load, alone,
     task = ask("is it blue ?", "red", "blue", thread=THREAD, num_beams=beams, min_new_tokens=6, max_new_tokens=6)
     prompt = engine._inputs.build(conversation_of(task, 2), [open_image(image.media) for image in task.images], 6)
 
-    assert run_task(engine, task)[-1].result.tokens == TokenCounts(read=len(prompt.token_ids), written=6, is_cut=True)
+    assert run_task(engine, task)[-1].result.usage == TextUsage(read=len(prompt.token_ids), written=6, is_cut=True)
 
 
 def test_captions_are_of_one_image_each_and_on_one_line(load):

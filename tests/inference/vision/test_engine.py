@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bot.errors import EngineError, InvalidOption, ModelUnavailable
-from bot.jobs import TokenCounts
+from bot.jobs import TextUsage
 from inference.engine.base import StepDone, TaskDone, build_engine
 from inference.vision.generation_plan import diversify, first_line, plan_for, prompt_for
 from inference.vision.language_model import language_model_for
@@ -306,7 +306,7 @@ SEARCHES = [{}, {"num_beams": 2}, {"num_beams": 3, "num_return_sequences": 2}]
 
 
 def counts_of(engine, **options):
-    return run_task(engine, make_request("what is it ?", **options))[-1].result.tokens
+    return run_task(engine, make_request("what is it ?", **options))[-1].result.usage
 
 
 @pytest.mark.parametrize("options", SEARCHES)
@@ -314,7 +314,7 @@ def test_tokens_are_counted_and_a_text_that_may_be_no_longer_is_cut(engine, opti
     counts = counts_of(engine, min_new_tokens=8, max_new_tokens=8, **options)
 
     prompt = inputs_of(engine, make_request("what is it ?"))["input_ids"]
-    assert counts == TokenCounts(read=prompt.numel(), written=8 * options.get("num_return_sequences", 1), is_cut=True)
+    assert counts == TextUsage(read=prompt.numel(), written=8 * options.get("num_return_sequences", 1), is_cut=True)
 
 
 @pytest.mark.parametrize("options", SEARCHES)
