@@ -14,6 +14,7 @@ from bot.chat.buttons import Button
 from bot.chat.durations import format_duration
 from bot.chat.used_options import format_used
 from bot.commands import Answer, Preview, answer_lines, answer_of
+from bot.commands.ask import MAX_SHORT_QUESTION
 from bot.commands.preview import describe_preview
 from bot.errors import JobCancelled
 from bot.i18n import LOCALES, N_, Translate, translator
@@ -184,10 +185,9 @@ def _format_answer(job: Job, locale: str) -> str:
 def _format_text(job: Job, text: str) -> str:
     """An answer, or the part of one that there is, after its question."""
     if answer_of(job.command) is Answer.LINES:
-        lines = answer_lines(job.command, text) or [""]
-        return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+        return "\n".join(f"{number}. {line}" for number, line in enumerate(answer_lines(job.command, text) or [""], 1))
     question = job.options.get("question")
-    return f"{question}\n{text}" if question else text
+    return f"{shorten(question, MAX_SHORT_QUESTION)}\n{text}" if question else text
 
 
 def _format_image_caption(job: Job, translate: Translate) -> str:

@@ -12,6 +12,10 @@ from bot.models import IMAGE_TEXT_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelRegis
 from bot.options import OptionSpec, parse_options
 
 MAX_ASKED = 10
+MAX_QUESTION = 8000
+"""Characters, for models that chat: programs send whole texts to ask about."""
+MAX_SHORT_QUESTION = 500
+"""For models that do not: BLIP-2 was trained on questions of one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,7 @@ class Ask(VisionCommand):
             name="question",
             kind=str,
             help=N_("Your question"),
-            maximum=500,
+            maximum=MAX_QUESTION,
             is_required=True,
             is_main=True,
         ),
@@ -65,8 +69,12 @@ class Ask(VisionCommand):
         return max([1, *(images_per_question(model) for model in models.installed())])
 
     def choose_model(self, models: ModelRegistry) -> ModelSpec:
-        """Raises: InvalidOption: also where there are more images than the model sees together."""
+        """Raises: InvalidOption: also for a question that is too long for the model, or about more images than it sees
+        together."""
         model, count = super().choose_model(models), len(self.images)
+        length = len(self.values.get("question") or "")
+        if length > MAX_SHORT_QUESTION and not chats(model):
+            raise InvalidOption("question", "long", value=length, allowed=str(MAX_SHORT_QUESTION))
         if not count and not chats(model):
             raise InvalidOption("images", "needs_image")
         most = images_per_question(model)

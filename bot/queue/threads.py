@@ -15,7 +15,7 @@ from bot.ports import JobStore
 
 MAX_PARENTS = 16
 MAX_TURNS = 8
-MAX_CHARACTERS = 4000
+MAX_CHARACTERS = 16_000
 """Of the questions and answers together; the newest are kept."""
 
 Turn = dict[str, str]

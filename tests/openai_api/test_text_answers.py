@@ -104,6 +104,20 @@ async def test_a_model_that_chats_sees_all_images_so_far(client, tasks, chatting
     assert len(tasks[-1].images) == 3
 
 
+async def test_a_model_that_chats_reads_long_questions(client, tasks, chatting):
+    long = "word " * 1400 + "end"
+    first = await answer_of(client, user(long, PHOTOS[0]))
+    await answer_of(client, user(long, PHOTOS[0]), assistant(first), user("and?"))
+
+    assert [turn["question"] for turn in tasks[-1].options["thread"]] == [long]
+
+
+async def test_a_model_that_does_not_chat_refuses_long_questions(client):
+    answer = await client.post(CHAT, json=chat(user("x" * 501, PHOTOS[0])))
+
+    assert "limit is 500" in error_of(answer, 400, "invalid_value")["message"]
+
+
 async def test_a_model_that_chats_answers_texts_alone(client, tasks, chatting):
     first = await answer_of(client, user("hello?"))
     await answer_of(client, user("hello?"), assistant(first), user("and now?"))

@@ -8,7 +8,14 @@ from bot.commands import COMMANDS, Ask, Caption, Command, Describe, Edit, Imagin
 from bot.commands.imagine import fit_aspect
 from bot.errors import InvalidOption, UnknownCommand
 from bot.jobs import ImageRef
-from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
+from bot.models import (
+    IMAGE_TEXT_TO_TEXT,
+    IMAGE_TO_IMAGE,
+    IMAGE_TO_TEXT,
+    TEXT_TO_IMAGE,
+    VISUAL_QUESTION_ANSWERING,
+    ModelRegistry,
+)
 from bot.options import MAX_SEED
 from tests.fakes import make_model
 
@@ -428,11 +435,16 @@ def test_a_minimum_above_the_maximum_is_refused():
     assert (refused.value.option, refused.value.allowed) == ("min_new_tokens", "0 to 8")
 
 
-def test_a_question_of_501_characters_is_refused():
+@pytest.mark.parametrize(
+    ("tasks", "longest"), [((VISUAL_QUESTION_ANSWERING,), 500), ((IMAGE_TEXT_TO_TEXT, VISUAL_QUESTION_ANSWERING), 8000)]
+)
+def test_a_question_is_as_long_as_its_model_can_read(tasks, longest):
+    models = ModelRegistry({"look": make_model(name="look", tasks=tasks)})
+    Ask.from_options({"question": "x" * longest}, PHOTO).choose_model(models)
     with pytest.raises(InvalidOption) as refused:
-        Ask.from_options({"question": "x" * 501}, PHOTO)
+        Ask.from_options({"question": "x" * (longest + 1)}, PHOTO).choose_model(models)
 
-    assert refused.value.problem == "long"
+    assert (refused.value.problem, refused.value.allowed) == ("long", str(longest))
 
 
 @pytest.mark.parametrize(("kind", "task"), [(Caption, IMAGE_TO_TEXT), (Ask, VISUAL_QUESTION_ANSWERING)])
