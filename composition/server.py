@@ -22,6 +22,7 @@ async def serve(loaded: LoadedConfig, *, engines: str = ENGINES) -> int:
     """
     from adapters.metrics.prometheus_metrics import PrometheusMetrics
     from adapters.registry import create_adapters
+    from adapters.webhooks.settings import webhooks_of
     from bot.errors import StartupError
     from bot.runtime.lock import DataLock
     from bot.runtime.open_files import raise_open_file_limit
@@ -31,7 +32,7 @@ async def serve(loaded: LoadedConfig, *, engines: str = ENGINES) -> int:
     raise_open_file_limit()
     stop = StopSignal()
     with DataLock(loaded.data_dir) as lock:
-        metrics = PrometheusMetrics()
+        metrics = PrometheusMetrics(webhooks=webhooks_of(loaded.settings))
         async with open_application(loaded, secret=lock.secret, engines=engines, metrics=metrics) as application:
             context = AdapterContext(
                 usecases=application.usecases,

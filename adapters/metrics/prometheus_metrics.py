@@ -4,7 +4,7 @@ Labels have few values: names from the config and from the code, never those of 
 """
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -31,7 +31,9 @@ MAX_VALUES = 200
 """Of one label. Models come and go, and plugins add names: whatever is beyond counts as `OTHER`."""
 OTHER = "other"
 REQUEUE_REASONS = ("worker_lost", "out_of_memory", "interrupted", "plugin", "lease", "restart")
-"""Counted from 0, so that the first of them is seen by `rate`."""
+"""Counted from 0, like the others here, so that the first of them is seen by `rate` and `increase`."""
+STORAGE_ERRORS = ("storage_busy", "storage_full")
+DELIVERY_OUTCOMES = ("sent", "retried", "postponed", "undeliverable")
 _OUTCOMES = {JobState.RENDERED: "succeeded", JobState.DELIVERED: "succeeded"}
 
 
@@ -75,9 +77,9 @@ class HttpMetrics:
 
 
 class PrometheusMetrics(WorkMetrics):
-    """In a registry of its own for each server in the process."""
+    """In a registry of its own for each server in the process. `webhooks`: the names of those in the config."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, webhooks: Iterable[str] = ()) -> None:
         disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         self.http = HttpMetrics(registry)
@@ -88,8 +90,6 @@ class PrometheusMetrics(WorkMetrics):
         self._requeued = Counter(
             "easel_jobs_requeued", "Jobs that returned to the queue", ["reason"], registry=registry
         )
-        for reason in REQUEUE_REASONS:
-            self._requeued.labels(self._reason(reason))
         self._charged = Counter(
             "easel_device_seconds_charged", "Device-seconds that jobs cost", ["command", "model"], registry=registry
         )
@@ -119,6 +119,7 @@ class PrometheusMetrics(WorkMetrics):
         )
         self._add_deliveries(registry)
         self._add_storage(registry)
+        self._begin_at_zero(webhooks)
         about = Info("easel_build", "Versions", registry=registry)
         about.info({"version": version("easel"), "python": platform.python_version()})
         ProcessCollector(registry=registry)
@@ -154,6 +155,15 @@ class PrometheusMetrics(WorkMetrics):
         self._storage_errors = Counter(
             "easel_storage_errors", "Operations that the database refused", ["code"], registry=registry
         )
+
+    def _begin_at_zero(self, webhooks: Iterable[str]) -> None:
+        for reason in REQUEUE_REASONS:
+            self._requeued.labels(self._reason(reason))
+        for code in STORAGE_ERRORS:
+            self._storage_errors.labels(self._reason(code))
+        for webhook in webhooks:
+            for outcome in DELIVERY_OUTCOMES:
+                self._webhooks.labels(self._webhook(webhook), outcome)
 
     # ------------------------------------------------------------ bot.ports.WorkMetrics
 

@@ -1,5 +1,6 @@
 """`/metrics`, for Prometheus."""
 
+import asyncio
 import hmac
 
 from fastapi import APIRouter, Request
@@ -22,7 +23,9 @@ async def get_metrics(request: Request, context: ContextDep) -> Response:
     counts, storage = await operations.count_by_state(), await operations.read_storage_state()
     plugins = plugin_families(await context.usecases.plugins.read_metrics())
     state = collect_state(counts, storage, operations.devices(), plugins)
-    text = generate_latest(context.metrics.registry) + generate_latest(state)
+    registry = context.metrics.registry
+    # With many models, writing the text takes some tenths of a second.
+    text = await asyncio.to_thread(lambda: generate_latest(registry) + generate_latest(state))
     return Response(text, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 

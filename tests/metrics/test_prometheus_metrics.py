@@ -108,6 +108,17 @@ def test_reasons_to_requeue_are_there_from_the_start(metrics):
     assert value(metrics, "easel_jobs_requeued_total", reason="worker_lost") == 0
 
 
+@pytest.mark.parametrize("outcome", ["sent", "retried", "postponed", "undeliverable"])
+def test_the_first_event_that_is_given_up_raises_a_counter_that_was_there(outcome):
+    metrics = PrometheusMetrics(webhooks=["studio"])
+
+    assert value(metrics, "easel_webhook_deliveries_total", webhook="studio", outcome=outcome) == 0
+
+
+def test_the_first_error_of_the_storage_raises_a_counter_that_was_there(metrics):
+    assert value(metrics, "easel_storage_errors_total", code="storage_full") == 0
+
+
 def test_there_are_no_created_series(metrics):
     metrics.count_ended(ended())
 

@@ -1,6 +1,7 @@
 """`/metrics`: what operators see of jobs, requests and the state of the server."""
 
 import asyncio
+import threading
 
 import pytest
 from fastapi import FastAPI
@@ -8,6 +9,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.metrics.prometheus_metrics import PrometheusMetrics
+from adapters.web import routes_metrics
 from adapters.web.measuring import MeasuringMiddleware
 from tests.web.api_client import ask, imagine, make, wait_for
 
@@ -132,6 +134,20 @@ async def test_the_database_and_the_process_are_measured(shared_client):
     assert value(samples, "process_start_time_seconds") > 0
     assert [labels for name, *labels in samples if name == "easel_build_info"]
     assert not [name for name, *_ in samples if name.endswith("_created")]
+
+
+async def test_the_text_of_a_scrape_is_written_beside_the_event_loop(shared_client, monkeypatch):
+    threads = set()
+
+    def write(registry):
+        threads.add(threading.get_ident())
+        return generate_latest(registry)
+
+    monkeypatch.setattr(routes_metrics, "generate_latest", write)
+    samples = await read(shared_client)
+
+    assert samples
+    assert threads.isdisjoint({threading.get_ident()})
 
 
 async def test_a_backup_shows_its_time(shared_client, shared_server, tmp_path):
