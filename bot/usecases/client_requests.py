@@ -3,9 +3,11 @@
 A call that is repeated after its answer was lost has the same body: it gets the jobs of the first call.
 """
 
+import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
 
 from bot.jobs import Job, JobState
 from bot.ports import JobStore, Person
@@ -22,6 +24,7 @@ _USELESS = (JobState.CANCELLED, JobState.FAILED, JobState.DEAD)
 class ClientRequests:
     jobs: JobUseCases
     store: JobStore
+    _submitting: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
     async def submit(self, person: Person, request: Request, *, caller: str, is_retry: bool = False) -> list[Ticket]:
         """The request's jobs: of a retry, by what the client says, those of the latest equal request of `caller` in the
@@ -30,10 +33,12 @@ class ClientRequests:
         Raises: like `JobUseCases.submit`.
         """
         prefix = f"call:{caller}:"
-        if is_retry and (found := await self._find_earlier(prefix, request)) is not None:
-            return found
         key = f"{prefix}{secrets.token_hex(8)}"
-        return await self.jobs.submit(person, request, key=key)
+        async with self._submitting.setdefault(f"{prefix}{body_hash(request)}", asyncio.Lock()):
+            # A connection may be lost, and the call repeated, before its job is accepted.
+            if is_retry and (found := await self._find_earlier(prefix, request)) is not None:
+                return found
+            return await self.jobs.submit(person, request, key=key)
 
     async def find_answered(self, request: Request, *, caller: str) -> Job | None:
         """The job of the latest equal request of `caller` in the last day, if it has a result: what a client that sends
