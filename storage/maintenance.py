@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+from bot.runtime.private_files import FILE_MODE
 from storage import audit
 from storage.database import Database
 from storage.disk import DiskSpace
@@ -21,7 +22,7 @@ class SqlMaintenance:
     async def backup(self, path: Path) -> None:
         await asyncio.to_thread(self._database.dialect.backup, path)
         with suppress(OSError):  # the backup is written; only its time is not shown
-            self._mark.touch()
+            self._mark.touch(FILE_MODE)
 
     async def check(self) -> list[str]:
         damage = await asyncio.to_thread(self._database.dialect.find_damage)

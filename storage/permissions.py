@@ -11,9 +11,9 @@ from bot.runtime.private_files import create_private_file, is_exposed, restrict_
 
 log = structlog.get_logger(__name__)
 
-FOLDERS = ("media", "backups", "exports", "logs")
+FOLDERS = ("media", "backups", "exports", "logs", "plugins")
 """Of these, only the files at the top are changed: the folder's mode protects the rest."""
-FILES = ("easel.lock", "update.json", "secrets.env", "config.toml", "config.toml.bak")
+FILES = ("easel.lock", "update.json", "secrets.env", "config.toml", "config.toml.bak", "last-backup")
 
 
 def protect_data(data_dir: Path, database: Path) -> None:
