@@ -7,16 +7,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from importlib.metadata import version
 
 from fastapi import Request
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from adapters.mcp.library_log import confine_library_log
+from adapters.mcp.message_check import check_message
+from adapters.mcp.open_sessions import OpenSessions
 from adapters.mcp.tool_backend import ToolBackend
 from adapters.mcp.tool_calls import ToolCalls
-from adapters.mcp.tool_server import build_server
+from adapters.mcp.tool_server import Context, build_server
 from adapters.mcp.usecase_backend import UseCaseBackend
 from adapters.web.auth import Caller, watch_access
 from adapters.web.context import WebContext
@@ -26,10 +31,14 @@ from bot.ports import Person
 
 MAX_CALLERS = 256
 MAX_SESSIONS = 16
-"""Of one caller. Programs that do not end theirs leave them until they time out."""
+"""Of one caller. A new one ends the least recently used one that has no request under way."""
 IDLE_S = 30 * 60.0
 """How long a session, and then a caller without one, is kept."""
 
+SESSION_HEADER, VERSION_HEADER = "mcp-session-id", "mcp-protocol-version"
+OLDEST = HANDSHAKE_PROTOCOL_VERSIONS[0]
+_SMALL = 256 * 1024
+"""Bytes of a body that is checked without a thread."""
 _Key = tuple[str, str, bool]
 
 
@@ -38,6 +47,11 @@ class SessionsByCaller:
         confine_library_log()
         self._context = context
         self._by_caller: dict[_Key, CallerSessions] = {}
+
+    async def check_body(self, body: bytes) -> bytes | None:
+        """The answer to a body that is no message of the protocol; None: it is one."""
+        checked = check_message(body) if len(body) < _SMALL else await asyncio.to_thread(check_message, body)
+        return None if checked.refusal is None else checked.refusal.model_dump_json(exclude_unset=True).encode()
 
     async def of(self, request: Request, caller: Caller) -> "CallerSessions":
         """Raises: RequestRefused: too many callers; ShuttingDown."""
@@ -77,15 +91,15 @@ class CallerSessions:
         self._calls = ToolCalls(
             open_backend=self._open_backend,
             wait_s=self.context.settings.mcp_wait_s,
-            is_closing=self.context.closing.is_set,
         )
-        server = build_server(self._calls, self._backend.list_commands, version("easel"))
+        server = build_server(self._calls, self._backend.list_commands, version("easel"), self._is_ending)
         self._manager = StreamableHTTPSessionManager(
             server,
             session_idle_timeout=IDLE_S,
             max_sessions=MAX_SESSIONS,
             max_request_body_size=2**62,  # the mount has read it within its own limit
         )
+        self._open_sessions = OpenSessions(MAX_SESSIONS)
         self._is_lost = asyncio.Event()
         self._is_ready = asyncio.Event()
 
@@ -120,6 +134,11 @@ class CallerSessions:
             self._ended.set()
             self._is_ready.set()
 
+    def _is_ending(self, call: Context) -> bool:
+        session_id = call.request.headers.get(SESSION_HEADER, "")
+        is_over = bool(session_id) and session_id not in self._open_sessions
+        return is_over or self.has_ended or self.context.closing.is_set()
+
     async def _identify(self) -> tuple[Person, bool]:
         return self.caller.person, self.caller.is_admin
 
@@ -135,7 +154,7 @@ class CallerSessions:
             await self._end_response(scope, receive, response)
             return
         self._under_way += 1
-        handling = asyncio.ensure_future(self._manager.handle_request(scope, receive, response.send))
+        handling = asyncio.ensure_future(self._handle(scope, receive, response.send))
         ending = asyncio.ensure_future(self._ended.wait())
         try:
             await asyncio.wait([handling, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -151,6 +170,39 @@ class CallerSessions:
             handling.cancel()
             self._under_way -= 1
             self._used_at = asyncio.get_running_loop().time()
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        session_id = headers.get(SESSION_HEADER, "")
+        if scope["method"] == "DELETE":
+            self._open_sessions.remove(session_id)
+        is_opening = not session_id and headers.get(VERSION_HEADER, OLDEST) in HANDSHAKE_PROTOCOL_VERSIONS
+        if is_opening and scope["method"] == "POST":
+            await self._end_excess(scope)
+
+        async def note_session(message: Message) -> None:
+            if is_opening and message["type"] == "http.response.start" and message["status"] < HTTPStatus.BAD_REQUEST:
+                self._open_sessions.add(Headers(raw=message["headers"]).get(SESSION_HEADER, ""))
+            await send(message)
+
+        with self._open_sessions.using(session_id):
+            await self._manager.handle_request(scope, receive, note_session)
+
+    async def _end_excess(self, scope: Scope) -> None:
+        """By a request as its program should have sent it."""
+        oldest = self._open_sessions.find_excess()
+        if oldest is None:
+            return
+        self._open_sessions.remove(oldest)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(_message: Message) -> None:
+            pass
+
+        deletion = {**scope, "method": "DELETE", "headers": [(SESSION_HEADER.encode(), oldest.encode())]}
+        await self._manager.handle_request(deletion, receive, send)
 
     async def _end_response(self, scope: Scope, receive: Receive, response: "_StartedResponse") -> None:
         if not response.is_started:

@@ -5,10 +5,12 @@ Importing this module does not import the library, which is optional: the first 
 
 import asyncio
 import importlib
+from http import HTTPStatus
 from importlib.util import find_spec
 from typing import Any
 
 from fastapi import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.web.auth import Caller, get_client_caller, read_bearer
@@ -53,7 +55,10 @@ class McpMount:
             caller = await get_client_caller(request, self._context, read_bearer(request) or "")
             body = await self._read_body(request, caller) if request.method == "POST" else b""
             sessions = await self._find_sessions()
-            handle = await sessions.of(request, caller)
+            if request.method == "POST" and (refusal := await sessions.check_body(body)) is not None:
+                handle: ASGIApp = Response(refusal, HTTPStatus.BAD_REQUEST, media_type="application/json")
+            else:
+                handle = await sessions.of(request, caller)
         except RequestRefused as refused:
             await Problem(refused.code, refused.sentence, headers=refused.headers)(scope, receive, send)
         except UserError as error:

@@ -1,7 +1,8 @@
 """Runs the calls of tools.
 
 A call waits for its jobs for a limited time, because programs give up on tools that take long: then it answers with
-the ids, and the jobs go on. A call that is cancelled cancels its jobs.
+the ids, and the jobs go on. A call that is cancelled cancels its jobs, unless its connection ends: then nobody asked
+for that, and they go on as well.
 """
 
 import asyncio
@@ -35,35 +36,49 @@ _JOB_ID = re.compile(r"[a-z2-7]{4,16}")
 
 @dataclass(frozen=True, kw_only=True)
 class ToolCalls:
-    """`is_closing`: the server stops, and jobs go on at its next start. `read_file`: reads images of this computer."""
+    """`read_file`: reads images of this computer."""
 
     open_backend: OpenBackend
     wait_s: float = WAIT_S
-    is_closing: Callable[[], bool] = lambda: False
     read_file: ReadFile | None = None
-    _cancelling: set["asyncio.Task[None]"] = field(default_factory=set)
+    _finishing: set["asyncio.Task[None]"] = field(default_factory=set)
 
-    async def call(self, name: str, arguments: Mapping[str, Any], send_progress: Send) -> CallToolResult:
-        """Never raises but for a cancellation: what goes wrong is the answer, in one sentence."""
+    async def call(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        send_progress: Send,
+        is_ending: Callable[[], bool] = lambda: False,
+    ) -> CallToolResult:
+        """Never raises but for a cancellation: what goes wrong is the answer, in one sentence.
+
+        `is_ending`: whether the connection of the call ends.
+        """
         try:
             async with self.open_backend() as backend:
                 if name in LOOK_UPS:
                     return await self._look_up(backend, name, dict(arguments), ProgressReporter(send_progress))
                 if name not in COMMANDS:
                     return text_answer(_unknown_tool(name), is_error=True)
-                return await self._run_command(backend, name, dict(arguments), ProgressReporter(send_progress))
+                progress = ProgressReporter(send_progress)
+                return await self._run_command(backend, name, dict(arguments), progress, is_ending)
         except Exception as error:
             return text_answer(error_sentence(error), is_error=True)
 
     async def finish(self) -> None:
-        """Wait until the jobs of calls that were cancelled are."""
-        while self._cancelling:
-            await asyncio.wait(set(self._cancelling))
+        """Wait until the jobs of calls that were cancelled are stored, or cancelled as well."""
+        while self._finishing:
+            await asyncio.wait(set(self._finishing))
 
     # ------------------------------------------------------------ commands
 
     async def _run_command(
-        self, backend: ToolBackend, name: str, arguments: dict[str, Any], progress: ProgressReporter
+        self,
+        backend: ToolBackend,
+        name: str,
+        arguments: dict[str, Any],
+        progress: ProgressReporter,
+        is_ending: Callable[[], bool],
     ) -> CallToolResult:
         request = await self._to_request(backend, find_command(name), arguments)
         if request.quote is None and _may_be_several(request):
@@ -75,8 +90,7 @@ class ToolCalls:
             ids = await asyncio.shield(submitting)
             jobs = await self._wait(backend, ids, progress)
         except asyncio.CancelledError:
-            if not self.is_closing():
-                self._cancel_later(submitting)
+            self._finish_later(submitting, cancels=not is_ending())
             raise
         if name == GRID:
             return await grid_answer(backend, await backend.read_batch(jobs[0]["batch"]))
@@ -98,16 +112,17 @@ class ToolCalls:
             command=command.name, options=dict(parsed.values), images=found, parent=parent, quote=quote
         )
 
-    def _cancel_later(self, submitting: "asyncio.Future[list[str]]") -> None:
+    def _finish_later(self, submitting: "asyncio.Future[list[str]]", *, cancels: bool) -> None:
         """In a task of its own: the one of the call is being cancelled."""
-        task = asyncio.create_task(self._cancel(submitting))
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
+        task = asyncio.create_task(self._finish(submitting, cancels))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
 
-    async def _cancel(self, submitting: "asyncio.Future[list[str]]") -> None:
+    async def _finish(self, submitting: "asyncio.Future[list[str]]", cancels: bool) -> None:
         with suppress(Exception):
             async with self.open_backend() as backend:
-                for job_id in await submitting:
+                ids = await submitting
+                for job_id in ids * cancels:
                     with suppress(EaselError):  # it has ended
                         await backend.cancel_job(job_id)
 

@@ -45,9 +45,11 @@ _LISTED_JOBS = 50
 _TITLE = 80
 Context = ServerRequestContext[Any, Any]
 ListCommands = Callable[[], Awaitable[list[Body]]]
+IsEnding = Callable[[Context], bool]
+"""Whether the connection of a call ends."""
 
 
-def build_server(calls: ToolCalls, list_commands: ListCommands, version: str) -> Server[Any]:
+def build_server(calls: ToolCalls, list_commands: ListCommands, version: str, is_ending: IsEnding) -> Server[Any]:
     """`list_commands`: the bodies of `GET /commands`."""
     resources = PictureResources(calls)
 
@@ -60,7 +62,8 @@ def build_server(calls: ToolCalls, list_commands: ListCommands, version: str) ->
         return ListToolsResult(tools=[Tool.model_validate(tool) for tool in [*tools, *look_up_tools()]])
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
-        return await calls.call(params.name, params.arguments or {}, context.session.report_progress)
+        arguments, progress = params.arguments or {}, context.session.report_progress
+        return await calls.call(params.name, arguments, progress, lambda: is_ending(context))
 
     return Server(
         "easel",

@@ -1,19 +1,12 @@
 """`easel mcp` in this process: which files it reads, its lines, and what it says without the library."""
 
-import asyncio
-import io
-import json
 import os
-import signal
-import subprocess
-import sys
 
 import pytest
 
 from adapters.cli import mcp_command
 from bot.errors import EaselError
 from bot.settings.core import ImagesSettings
-from composition.settings import ROOT
 from tests.backends_required import require_backend
 from tests.web.fake_pool import picture
 
@@ -75,45 +68,3 @@ def test_a_pipe_is_no_file(read, tmp_path):
 
     with pytest.raises(EaselError, match="is no file"):
         read(str(tmp_path / "pipe.png"))
-
-
-async def test_lines_are_read_to_the_end_and_one_that_is_too_long_is_dropped(monkeypatch):
-    require_backend("mcp")
-    from adapters.cli import mcp_server
-
-    monkeypatch.setattr(mcp_server, "MAX_LINE", 8)
-    stream = io.BytesIO(b"one\n" + b"x" * 30 + b"\ntwo\n\xff\n")
-
-    async with asyncio.timeout(10):
-        lines = [line async for line in mcp_server.StdinLines(stream)]
-
-    assert [line.strip() for line in lines] == ["one", "", "two", "\ufffd"]
-
-
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
-}
-
-
-@pytest.mark.process
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.usefixtures("data_dir")
-def test_it_answers_on_stdout_alone_and_ends_while_it_waits_for_its_program():
-    require_backend("mcp")
-    command = [sys.executable, str(ROOT / "main.py"), "mcp"]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    process = subprocess.Popen(command, text=True, **pipes)
-    try:
-        process.stdin.write(f"{json.dumps(INITIALIZE)}\n")
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-
-    assert answer["result"]["serverInfo"]["name"] == "easel"
-    assert (process.returncode, errors) == (143, "")

@@ -117,15 +117,30 @@ async def test_a_session_belongs_to_the_key_that_opened_it(server):
     assert (stolen.status_code, ended.status_code) == (404, 404)
 
 
-async def test_a_key_has_a_limited_number_of_sessions(server, monkeypatch):
+async def test_a_new_session_ends_the_one_that_was_not_used_for_longest(server, monkeypatch):
     key = await server.create_key("ada")
     require_backend("mcp")
     monkeypatch.setattr("adapters.mcp.caller_sessions.MAX_SESSIONS", 2)
 
     async with open_client(server) as client:
-        sessions = [await open_session(client, key) for _ in range(2)]
-        refused = await post(client, INITIALIZE, **bearer(key))
-        await client.delete("/mcp", headers={**ACCEPT, **sessions[0]})
+        first, second = [await open_session(client, key) for _ in range(2)]
+        await post(client, LIST_TOOLS, **first)
+        third = await open_session(client, key)
+        statuses = [(await post(client, LIST_TOOLS, **one)).status_code for one in (first, second, third)]
+
+    assert statuses == [200, 404, 200]
+
+
+async def test_sessions_with_open_streams_are_not_ended_for_a_new_one(server, monkeypatch):
+    key = await server.create_key("ada")
+    require_backend("mcp")
+    monkeypatch.setattr("adapters.mcp.caller_sessions.MAX_SESSIONS", 1)
+
+    async with open_client(server) as client:
+        session = await open_session(client, key)
+        async with client.stream("GET", "/mcp", headers={**ACCEPT, **session}):
+            refused = await post(client, INITIALIZE, **bearer(key))
+        await client.delete("/mcp", headers={**ACCEPT, **session})
         accepted = await post(client, INITIALIZE, **bearer(key))
 
     assert (refused.status_code, accepted.status_code) == (503, 200)
@@ -145,6 +160,37 @@ async def test_a_revoked_key_ends_its_sessions_and_streams(server):
         answer = await post(client, LIST_TOOLS, **session)
 
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+async def test_the_end_of_a_session_leaves_its_jobs_running(server, is_revoked):
+    key = await server.create_key("ada")
+    other = await server.usecases.people.create_key("ada", is_admin=False)
+    imagine = {"name": "imagine", "arguments": {"prompt": "slow"}}
+    async with open_client(server) as client:
+        session = await open_session(client, key)
+        body = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": imagine}
+        calling = asyncio.create_task(post(client, body, **session))
+        job = await wait_for_job(client, other[1])
+        if is_revoked:
+            await server.usecases.people.revoke_key(key.partition(".")[0])
+        else:
+            await client.delete("/mcp", headers={**ACCEPT, **session})
+        await asyncio.wait([calling])
+        server.pool.go_on.set()
+        async with client.stream("GET", f"/api/v1/jobs/{job['id']}/events", headers=bearer(other[1])) as stream:
+            events = [line async for line in stream.aiter_lines() if line.startswith("event")]
+
+    assert events[-1] == "event: result"
+
+
+async def wait_for_job(client, key):
+    """A running one."""
+    while True:
+        jobs = (await client.get("/api/v1/jobs", headers=bearer(key))).json()["jobs"]
+        if jobs and jobs[0]["state"] == "running":
+            return jobs[0]
+        await asyncio.sleep(0.02)
 
 
 async def test_streams_end_when_the_server_stops(server):
@@ -169,12 +215,29 @@ async def test_a_body_with_too_many_values_or_bytes_is_refused(shared_server, mo
     assert (many.status_code, large.status_code) == (413, 413)
 
 
-async def test_what_is_no_json_is_refused_in_the_protocols_form(shared_server):
+@pytest.mark.parametrize(
+    ("body", "request_id", "words"),
+    [
+        (b"{", None, "not valid JSON"),
+        (b"[" * 5_000, None, "not valid JSON"),
+        (b"[]", None, "Batches"),
+        (b"7", None, "JSON object"),
+        (b'{"jsonrpc": "1.0", "id": 3, "method": "ping"}', 3, "JSON object"),
+        (b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}', None, "whole number"),
+        (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', None, "whole number"),
+        (b'{"jsonrpc": "2.0", "id": "a", "method": 7}', "a", "method"),
+        (b'{"jsonrpc": "2.0", "id": 4, "method": "ping", "params": []}', 4, "params"),
+        (b'{"jsonrpc": "2.0", "id": 5, "method": "ping", "params": {"a": "\\ud800"}}', 5, "surrogate"),
+    ],
+)
+async def test_what_is_no_message_is_refused_in_one_sentence(shared_server, body, request_id, words):
     require_backend("mcp")
     async with open_client(shared_server) as client:
-        answer = await client.post("/mcp", content=b"{", headers={**ACCEPT, "Content-Type": "application/json"})
+        answer = await client.post("/mcp", content=body, headers={**ACCEPT, "Content-Type": "application/json"})
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32700)
+    assert (answer.status_code, answer.json()["id"]) == (400, request_id)
+    assert words in answer.json()["error"]["message"]
+    assert answer.json()["error"]["message"].count("\n") == 0
 
 
 async def test_a_key_that_is_revoked_while_its_first_request_begins_is_refused(server, monkeypatch):
