@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from bot.plugins.plugin_errors import error_line
 from bot.plugins.server_modules import MODULE_PREFIX, import_file
 
 STOP_S = 2.0
@@ -129,7 +130,7 @@ def _answer_all(pipe: Connection, problem: str) -> None:
 def _describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{error_line(error)}{place}"
 
 
 def _end_with_parent() -> None:

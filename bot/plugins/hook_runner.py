@@ -25,6 +25,7 @@ from bot.plugins.hook_values import (
     PromptText,
     Refusal,
 )
+from bot.plugins.plugin_errors import error_line
 from bot.problem_texts.plugin_problems import FAILED, STOPPED, TOO_LONG
 
 log = structlog.get_logger()
@@ -94,12 +95,14 @@ class HookRunner:
 
     def _result(self, hook_name: str, task: asyncio.Task[Any], used: Mapping[str, Any]) -> Any:
         if task.cancelled():
+            if not self.is_closed:
+                self.report(f"{hook_name} was cancelled.")
             raise HookFailed(self.name, STOPPED if self.is_closed else FAILED)
         error = task.exception()
         if isinstance(error, Refusal):
             raise error
         if error is not None:
-            shown = f"{type(error).__name__}: {without_words(str(error), used)}"[:MAX_PROBLEM]
+            shown = without_words(error_line(error), used)[:MAX_PROBLEM]
             frames = "".join(traceback.format_tb(error.__traceback__))[-MAX_FRAMES:]
             names = {"plugin": self.name, "hook": hook_name}
             log.error("a plugin's hook failed", action="hook_failed", error=shown, frames=frames, **names)
@@ -141,7 +144,7 @@ class HookRunner:
         try:
             return await made if isinstance(made, Awaitable) else made
         except (SystemExit, KeyboardInterrupt) as error:  # from a plugin, it must not end the server
-            raise RuntimeError(repr(error)) from error
+            raise _as_exception(error) from error
 
     async def _run_in_thread(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
@@ -155,7 +158,8 @@ class HookRunner:
             if error is None:
                 ended.set_result(result)
             else:
-                ended.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+                is_allowed = isinstance(error, Exception) and not isinstance(error, StopIteration)
+                ended.set_exception(error if is_allowed else _as_exception(error))
 
         def run() -> None:
             result, error = None, None
@@ -172,6 +176,11 @@ class HookRunner:
         except asyncio.CancelledError:
             self._hanging += 1
             raise
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """For what neither a task nor a future can end with."""
+    return RuntimeError(error_line(error)).with_traceback(error.__traceback__)
 
 
 def without_words(text: str, arguments: Mapping[str, Any]) -> str:

@@ -19,10 +19,11 @@ from bot.errors import ConfigError
 from bot.plugins.child_functions import ChildFunctions
 from bot.plugins.discovery import FOLDER, STATE_FOLDER, FoundPlugin, find_plugins
 from bot.plugins.hook_calls import HookCall, RunningPlugin
-from bot.plugins.hook_runner import MAX_TIMEOUTS, HookFailed, HookRunner
+from bot.plugins.hook_runner import MAX_PROBLEM, MAX_TIMEOUTS, HookFailed, HookRunner
 from bot.plugins.hook_values import PluginContext, Refusal
 from bot.plugins.hookspecs import ServerHooks
-from bot.plugins.plugin_commands import OwnCommand, check_commands
+from bot.plugins.plugin_commands import BadCommand, OwnCommand, check_commands
+from bot.plugins.plugin_errors import error_line, error_text
 from bot.plugins.plugin_settings import ENABLED, TIME_LIMIT, PluginsSettings, read_own_settings
 from bot.plugins.plugin_states import OwnerPluginConfig, PluginState
 from bot.plugins.registry import HookRegistry
@@ -129,10 +130,10 @@ class PluginManager:
             loaded = await runner.call("import", (load_server_plugin, ("plugin",)), {"plugin": found})
             return await self._run(entry, loaded, runner)
         except HookFailed:
-            return f"It cannot be started: {entry.last_error}"
+            return _cannot_start(entry.last_error)
         except Exception as error:  # whatever a plugin does wrong must not stop the server
             log.error("a plugin cannot be started", action="plugin_failed", plugin=found.name, exc_info=error)
-            return f"It cannot be started: {type(error).__name__}: {error}"[:500]
+            return _cannot_start(error_line(error))
 
     async def _run(self, entry: _Entry, loaded: Any, runner: HookRunner) -> str:
         found = entry.found
@@ -166,7 +167,7 @@ class PluginManager:
             )
         except Exception as error:  # whatever it returns
             await self._end(running)
-            return f"It cannot be started: {entry.last_error}" if isinstance(error, HookFailed) else str(error)
+            return _explain_start(error, entry.last_error)
         runner.limit_s, runner.on_hung = own.time_limit_s, lambda: self._hang(entry)
         entry.running = running
         return ""
@@ -335,3 +336,19 @@ class PluginManager:
             log.error(
                 "a plugin stays enabled in the settings", action="plugin_not_saved", plugin=name, error=str(refused)
             )
+
+
+def _explain_start(error: Exception, last_error: str) -> str:
+    """Why a plugin does not start, as a sentence."""
+    match error:
+        case BadCommand():
+            return str(error)
+        case HookFailed():
+            return _cannot_start(last_error)
+        case Refusal():
+            return _cannot_start(error_text(error) or "it refuses to.")
+    return _cannot_start(error_line(error))
+
+
+def _cannot_start(why: str) -> str:
+    return f"It cannot be started: {why}"[:MAX_PROBLEM]

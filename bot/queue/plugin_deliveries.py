@@ -1,6 +1,7 @@
 """Tells plugins of jobs that people have received: once, in the background, and not again after a restart."""
 
 import asyncio
+import copy
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ class PluginDeliveries:
         return DeliveredJob(
             id=job.id,
             command=job.command,
-            options=dict(job.options),
+            options=copy.deepcopy(dict(job.options)),
             model=job.result.model or job.model,
             text=job.result.text,
             images=tuple(images),

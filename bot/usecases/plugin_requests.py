@@ -4,6 +4,7 @@ A plugin never lifts a verdict: the words of a person are checked before any plu
 is checked with everything else before the request is accepted. It costs what it then asks for.
 """
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from bot.errors import Blocked, InvalidOption, UserError
 from bot.jobs import ImageRef, Origin
 from bot.options import clean_excerpt, clean_text
 from bot.plugins.hook_calls import HookCall
-from bot.plugins.hook_runner import HookFailed
+from bot.plugins.hook_runner import MAX_PROBLEM, HookFailed
 from bot.plugins.hook_values import (
     ChatMessage,
     CommandCall,
@@ -27,6 +28,7 @@ from bot.plugins.hook_values import (
     RunCommand,
 )
 from bot.plugins.plugin_commands import OwnCommand
+from bot.plugins.plugin_errors import error_line, error_text
 from bot.plugins.plugin_manager import PluginManager
 from bot.ports import Person
 from bot.problem_texts.plugin_problems import NO_EFFECT, NOT_ALLOWED, OPTIONS_CHANGED, UNUSABLE, PluginRefused
@@ -176,7 +178,7 @@ class PluginRequests:
         """The options as the plugin wants them, or a note: it had no effect. Raises: Blocked."""
         asked = PendingRequest(
             command=request.command,
-            options=dict(options),
+            options=copy.deepcopy(options),
             images=len(request.images),
             by=requester(person, request.origin),
         )
@@ -186,17 +188,17 @@ class PluginRequests:
             raise await self._refusal(refusal) from refusal
         except HookFailed as failed:
             return NO_EFFECT.format(name=call.name, reason=failed.reason)
-        merged = {**options, **(changes or {})}
         try:
+            merged = {**options, **(changes or {})}
             kind = find_command(request.command)
             made = kind.from_options(_named(merged), request.images, is_album=request.wants_delivery)
-        except (InvalidOption, ValueError) as error:
-            call.plugin.runner.report(f"easel_accept: {explain(error) if isinstance(error, UserError) else error}")
+        except Exception as error:  # whatever it returned
+            _report(call, error)
             return NO_EFFECT.format(name=call.name, reason=UNUSABLE)
         return dict(made.values)
 
     async def _refusal(self, refusal: Refusal) -> Blocked:
-        sentence = clean_excerpt(str(refusal), MAX_SENTENCE)
+        sentence = clean_excerpt(error_text(refusal), MAX_SENTENCE)
         return Blocked("plugin", detail=sentence) if sentence else Blocked("plugin_silent")
 
     # ------------------------------------------------------------ texts
@@ -233,24 +235,40 @@ class PluginRequests:
         """Values by plugin and name."""
         found = []
         for call in self.manager.list_calls("easel_metrics"):
-            with suppress(HookFailed, Refusal):
-                values = await call.run(Mapping) or {}
-                found += [(call.name, name, float(values[name])) for name in values if _is_metric(name, values[name])]
+            try:
+                values = dict(await call.run(Mapping) or {})
+                found += [(call.name, name, float(one)) for name, one in values.items() if _is_metric(name, one)]
+            except (HookFailed, Refusal):
+                continue
+            except Exception as error:  # whatever it returned
+                _report(call, error)
         return found[:MAX_METRICS]
 
     async def list_panels(self, person: Person, origin: Origin) -> list[tuple[str, Panel]]:
         """With the names of the plugins that show them."""
-        panels = []
+        panels = list[tuple[str, Panel]]()
         for call in self.manager.list_calls("easel_page_panels"):
             try:
-                shown = await call.run((list, tuple), viewer=requester(person, origin))
+                shown = await call.run((list, tuple), viewer=requester(person, origin)) or ()
+                panels += [
+                    (call.name, _clean_panel(one))
+                    for one in shown[:MAX_PANELS]
+                    if isinstance(one, Panel) and isinstance(one.rows, list | tuple)
+                ]
             except (HookFailed, Refusal):
                 continue
-            panels += [
-                (call.name, one) for one in shown or () if isinstance(one, Panel) and isinstance(one.rows, list | tuple)
-            ]
-        shown = [(name, one) for name, one in panels if origin.is_admin or not one.for_admins]
-        return [(name, _clean_panel(one)) for name, one in shown[:MAX_PANELS]]
+            except Exception as error:  # whatever it returned
+                _report(call, error)
+        return [(name, one) for name, one in panels if origin.is_admin or not one.for_admins][:MAX_PANELS]
+
+
+def _report(call: HookCall, error: Exception) -> None:
+    """The plugin returned what cannot be used."""
+    problem = error_line(error)
+    if isinstance(error, UserError):
+        with suppress(Exception):  # it may be about a value that cannot be shown, such as 10**5000
+            problem = explain(error)
+    call.plugin.runner.report(f"{call.hook}: {problem}"[:MAX_PROBLEM])
 
 
 def _clean_panel(panel: Panel) -> Panel:

@@ -9,6 +9,7 @@ from bot.plugins.discovery import find_plugins
 from bot.problem_texts.plugin_problems import PluginRefused
 from tests.plugins.plugin_fixture import plugin_running, state_of
 
+REFUSE = "from bot.plugins import Refusal\n"
 HELLO = "def easel_metrics(): return {'hello': 1}"
 
 
@@ -33,9 +34,12 @@ async def test_a_plugin_is_started_with_its_settings_and_a_folder_of_its_own(plu
     ("code", "problem"),
     [
         ("1 / 0\n" + HELLO, "It cannot be started: import: ZeroDivisionError: division by zero"),
-        ("raise SystemExit\n" + HELLO, "It cannot be started: import: RuntimeError: SystemExit()"),
+        ("raise SystemExit\n" + HELLO, "It cannot be started: import: RuntimeError: SystemExit"),
         ("import missing_library\n" + HELLO, "It cannot be started: import: ModuleNotFoundError: No module named"),
         ("def easel_start(): 1 / 0", "It cannot be started: easel_start: ZeroDivisionError: division by zero"),
+        (f"{REFUSE}def easel_start(): raise Refusal('No licence.')", "It cannot be started: No licence."),
+        (f"{REFUSE}def easel_start(): raise Refusal", "It cannot be started: it refuses to."),
+        (f"{REFUSE}def easel_commands(): assert False", "It cannot be started: easel_commands: AssertionError"),
         ("def easel_prompt(text): ...", "It cannot be used: Argument(s) {'text'} are declared"),
         ("def easel_commands(): return [1]", "easel_commands must return a list of PluginCommand."),
         ("def easel_commands(): return 1", "easel_commands must return a list of PluginCommand."),

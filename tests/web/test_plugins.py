@@ -9,13 +9,14 @@ import pytest
 import pytest_asyncio
 
 from bot.plugins.plugin_manager import PluginManager
-from tests.plugins.plugin_fixture import PluginFolder, until
+from tests.plugins.plugin_fixture import PluginFolder, state_of, until
 from tests.web.api_client import ask, imagine, make, wait_for
 from tests.web.conftest import ServedEasel, open_client, open_easel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BLOCKED_WORD = "forbiddenword"
+UNPRINTABLE = "class Unprintable(Exception):\n    def __str__(self): raise KeyError\n"
 
 
 @dataclass
@@ -102,6 +103,12 @@ async def test_a_plugin_refuses_with_its_own_sentence(easel):
         "def easel_accept(request): return {3: 4}",
         "def easel_accept(request): return {'prompt': object()}",
         "def easel_accept(request): raise ValueError('\\ud800')",
+        "def easel_accept(request): raise StopIteration",
+        "def easel_accept(request): return {'steps': 10**5000}",
+        "def easel_accept(request): return {'prompt': 10**5000}",
+        "import asyncio\nasync def easel_accept(request): raise asyncio.CancelledError",
+        UNPRINTABLE + "def easel_accept(request): raise Unprintable",
+        UNPRINTABLE + "def easel_accept(request): return {'prompt': Unprintable()}",
     ],
 )
 async def test_what_a_plugin_does_wrong_costs_its_effect_and_a_note(easel, code):
@@ -403,10 +410,13 @@ async def test_panels_are_plain_text_for_those_who_may_see_them(easel):
             shown = Panel(title="<b>Hits</b>", rows=[("today", 3), ("bad",)])
             return [shown, Panel(title="Secret", for_admins=True), 7, Panel(title="x", rows=None)]
     """
-    async with easel.running(code):
+    bad = "from bot.plugins import Panel\ndef easel_page_panels(): return [Panel(title='x', rows=[('a', 10**5000)])]"
+    async with easel.running(bad, "bad-panel"), easel.running(code):
         panels = (await easel.client.get("/api/v1/plugins/panels")).json()["panels"]
+        state = await state_of(easel.manager, "bad-panel")
 
     assert [panel["title"] for panel in panels] == ["<b>Hits</b>", "Secret"]
+    assert state.last_error.startswith("easel_page_panels: ValueError: Exceeds the limit")
     assert panels[0] == {
         "plugin": "test-plugin", "title": "<b>Hits</b>", "text": "", "rows": [["today", "3"]], "for_admins": False,
     }  # fmt: skip

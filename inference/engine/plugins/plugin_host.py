@@ -5,6 +5,7 @@ leaves nothing behind that could be asked. An exception costs the call's effect,
 task's result.
 """
 
+import copy
 import inspect
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import pluggy
 
 from bot.plugins.hook_values import PluginContext
 from bot.plugins.hookspecs import WorkerHooks
+from bot.plugins.plugin_errors import error_text
 from bot.plugins.registry import HookRegistry
 from bot.plugins.worker_facts import TaskFacts
 from bot.ports import Task, WorkerPlugin
@@ -98,7 +100,7 @@ class PluginHost:
                 settings=MappingProxyType(dict(settings_of(wire, loaded))),
                 folder=state_folder(wire.name),
             )
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # asyncio.CancelledError is no Exception, for one
             self._report(wire.name, IMPORT, error)
             return None
         finally:
@@ -119,7 +121,8 @@ class PluginHost:
 
     def start_task(self, task: Task) -> None:
         """Find out which plugins apply to it. A model's test run has none."""
-        options = MappingProxyType({name: value for name, value in task.options.items() if name != "thread"})
+        shown = {name: value for name, value in task.options.items() if name != "thread"}
+        options = MappingProxyType(copy.deepcopy(shown))  # lists and tables, too, are the task's own
         facts = TaskFacts(command=task.command, model=task.model.name, options=options, is_part=not task.is_result)
         self._tasks[task.id] = hooks = TaskHooks(facts, prompt_texts(task))
         hooks.failed |= self._failed_models.get(task.model.name, {})
@@ -222,7 +225,7 @@ class PluginHost:
         try:
             returned = function(*(given[name] for name in names))
             return "", None if returned is None else check(returned)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except BaseException as error:  # whatever a plugin raises
             self._report(plugin.name, hook, error, task_id)
             return _explain(error), None
         finally:
@@ -244,8 +247,9 @@ def describe_problem(error: BaseException, words: Sequence[str] = ()) -> str:
         return redact(str(error), words)[:MAX_PROBLEM]
     frames = traceback.extract_tb(error.__traceback__)
     place = f" (line {frames[-1].lineno} of {frames[-1].filename.rpartition('/')[2]})" if frames else ""
-    text = " ".join(redact(str(error), words).split())
-    return f"{type(error).__name__}: {text}"[: MAX_PROBLEM - len(place)] + place
+    text = " ".join(redact(error_text(error), words).split())
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return line[: MAX_PROBLEM - len(place)] + place
 
 
 def _hooks_of(name: str, plugin: Any) -> Mapping[str, tuple[Callable[..., Any], Sequence[str]]]:

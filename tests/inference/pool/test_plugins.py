@@ -118,6 +118,15 @@ async def test_no_plugin_lifts_a_verdict_because_what_it_made_is_checked(plugins
         ("def easel_after_decode(pixels): return pixels[:1]", "but the image is uint8 (8, 8, 3)"),
         ("def easel_after_decode(pixels): return 'image'", "must return a numpy.ndarray or None, not str"),
         ("import sys\ndef easel_after_decode(pixels): sys.exit(1)", "SystemExit: 1 (line 2 of broken.py)"),
+        (
+            "import asyncio\ndef easel_after_decode(pixels): raise asyncio.CancelledError",
+            "CancelledError (line 2 of broken.py)",
+        ),
+        (
+            "class Unprintable(BaseException):\n    def __str__(self): raise KeyError\n"
+            "def easel_after_decode(pixels): raise Unprintable",
+            "Unprintable: (its text cannot be read) (line 3 of broken.py)",
+        ),
     ],
 )
 async def test_a_hook_that_fails_costs_its_effect_and_a_note(plugins, add, source, problem):
@@ -144,6 +153,7 @@ async def test_a_hook_that_fails_costs_its_effect_and_a_note(plugins, add, sourc
         ("async def easel_after_decode(pixels): return pixels", "neither async nor a generator"),
         ("def easel_after_decode(picture): return picture", "picture"),
         ("import sys\nsys.exit()", "SystemExit"),
+        ("raise GeneratorExit", "GeneratorExit"),
     ],
 )
 async def test_a_plugin_that_cannot_be_loaded_stops_nothing(plugins, add, source, problem):
