@@ -56,8 +56,12 @@ def parse_json(raw: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
 
     try:
         content = json.loads(raw, object_pairs_hook=collect_object)
-    except (ValueError, RecursionError) as error:
-        raise InvalidOption("body", "body", allowed="it must be a JSON object") from error
+    except RecursionError as error:
+        raise InvalidOption("body", "body", allowed="it is nested too deeply") from error
+    except ValueError as error:
+        is_json = not isinstance(error, json.JSONDecodeError | UnicodeDecodeError)  # Python reads no longer numbers
+        expected = "a number in it has too many digits" if is_json else "it must be a JSON object"
+        raise InvalidOption("body", "body", allowed=expected) from error
     if not isinstance(content, dict):
         raise InvalidOption("body", "body", allowed="it must be a JSON object")
     return content

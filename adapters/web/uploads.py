@@ -138,11 +138,22 @@ class UploadReceiver:
         try:
             return await parser.parse()
         except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-            raise expected from error
+            raise _exceeded_limit(error, max_files, max_fields) or expected from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFull from error
             raise
+
+
+def _exceeded_limit(error: Exception, max_files: int, max_fields: int) -> InvalidOption | None:
+    """Which limit a form exceeds, by what its parser says; None: it is no form."""
+    message = str(error)
+    if message.startswith("Too many"):
+        return InvalidOption("body", "body", allowed=f"it may have at most {max_files} files and {max_fields} fields")
+    if "exceeded maximum size" in message:
+        allowed = f"a field may have at most {MULTIPART_EXTRA // 1024} KiB; send images as files"
+        return InvalidOption("body", "body", allowed=allowed)
+    return None
 
 
 class _SpoolingParser(MultiPartParser):

@@ -193,6 +193,15 @@ async def test_a_body_that_is_no_json_object_is_refused(client, content):
         error_of(answer, 400, "invalid_value")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b'{"seed": ' + b"9" * 5000 + b"}", "too many digits"), (b'{"a":' * 1900 + b"1" + b"}" * 1900, "too deeply")],
+    ids=["digits", "deep"],
+)
+async def test_json_that_is_not_read_says_why(client, content, words):
+    assert words in error_of(await client.post(GENERATIONS, content=content), 400, "invalid_value")["message"]
+
+
 async def test_a_body_that_is_too_large_is_refused(client):
     answer = await client.post(GENERATIONS, content=b" " * (17 * 2**20))
 

@@ -143,3 +143,19 @@ async def test_an_edit_streams_under_its_own_name(client):
     answer = await client.post(EDITS, data=data, files={"image": photo()})
 
     assert "event: image_edit.completed" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "words"),
+    [
+        ({"prompt": "x"}, 13, "at most 12 files and 60 fields"),
+        ({f"field{number}": "x" for number in range(61)}, 1, "at most 12 files and 60 fields"),
+        ({"prompt": "x", "mask": "data:image/png;base64," + "A" * 70_000}, 1, "send images as files"),
+    ],
+    ids=["files", "fields", "large field"],
+)
+async def test_a_form_beyond_a_limit_says_which(client, fields, files, words):
+    images = [("image[]", ("a.png", picture(3, 48, 32)))] * files
+    error = error_of(await client.post(EDITS, data=fields, files=images), 400, "invalid_value")
+
+    assert words in error["message"]
