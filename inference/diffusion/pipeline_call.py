@@ -125,7 +125,7 @@ def generate(
     arguments |= {**_FIXED_ARGUMENTS, **added_arguments}
     arguments = {name: value for name, value in arguments.items() if name in accepted}
     if changes is not None:
-        arguments = changes.adapt_arguments(arguments, accepted)
+        arguments = _refit_steps(task, arguments, changes.adapt_arguments(arguments, accepted))
     try:
         output = pipeline(**arguments)
     except ValueError as error:
@@ -135,6 +135,14 @@ def generate(
         return _crop_center(image, size), was_blanked
     image = area.paste(image)
     return image if keeps_size(task) else _crop_center(image, size), was_blanked
+
+
+def _refit_steps(task: Task, before: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Another strength makes no more steps than were asked for. Raises: TypeError, ValueError: it is no number."""
+    if arguments.get("strength") == before.get("strength"):
+        return arguments
+    steps, strength = fit_steps(int(task.options["steps"]), float(arguments["strength"]))
+    return {**arguments, "num_inference_steps": steps, "strength": strength}
 
 
 def _computed_size(pipeline: Any, size: tuple[int, int]) -> tuple[int, int]:

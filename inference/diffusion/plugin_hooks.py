@@ -9,7 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy
 import torch
+from PIL import Image
 
 from bot.plugins.worker_facts import ImageFacts
 from bot.ports import Task
@@ -26,6 +28,7 @@ _WORDS = re.compile(r"(negative_)?prompt(_\d)?")
 _OURS = frozenset(
     (
         *("width", "height", "num_inference_steps", "num_images_per_prompt", "output_type", "return_dict", "generator"),
+        *("timesteps", "sigmas"),
         *("callback_on_step_end", "callback_on_step_end_tensor_inputs"),
     )
 )
@@ -122,6 +125,13 @@ def _check_latents(latents: torch.Tensor, returned: Any) -> torch.Tensor:
 
 def _copy(value: Any) -> Any:
     """Tensors are those of a cache that other images use."""
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    return [_copy(one) for one in value] if isinstance(value, list) else value
+    match value:
+        case torch.Tensor():
+            return value.clone()
+        case Image.Image() | numpy.ndarray():
+            return value.copy()
+        case list() | tuple():
+            return type(value)([_copy(one) for one in value])
+        case dict():
+            return {name: _copy(one) for name, one in value.items()}
+    return value

@@ -1,5 +1,6 @@
 """Plugins that change how images are computed, on a tiny Stable Diffusion with random weights."""
 
+import io
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from PIL import Image
 
+from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from bot.ports import TaskImage
+from inference.diffusion.plugin_hooks import _copy
 from inference.engine.base import ImageReady, StepDone, TaskDone, build_engine
 from inference.engine.plugins.plugin_host import PluginHost
 from inference.ipc.plugin_messages import PluginFailed
@@ -161,6 +166,34 @@ def test_a_hook_cannot_reach_the_prompts_that_other_images_use(engine, host):
     assert difference(paint(engine, request())[0], before) == 0
 
 
+def test_another_strength_makes_no_more_steps_than_were_asked_for(engine, host):
+    enable(host, "def easel_before_generate(arguments): return {'strength': 1.0}")
+    photo = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(photo, "PNG")
+    images = (TaskImage("init", Media(photo.getvalue(), "image/png")),)
+
+    _, notes, passes = run(engine, replace(request(strength=0.1), task=IMAGE_TO_IMAGE, images=images))
+
+    assert (notes["job"], len(passes)) == ([], OPTIONS["steps"])
+
+
+def test_a_hook_cannot_change_the_pictures_and_options_of_a_task(host):
+    enable(
+        host,
+        """
+        def easel_applies(task):
+            task.options["prompts"][0] = "other words"
+        """,
+    )
+    task = request(prompts=["a fox"])
+    host.start_task(task)
+    picture = Image.new("RGB", (8, 8), "red")
+    _copy({"images": (picture,)})["images"][0].putpixel((0, 0), (0, 0, 255))
+
+    assert task.options["prompts"] == ["a fox"]
+    assert picture.getpixel((0, 0)) == (255, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
@@ -170,6 +203,7 @@ def test_a_hook_cannot_reach_the_prompts_that_other_images_use(engine, host):
         ("def easel_step(latents): return latents / 0", "not finite"),
         ("def easel_before_generate(): return {'prompt': 'other words'}", "cannot change prompt: easel_prompt"),
         ("def easel_before_generate(): return {'num_inference_steps': 50}", "cannot change num_inference_steps"),
+        ("def easel_before_generate(): return {'sigmas': [1.0] * 50}", "cannot change sigmas"),
         ("def easel_before_generate(): return {'strenght': 1}", "takes no argument strenght"),
         ("def easel_before_generate(): return 1", "must return a dict or None, not int"),
         ("def easel_applies(): return 'yes'", "must return True, False or None, not str"),
