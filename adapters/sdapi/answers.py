@@ -117,6 +117,8 @@ def _describe(call: SdCall, jobs: Sequence[Job], pictures: Sequence[MadePicture]
         "ignored": call.fields.name_ignored(),
         "notes": list(dict.fromkeys(note for one in jobs if one.result is not None for note in one.result.notes)),
         "jobs": [one.id for one in jobs],
+        "alts": [picture.image.alt for picture in pictures],
+        "spoilers": [picture.image.is_spoiler for picture in pictures],
     }
 
 

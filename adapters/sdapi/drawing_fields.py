@@ -12,8 +12,6 @@ from bot.prompts.styles import StyleSettings, apply_negative_style, apply_style,
 
 MAX_IMAGES = 100
 """Of one call, as in AUTOMATIC1111's own limits."""
-_DETAILS: Mapping[str, str] = {"face": "face", "hand": "hands", "person": "person", "eye": "eyes"}
-"""What ADetailer's models find, as words for parts."""
 
 
 def read_drawing(fields: SdFields, overrides: SdFields, styles: Mapping[str, StyleSettings]) -> dict[str, Any]:
@@ -88,39 +86,33 @@ def read_seeds(fields: SdFields, count: int) -> tuple[int, dict[str, Any]]:
     return seed, {"variation_seed": subseed, "variation_strength": strength}
 
 
-def read_details(scripts: Mapping[str, Any], fields: SdFields) -> dict[str, Any]:
-    """ADetailer's units as words for parts to remake enlarged."""
-    words = []
-    for unit in _arguments(scripts, "adetailer"):
-        name = str(unit.get("ad_model") or "None").casefold() if isinstance(unit, dict) else "none"
-        if name == "none" or unit.get("ad_tab_enable") is False:
-            continue
-        found = next((word for part, word in _DETAILS.items() if part in name), "")
-        if found:
-            words.append(found)
-        else:
-            fields.note(f"ADetailer {name}")
-    return {"detail": ",".join(dict.fromkeys(words))} if words else {}
-
-
 def read_scripts(fields: SdFields) -> dict[str, Any]:
     """The arguments of scripts that always run, by their name in lower case. Raises: InvalidOption."""
     return {str(name).casefold(): values for name, values in fields.object("alwayson_scripts").items()}
 
 
 def read_arguments(scripts: Mapping[str, Any], name: str) -> Sequence[Any]:
-    return _arguments(scripts, name)
+    """Of one script; none where they are no list."""
+    arguments = _given_arguments(scripts.get(name))
+    return arguments if isinstance(arguments, list) else []
 
 
-def note_other_scripts(scripts: Mapping[str, Any], fields: SdFields) -> None:
-    """Those that are not here, unless they are switched off."""
-    for name in scripts:
-        arguments = _arguments(scripts, name)
-        if name not in ("controlnet", "adetailer") and arguments and arguments[0] not in (False, None):
+def note_scripts(scripts: Mapping[str, Any], fields: SdFields) -> None:
+    """Those that are not here, unless they are switched off, and arguments that are no units."""
+    for name, values in scripts.items():
+        arguments = _given_arguments(values)
+        if name in _SCRIPTS:
+            has_effect = isinstance(arguments, list) and all(isinstance(one, _UNIT) for one in arguments)
+        else:
+            has_effect = isinstance(arguments, list) and arguments[:1] in ([], [False], [None])
+        if arguments and not has_effect:
             fields.note(f"script {name}")
 
 
-def _arguments(scripts: Mapping[str, Any], name: str) -> Sequence[Any]:
-    values = scripts.get(name)
-    arguments = values.get("args") if isinstance(values, dict) else values
-    return arguments if isinstance(arguments, list) else []
+def _given_arguments(values: Any) -> Any:
+    return values.get("args") if isinstance(values, dict) else values
+
+
+_SCRIPTS = ("controlnet", "adetailer")
+_UNIT = (dict, bool, type(None))
+"""Flags come before units, and clients fill up with nothing."""

@@ -39,15 +39,20 @@ _ALWAYS_SENT: Mapping[str, tuple[Any, ...] | None] = {
     "url": None,
     "auth": None,
 }
-"""SdFields of clients' default requests, and the values by which they ask for nothing; None: any value."""
+"""Fields of clients' default requests, and the values by which they ask for nothing; None: any value."""
 
 
 class SdFields:
     """The fields of a JSON object. `prefix`: what its fields are called in errors."""
 
-    def __init__(self, values: Mapping[str, Any], prefix: str = "") -> None:
+    def __init__(
+        self, values: Mapping[str, Any], prefix: str = "", usual: Mapping[str, tuple[Any, ...] | None] = _ALWAYS_SENT
+    ) -> None:
+        """`usual`: the values by which fields ask for nothing; None: any value."""
         self._values = values
         self._prefix = prefix
+        # By now: a call drops its images, and what asked for something would look empty then.
+        self._asking = [name for name, value in values.items() if not _asks_nothing(value, usual.get(name, ()))]
         self._used: set[str] = set()
         self.notes: list[str] = []
 
@@ -59,7 +64,7 @@ class SdFields:
         return self._values.get(name)
 
     def skip(self, *names: str) -> None:
-        """SdFields without a meaning in this request, which AUTOMATIC1111 would not look at either."""
+        """Fields without a meaning in this request, which AUTOMATIC1111 would not look at either."""
         self._used.update(names)
 
     def text(self, name: str, default: str = "") -> str:
@@ -134,19 +139,18 @@ class SdFields:
 
     def name_ignored(self) -> list[str]:
         """The fields without an effect, by name."""
-        unused = [name for name in self._values if name not in self._used and not self._asks_nothing(name)]
+        unused = [name for name in self._asking if name not in self._used]
         named = [*self.notes, *(clean_excerpt(f"{self._prefix}{name}", _MAX_SHOWN) for name in unused)]
         return list(dict.fromkeys(named))[:_MAX_NAMED]
-
-    def _asks_nothing(self, name: str) -> bool:
-        value = self._values[name]
-        harmless = _ALWAYS_SENT.get(name, ())
-        return harmless is None or value in harmless or any(value == nothing for nothing in _NOTHING)
 
     def _wrong_type(self, name: str, value: Any, allowed: str) -> InvalidOption:
         return InvalidOption(
             f"{self._prefix}{name}", "type", value=clean_excerpt(str(value), _MAX_SHOWN), allowed=allowed
         )
+
+
+def _asks_nothing(value: Any, usual: tuple[Any, ...] | None) -> bool:
+    return usual is None or value in usual or any(value == nothing for nothing in _NOTHING)
 
 
 def _to_number(value: Any) -> float | None:

@@ -9,11 +9,11 @@ from typing import Any
 from adapters.sdapi.call import SdCall
 from adapters.sdapi.checkpoints import choose_checkpoint
 from adapters.sdapi.control_units import ControlUnit, read_fit, read_units
+from adapters.sdapi.detail_units import read_details
 from adapters.sdapi.drawing_fields import (
-    note_other_scripts,
+    note_scripts,
     read_arguments,
     read_count,
-    read_details,
     read_drawing,
     read_scripts,
     read_seeds,
@@ -137,8 +137,8 @@ async def _read_common(call: SdCall) -> tuple[SdFields, str | None, dict[str, An
     styles = {one.name: one.style for one in call.context.usecases.names.list_styles()[0]}
     options = read_drawing(fields, overrides, styles)
     scripts = read_scripts(fields)
-    note_other_scripts(scripts, fields)
-    return overrides, model, options | read_details(scripts, fields)
+    note_scripts(scripts, fields)
+    return overrides, model, options | read_details(read_arguments(scripts, "adetailer"), fields)
 
 
 def _note_overrides(overrides: SdFields, fields: SdFields) -> None:

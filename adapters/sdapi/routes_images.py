@@ -175,7 +175,7 @@ async def read_png_info(call: SdCall) -> dict[str, Any]:
 async def interrogate(call: SdCall) -> dict[str, Any]:
     """A caption. `model` chooses one of the models here that write captions; other names mean the default one."""
     image = await _store(call, "image", call.fields.raw("image"))
-    name = call.fields.text("model").strip().casefold()
+    name = str(call.fields.raw("model")).strip().casefold()
     options = {"model": name} if name in call.context.usecases.models.names_for(IMAGE_TO_TEXT) else {}
     request: usecases.Request = call.to_request("caption", options, [ImageRef(image.id)])
     [job] = await call.run([request])

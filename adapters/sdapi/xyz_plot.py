@@ -48,6 +48,11 @@ _OPTIONS: Mapping[str, str] = {
     "hires upscale": "hires",
 }
 """By the names of AUTOMATIC1111 and SD.Next; "Size" would be two options."""
+_TITLES = (
+    "Seed", "Var. seed", "Var. strength", "Steps", "CFG Scale", "Image CFG Scale", "Prompt S/R", "Sampler",
+    "Schedule type", "Checkpoint name", "Clip skip", "Denoising", "Styles", "Width", "Height", "Hires upscale",
+)  # fmt: skip
+"""As AUTOMATIC1111 writes them, for errors."""
 _SHARED = {1: "seed", 2: "var. seed", 3: "var. strength", 4: "steps"}
 _BY_NUMBER: Mapping[bool, Mapping[int, str]] = {
     False: {**_SHARED, 6: "cfg scale", 7: "prompt s/r", 9: "sampler", 10: "checkpoint name", 11: "checkpoint name"},
@@ -103,10 +108,9 @@ def _axis_title(kind: Any, *, from_image: bool) -> str:
     if isinstance(kind, str) and title in _UNSET:
         return ""
     if title not in _OPTIONS:
-        near = find_nearest(title, _OPTIONS) if isinstance(kind, str) else []
-        allowed = ", ".join(name.capitalize() for name in _OPTIONS)
+        near = find_nearest(title, _TITLES) if isinstance(kind, str) else []
         raise InvalidOption(
-            "script_args", "choice", value=str(kind)[:60], allowed=allowed, nearest=near[0] if near else ""
+            "script_args", "choice", value=str(kind)[:60], allowed=", ".join(_TITLES), nearest=near[0] if near else ""
         )
     return title
 

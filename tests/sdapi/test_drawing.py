@@ -78,6 +78,34 @@ async def test_what_has_no_effect_is_named(client):
     assert set(info["ignored"]) == named | {"override_settings.sd_vae", "override_settings.eta_noise_seed_delta"}
 
 
+async def test_an_image_or_number_without_an_effect_is_named_although_the_call_drops_it(client):
+    body = b'{"prompt": "a fox", "refiner_image": "%s", "s_tmax": Infinity}' % (b"A" * 20_000)
+    answer = await client.post(TXT2IMG, content=body)
+
+    assert json.loads(answer.json()["info"])["ignored"] == ["refiner_image", "s_tmax"]
+
+
+@pytest.mark.parametrize(
+    "scripts",
+    [{"controlnet": {"args": {"module": "canny"}}}, {"ControlNet": {"args": [True, "canny", "model"]}},
+     {"controlnet": "canny"}],
+)  # fmt: skip
+async def test_arguments_that_are_no_units_are_named(client, scripts):
+    _, info = await draw(client, alwayson_scripts=scripts)
+
+    assert info["ignored"] == ["script controlnet"]
+
+
+async def test_alt_texts_and_what_the_policy_hides_are_told(tmp_path):
+    async with open_easel(tmp_path, local_policy="spoiler") as easel:
+        await easel.serve()
+        async with open_client(easel) as client:
+            infos = [(await draw(client, prompt=prompt))[1] for prompt in ("a nude", "a fox")]
+
+    assert [info["spoilers"] for info in infos] == [[True], [False]]
+    assert all(len(info["alts"]) == 1 and info["alts"][0] for info in infos)
+
+
 async def test_a_style_is_applied_by_its_name(client):
     _, info = await draw(client, prompt="a fox", styles=["Ink"])
 

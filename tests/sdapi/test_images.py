@@ -115,7 +115,7 @@ async def test_an_image_without_settings_has_none(client):
     assert await post(client, "png-info", {"image": PICTURE}) == {"info": "", "items": {}, "parameters": {}}
 
 
-@pytest.mark.parametrize("model", ["clip", "deepdanbooru", "look", ""])
+@pytest.mark.parametrize("model", ["clip", "deepdanbooru", "look", "", None, 7, ["look"]])
 async def test_an_image_is_captioned(client, model):
     assert (await post(client, "interrogate", {"image": DATA_URL, "model": model}))["caption"] == "It is a picture"
 
