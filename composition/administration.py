@@ -11,6 +11,7 @@ from bot.queue.sampler import MetricSampler
 from bot.runtime.incidents import IncidentLog
 from bot.usecases import JobUseCases, Operations, PeopleUseCases, PictureUseCases, ReportUseCases, ServerAdmin
 from bot.usecases.training_work import ADAPTERS, WORK
+from composition.webhooks import build_webhook_sender
 from inference.backends.builds import FOLDER, builds_size_mb
 from storage import Storage
 
@@ -74,6 +75,7 @@ def build_operations(loaded: LoadedConfig, storage: Storage, pool: Pool) -> Oper
         storage.monitor,
         storage.metrics,
         webhooks={name: host_of(one.url) for name, one in webhooks_of(loaded.settings).items()},
+        webhook_sender=build_webhook_sender(loaded, storage),
     )
 
 

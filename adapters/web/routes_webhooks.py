@@ -1,4 +1,4 @@
-"""`/api/v1/admin/webhooks`: which webhooks there are, and how far their events are."""
+"""`/api/v1/admin/webhooks`: which webhooks there are, how far their events are, and sending one a test event."""
 
 from typing import Any
 
@@ -27,8 +27,20 @@ class WebhookList(BaseModel):
     webhooks: list[WebhookInfo]
 
 
+class WebhookTest(BaseModel):
+    accepted: bool
+    problem: str = Field(description="Why it was not accepted, such as HTTP 500; empty: it was")
+
+
 @router.get("/admin/webhooks", tags=["admin"], dependencies=[_ADMIN], response_model=WebhookList)
 async def list_webhooks(context: ContextDep) -> Any:
     """The webhooks of the config, and those that events are left for, with the number of their events."""
     states = await context.usecases.operations.list_webhooks()
     return {"webhooks": [vars(state) for state in states]}
+
+
+@router.post("/admin/webhooks/{name}/test", tags=["admin"], dependencies=[_ADMIN], response_model=WebhookTest)
+async def test_webhook(name: str, context: ContextDep) -> Any:
+    """Send the webhook an event `webhook.test` now, once, and wait up to 15 seconds for the answer."""
+    problem = await context.usecases.operations.test_webhook(name)
+    return {"accepted": not problem, "problem": problem}

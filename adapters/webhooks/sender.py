@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 
@@ -28,6 +29,7 @@ TIMEOUT_S = 10.0
 """For each part of a request; `bot.queue.webhook_deliveries` limits the whole."""
 MAX_ANSWER_BYTES = 4096
 """More of an answer is not read."""
+TEST_EVENT = "webhook.test"
 
 ReadTicket = Callable[[str], Awaitable[Ticket]]
 Transport = Callable[[WebhookSettings], httpx2.AsyncBaseTransport]
@@ -42,6 +44,15 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 def event_of(job: Job) -> str:
     """`job.delivered`, `job.failed`, `job.cancelled` or `job.dead`."""
     return f"job.{job.state.value}"
+
+
+@dataclass(frozen=True)
+class _Event:
+    """Its name, its id, and which attempt this is."""
+
+    name: str
+    id: str
+    attempt: int = 1
 
 
 @dataclass(kw_only=True)
@@ -60,10 +71,18 @@ class HttpWebhookSender:
 
     async def send_event(self, delivery: Delivery) -> None:
         """Raises: JobNotFound, Undeliverable, PlatformError."""
-        webhook = self.webhooks[delivery.target]
         ticket = await self.read_ticket(delivery.job.id)
-        body = json.dumps(self.to_body(ticket), ensure_ascii=False, separators=(",", ":")).encode()
-        headers = self._headers(webhook, ticket.job, delivery, body)
+        event = _Event(event_of(ticket.job), f"{ticket.job.id}-{delivery.target}", delivery.tries + 1)
+        await self._post(self.webhooks[delivery.target], event, self.to_body(ticket))
+
+    async def send_test(self, name: str) -> None:
+        """Raises: Undeliverable, PlatformError."""
+        event = _Event(TEST_EVENT, f"{uuid4().hex}-{name}")
+        await self._post(self.webhooks[name], event, {"id": event.id, "webhook": name})
+
+    async def _post(self, webhook: WebhookSettings, event: _Event, content: Mapping[str, Any]) -> None:
+        body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        headers = self._headers(webhook, event, body)
         try:
             async with self._posting(webhook, body, headers) as answer:
                 await _discard(answer)
@@ -71,14 +90,14 @@ class HttpWebhookSender:
             raise PlatformError(_reason(error)) from error
         _check(answer)
 
-    def _headers(self, webhook: WebhookSettings, job: Job, delivery: Delivery, body: bytes) -> dict[str, str]:
+    def _headers(self, webhook: WebhookSettings, event: _Event, body: bytes) -> dict[str, str]:
         timestamp = str(int(self.now()))
         return {
             "Content-Type": "application/json",
             "User-Agent": f"Easel/{self.version}",
-            "X-Easel-Event": event_of(job),
-            "X-Easel-Event-Id": f"{job.id}-{delivery.target}",
-            "X-Easel-Attempt": str(delivery.tries + 1),
+            "X-Easel-Event": event.name,
+            "X-Easel-Event-Id": event.id,
+            "X-Easel-Attempt": str(event.attempt),
             "X-Easel-Timestamp": timestamp,
             "X-Easel-Signature": sign(webhook.secret, timestamp, body),
         }

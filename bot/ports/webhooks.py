@@ -15,3 +15,6 @@ class WebhookSender(Protocol):
         Raises: JobNotFound: the job was erased; Undeliverable: it will never be accepted; PlatformError, with the wait
         that was asked for.
         """
+
+    async def send_test(self, name: str) -> None:
+        """Post an event about no job to the webhook. Raises: Undeliverable, PlatformError."""

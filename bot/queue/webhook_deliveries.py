@@ -23,6 +23,7 @@ log = structlog.get_logger()
 MAX_CONCURRENT = 20
 CALL_TIMEOUT_S = 15.0
 """Limit of one request as a whole: a receiver may send its answer byte by byte."""
+NO_ANSWER = "no answer in time"
 UNKNOWN_RETRY_S = 600.0
 """How long events wait for a webhook that the config no longer has."""
 KEPT = timedelta(days=31)
@@ -71,7 +72,7 @@ class WebhookDeliveries:
             self.receivers.note_answer(delivery.target)
             await self._give_up(delivery, refused.detail, store)
         except (PlatformError, TimeoutError) as error:
-            reason = error.detail if isinstance(error, PlatformError) else "no answer in time"
+            reason = error.detail if isinstance(error, PlatformError) else NO_ANSWER
             asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
             self.receivers.note_failure(delivery.target, back_off_s, asked_s=asked_s)
             await self._postpone(delivery, reason, back_off_s(delivery.tries) if asked_s is None else asked_s, store)

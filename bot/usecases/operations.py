@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bot.errors import EaselError
+from bot.errors import EaselError, NotFound
 from bot.jobs import JobState
 from bot.ports import (
     NO_METRICS,
@@ -16,9 +16,13 @@ from bot.ports import (
     Maintenance,
     StorageMonitor,
     StorageState,
+    WebhookSender,
     WebhookState,
     WorkMetrics,
 )
+from bot.ports.platform_answers import PlatformError
+from bot.queue.webhook_deliveries import CALL_TIMEOUT_S, NO_ANSWER
+from bot.usecases.webhook_events import MAX_NAME
 
 READINESS_AGE_S = 1.0
 
@@ -39,6 +43,7 @@ class Operations:
     metrics: WorkMetrics = NO_METRICS
     webhooks: Mapping[str, str] = field(default_factory=dict)
     """Hosts of the configured webhooks by name."""
+    webhook_sender: WebhookSender | None = None
     now: Callable[[], float] = time.monotonic
     _last: _LastCheck = field(default_factory=_LastCheck)
     _platforms: dict[str, HealthCheck] = field(default_factory=dict)
@@ -94,6 +99,19 @@ class Operations:
         states = {state.name: state for state in await self.monitor.read_webhooks()}
         names = sorted({*states, *self.webhooks})
         return [replace(states.get(name, WebhookState(name=name)), host=self.webhooks.get(name)) for name in names]
+
+    async def test_webhook(self, name: str) -> str:
+        """Send it an event about no job. Returns why it was not accepted; empty: it was. Raises: NotFound."""
+        if self.webhook_sender is None or not self.webhook_sender.has_webhook(name):
+            raise NotFound("webhook", name[:MAX_NAME])
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self.webhook_sender.send_test(name)
+        except PlatformError as error:
+            return error.detail
+        except TimeoutError:
+            return NO_ANSWER
+        return ""
 
     async def backup_database(self, path: Path) -> None:
         """Raises: StorageFull."""

@@ -170,3 +170,14 @@ async def test_the_library_says_where_events_go_only_where_the_log_does_not_list
 
     named = {one.name.partition(".")[0] for one in caplog.records if "secret-path" in one.getMessage()}
     assert named <= set(QUIET_LOGGERS)
+
+
+async def test_a_test_event_is_signed_like_any_other_and_about_no_job(done):
+    async with receiving() as receiver:
+        await make_sender(receiver.url).send_test("studio")
+
+    [got] = receiver.received
+    body = json.loads(got.body)
+    assert got.headers["x-easel-event"] == "webhook.test"
+    assert body == {"id": got.headers["x-easel-event-id"], "webhook": "studio"}
+    assert got.headers["x-easel-signature"] == sending.sign(SECRET, got.headers["x-easel-timestamp"], got.body)

@@ -161,6 +161,31 @@ async def until(is_true, studio):
             await asyncio.sleep(0.02)
 
 
+TEST = "/api/v1/admin/webhooks/studio/test"
+
+
+async def test_an_admin_sends_a_test_event_that_counts_as_none(own_studio):
+    own_studio.receiver.answers = [answer("204 No Content"), answer("410 Gone"), b"junk"]
+    answers = [(await own_studio.client.post(TEST)).json() for _ in range(3)]
+    [state] = (await own_studio.client.get("/api/v1/admin/webhooks")).json()["webhooks"]
+
+    assert answers[:2] == [{"accepted": True, "problem": ""}, {"accepted": False, "problem": "HTTP 410"}]
+    assert answers[2]["problem"].startswith("no answer")
+    assert (state["sent"], state["pending"], state["undeliverable"]) == (0, 0, 0)
+    assert {one.headers["x-easel-event"] for one in own_studio.receiver.received} == {"webhook.test"}
+
+
+async def test_a_test_event_needs_an_admin_and_a_webhook_that_exists(own_studio):
+    missing = await own_studio.client.post("/api/v1/admin/webhooks/elsewhere/test")
+    key = await own_studio.easel.create_key("Ben")
+    refused = await own_studio.client.post(TEST, headers={"Authorization": f"Bearer {key}"})
+
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+    assert "elsewhere" in missing.json()["detail"]
+    assert refused.status_code == 403
+    assert own_studio.receiver.received == []
+
+
 async def test_neither_secret_nor_path_is_in_answers_and_exports(studio):
     accepted = await ask(studio.client, with_webhook())
     await studio.receiver.wait_for_job(accepted["id"])

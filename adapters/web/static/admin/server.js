@@ -1,5 +1,6 @@
-// Storage and retention, and the policies and limits that the config sets.
+// Storage and retention, webhooks, and the policies and limits that the config sets.
 
+import { lazyPart } from "../core/parts.js";
 import { html, nothing } from "../core/render.js";
 import { formatBytes, formatNumber, t, tn } from "../core/text.js";
 import { factsView, timeView } from "./facts.js";
@@ -7,18 +8,22 @@ import { Resource, resourceView } from "./lists.js";
 
 const storage = new Resource("/admin/storage");
 const settings = new Resource("/admin/settings");
+const importWebhooks = () => import("../webhooks/webhooks.js");
+const webhooksPart = lazyPart("webhooks", importWebhooks);
 
 export const serverTab = {
   title: () => t("Storage and policies"),
   load() {
     void storage.load();
     void settings.load();
+    void importWebhooks().then(({ load }) => load(), () => undefined);
   },
   view: () => html`
     <div class="admin-grid">
       <section class="card admin-card" aria-labelledby="admin-storage"><h2 id="admin-storage">${t("Storage")}</h2>${resourceView(storage, storageView)}</section>
       <section class="card admin-card" aria-labelledby="admin-retention"><h2 id="admin-retention">${t("Retention")}</h2>${resourceView(storage, retentionView)}</section>
     </div>
+    ${webhooksPart()?.view() ?? nothing}
     <h2>${t("Policies and limits")}</h2>
     <p class="hint admin-note">${t("Set in config.toml and read at startup.")}</p>
     ${resourceView(settings, (body) => html`<div class="admin-grid">${Object.entries(body.settings).map(sectionView)}</div>`)}`,
