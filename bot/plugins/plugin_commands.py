@@ -1,27 +1,19 @@
 """The commands of plugins: their declarations are checked once, and their options read as those of other commands."""
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bot.options import OptionSpec, clean_excerpt, clean_text, parse_options, parse_text
-from bot.plugins.hook_values import PluginCommand, PluginOption
+from bot.plugins.command_options import LINE, NAME, BadCommand, check_option
+from bot.plugins.hook_values import PluginCommand
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_KINDS: Mapping[str, type] = {"text": str, "whole number": int, "number": float, "yes or no": bool}
 MAX_SUMMARY = 100
 MAX_OPTIONS = 20
 MAX_COMMANDS = 50
 MAX_IMAGES = 4
-MAX_TEXT = 2000
-LINE = "line"
-OTHER_OPTIONS = frozenset({LINE, "image", "confirm", "flags", "mask"})
-"""Names that options have already in chats and on the command line."""
-
-
-class BadCommand(ValueError):
-    """A plugin's command cannot be used. The text says why, as a sentence."""
+MAX_CHARACTERS = 7500
+"""Of a command's options; Discord takes 8000 with its name and what it does."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,7 @@ def check_commands(plugin: str, declared: object, taken: Collection[str]) -> tup
 
 
 def _check_command(plugin: str, one: PluginCommand) -> OwnCommand:
-    if not isinstance(one.name, str) or not _NAME.fullmatch(one.name):
+    if not isinstance(one.name, str) or not NAME.fullmatch(one.name):
         shown = clean_excerpt(str(one.name), 40)
         raise BadCommand(
             f"A command cannot be called {shown!r}: its name has a to z, 0 to 9 and _, at most 32 of them."
@@ -79,47 +71,26 @@ def _check_command(plugin: str, one: PluginCommand) -> OwnCommand:
         raise BadCommand(f'The command {one.name} needs run, a function, and answers, which is "job" or "text".')
     if not isinstance(one.images, int) or not 0 <= one.images <= MAX_IMAGES or (one.images and one.answers == "text"):
         raise BadCommand(f"The command {one.name} takes 0 to {MAX_IMAGES} images, and none if it answers with a text.")
-    if not clean_text(str(one.summary)) or len(one.options) > MAX_OPTIONS:
+    if not isinstance(one.options, list | tuple) or len(one.options) > MAX_OPTIONS or not clean_text(str(one.summary)):
         raise BadCommand(f"The command {one.name} needs a summary, and at most {MAX_OPTIONS} options.")
-    return OwnCommand(plugin, one, tuple(_to_spec(one, option) for option in _check_names(one)))
+    return OwnCommand(plugin, one, _check_options(one))
 
 
-def _check_names(command: PluginCommand) -> Sequence[PluginOption]:
-    names: set[str] = set()
+def _check_options(command: PluginCommand) -> tuple[OptionSpec, ...]:
+    """The required ones first, as Discord wants them."""
+    specs: dict[str, OptionSpec] = {}
     for option in command.options:
-        if not isinstance(option, PluginOption) or not _NAME.fullmatch(str(option.name)) or option.kind not in _KINDS:
-            kinds = ", ".join(_KINDS)
-            raise BadCommand(
-                f"Each option of {command.name} is a PluginOption with a name of a to z and a kind: {kinds}."
-            )
-        if option.name in names or option.name in OTHER_OPTIONS:
-            raise BadCommand(f"The command {command.name} cannot have another option called {option.name}.")
-        if any(choice != str(choice).casefold().strip() for choice in option.choices):
-            raise BadCommand(f"The choices of {option.name} of {command.name} must be words in small letters.")
-        names.add(option.name)
-    if sum(option.is_main for option in command.options) > 1:
+        spec = check_option(command, option)
+        if spec.name in specs:
+            raise BadCommand(f"The command {command.name} cannot have another option called {spec.name}.")
+        specs[spec.name] = spec
+    if sum(spec.is_main for spec in specs.values()) > 1:
         raise BadCommand(f"Only one option of {command.name} can take the words that are typed without a flag.")
-    return sorted(command.options, key=lambda option: not option.is_required)  # as Discord wants them
+    if sum(map(_count_characters, specs.values())) > MAX_CHARACTERS:
+        raise BadCommand(f"The options of {command.name} have more than {MAX_CHARACTERS} characters: shorten them.")
+    return tuple(sorted(specs.values(), key=lambda spec: not spec.is_required))
 
 
-def _to_spec(command: PluginCommand, option: PluginOption) -> OptionSpec:
-    kind = _KINDS[option.kind]
-    spec = OptionSpec(
-        name=option.name,
-        kind=kind,
-        help=clean_text(str(option.help)) or option.name,
-        default=option.default,
-        minimum=option.minimum,
-        maximum=MAX_TEXT if kind is str and option.maximum is None else option.maximum,
-        choices=tuple(map(str, option.choices)) if kind is str else (),
-        is_required=option.is_required,
-        is_main=option.is_main,
-    )
-    if option.default is not None:
-        try:
-            spec.parse(option.default, option.name)
-        except Exception as error:
-            raise BadCommand(
-                f"The default of {option.name} of the command {command.name} is not one of its values."
-            ) from error
-    return spec
+def _count_characters(spec: OptionSpec) -> int:
+    """As Discord counts them: choices have a name and a value."""
+    return len(spec.name) + min(MAX_SUMMARY, len(spec.help)) + 2 * sum(map(len, spec.choices))

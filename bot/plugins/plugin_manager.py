@@ -17,12 +17,13 @@ import structlog
 
 from bot.errors import ConfigError
 from bot.plugins.child_functions import ChildFunctions
+from bot.plugins.command_options import BadCommand
 from bot.plugins.discovery import FOLDER, STATE_FOLDER, FoundPlugin, find_plugins
 from bot.plugins.hook_calls import HookCall, RunningPlugin
 from bot.plugins.hook_runner import MAX_PROBLEM, MAX_TIMEOUTS, HookFailed, HookRunner
 from bot.plugins.hook_values import PluginContext, Refusal
 from bot.plugins.hookspecs import ServerHooks
-from bot.plugins.plugin_commands import BadCommand, OwnCommand, check_commands
+from bot.plugins.plugin_commands import OwnCommand, check_commands
 from bot.plugins.plugin_errors import error_line, error_text
 from bot.plugins.plugin_settings import ENABLED, TIME_LIMIT, PluginsSettings, read_own_settings
 from bot.plugins.plugin_states import OwnerPluginConfig, PluginState

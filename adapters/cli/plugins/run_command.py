@@ -8,7 +8,7 @@ from adapters.cli.image_files import resolve_target
 from adapters.cli.job_commands import ResultPrinter, cancel_jobs, follow_jobs, submit_jobs
 from adapters.cli.output import print_json, print_line
 from adapters.cli.ports import CompositionRoot, LoadedConfig
-from bot.plugins.plugin_commands import LINE
+from bot.plugins.command_options import LINE
 from bot.usecases import PluginAnswer
 
 
