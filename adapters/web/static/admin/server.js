@@ -23,10 +23,10 @@ export const serverTab = {
       <section class="card admin-card" aria-labelledby="admin-storage"><h2 id="admin-storage">${t("Storage")}</h2>${resourceView(storage, storageView)}</section>
       <section class="card admin-card" aria-labelledby="admin-retention"><h2 id="admin-retention">${t("Retention")}</h2>${resourceView(storage, retentionView)}</section>
     </div>
-    ${webhooksPart()?.view() ?? nothing}
     <h2>${t("Policies and limits")}</h2>
     <p class="hint admin-note">${t("Set in config.toml and read at startup.")}</p>
-    ${resourceView(settings, (body) => html`<div class="admin-grid">${Object.entries(body.settings).map(sectionView)}</div>`)}`,
+    ${resourceView(settings, (body) => html`<div class="admin-grid">${Object.entries(body.settings).map(sectionView)}</div>`)}
+    ${webhooksPart()?.view() ?? nothing}`,
 };
 
 const storageView = (body) => factsView([

@@ -13,9 +13,10 @@ const tested = signal("");
 
 export const load = () => void webhooks.load();
 
-/** Nothing where there are no webhooks. */
+/** Nothing where there are no webhooks, and until that is known. */
 export function view() {
-  if (webhooks.body?.webhooks.length === 0) return nothing;
+  const { body, error } = webhooks.state.value;
+  if (!error && !body?.webhooks.length) return nothing;
   return html`
     <h2>${t("Webhooks")}</h2>
     ${resourceView(webhooks, (body) => html`<ul class="admin-grid">${repeat(body.webhooks, (one) => one.name, webhookView)}</ul>`)}`;
