@@ -120,6 +120,8 @@ def name_problem(name: str) -> str:
 def read_plugin_file(path: Path) -> FoundPlugin:
     """What the file defines, without running it."""
     name, source = plugin_name(_readable(path.stem)), f"{FOLDER}/{_readable(path.name)}"
+    if not path.is_file():  # reading a pipe or a device may never end
+        return FoundPlugin(name=name, source=source, path=path, problem="It is not a file.")
     try:
         code = path.read_bytes()
         outline = _Outline.read(ast.parse(code, filename=str(path)))

@@ -43,7 +43,13 @@ HUNG = "Its hooks took too long {count} times in a row, so it was switched off. 
 
 @dataclass
 class _Entry:
-    """One plugin that was found. `problem`: why it is not used now."""
+    """One plugin that was found.
+
+    Attributes:
+        found: as it was when it was started; of one that is not in use, as it is now.
+        problem: why it is not used now.
+        is_in_use: it was started, and not stopped since: it runs here, or workers load it.
+    """
 
     found: FoundPlugin
     is_enabled: bool
@@ -51,6 +57,7 @@ class _Entry:
     last_error: str = ""
     loaded_by_worker: frozenset[str] | None = None
     running: RunningPlugin | None = None
+    is_in_use: bool = False
 
 
 @dataclass(kw_only=True)
@@ -90,7 +97,7 @@ class PluginManager:
     async def _scan(self) -> None:
         """Also finds files that were added or changed since; what runs stays."""
         there = {found.name: found for found in await asyncio.to_thread(self.find, self.data_dir)}
-        for name in [name for name, entry in self._entries.items() if name not in there and entry.running is None]:
+        for name in [name for name, entry in self._entries.items() if name not in there and not entry.is_in_use]:
             del self._entries[name]
         for found in there.values():
             entry = self._entries.get(found.name)
@@ -98,7 +105,7 @@ class PluginManager:
                 is_enabled = self.settings.is_enabled(found.name)
                 reason = "" if is_enabled else self._reasons.read(found.name)
                 self._entries[found.name] = _Entry(found, is_enabled, reason)
-            elif entry.running is None:
+            elif not entry.is_in_use:
                 entry.found = found
 
     def _ordered_names(self) -> list[str]:
@@ -112,6 +119,7 @@ class PluginManager:
 
     async def _start(self, entry: _Entry) -> None:
         entry.problem = await self._find_problem(entry)
+        entry.is_in_use = not entry.problem
         if entry.problem:
             log.error("a plugin is not used", action="plugin_left_out", plugin=entry.found.name, problem=entry.problem)
         elif entry.running is not None:
@@ -187,14 +195,14 @@ class PluginManager:
         self.on_switched()
 
     def _stop_soon(self, entry: _Entry) -> None:
-        running, entry.running = entry.running, None
+        running, entry.running, entry.is_in_use = entry.running, None, False
         if running is not None:
             task = asyncio.get_running_loop().create_task(self._end(running))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
     async def _stop(self, entry: _Entry) -> None:
-        running, entry.running = entry.running, None
+        running, entry.running, entry.is_in_use = entry.running, None, False
         if running is not None:
             await self._end(running)
 
@@ -219,14 +227,13 @@ class PluginManager:
 
     def _state_of(self, entry: _Entry) -> PluginState:
         found, running = entry.found, entry.running
-        for_worker = entry.is_enabled and not entry.problem and found.is_for_worker
         server_hooks = running.hooks if running is not None else found.server_hooks
         worker_hooks = entry.loaded_by_worker if entry.loaded_by_worker is not None else found.worker_hooks
         return PluginState(
             name=found.name,
             source=found.source,
             is_enabled=entry.is_enabled,
-            is_running=running is not None or (for_worker and not found.is_for_server),
+            is_running=entry.is_in_use,
             server_hooks=sorted(server_hooks),
             worker_hooks=sorted(worker_hooks),
             commands=[command.name for command in running.commands] if running is not None else (),
@@ -296,8 +303,7 @@ class PluginManager:
 
     def list_for_worker(self) -> Sequence[WorkerPlugin]:
         entries = [self._entries[name] for name in self._ordered_names()]
-        usable = [one for one in entries if one.is_enabled and one.found.is_for_worker and not one.problem]
-        return [self._describe_for_worker(one) for one in usable if not one.found.problem]
+        return [self._describe_for_worker(one) for one in entries if one.is_in_use and one.found.is_for_worker]
 
     def _describe_for_worker(self, entry: _Entry) -> WorkerPlugin:
         found = entry.found

@@ -1,5 +1,6 @@
 """Plugins are found, and what they are is known, without running them."""
 
+import os
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -67,6 +68,16 @@ def test_what_is_wrong_with_a_file_is_said_in_a_sentence(plugins, code, problem)
     plugins.write("words", code)
 
     assert find(plugins)["words"].problem.startswith(problem)
+
+
+def test_what_is_no_file_is_not_opened(plugins):
+    """A pipe without a writer would never answer."""
+    plugins.write("words", "").with_name("folder.py").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(plugins.data_dir / "plugins" / "pipe.py")
+
+    problems = {name: one.problem for name, one in find(plugins).items() if name != "words"}
+    assert set(problems.values()) == {"It is not a file."}
 
 
 @pytest.mark.parametrize("name", ["order", "disabled", "Déjà", "a b", "state"])

@@ -118,6 +118,24 @@ async def test_a_file_that_was_added_meanwhile_can_be_switched_on(plugins):
         assert (await manager.set_enabled("new", True)).is_running
 
 
+async def test_a_workers_file_that_was_added_or_changed_meanwhile_is_loaded_once_it_is_switched_on(plugins):
+    code = "def easel_step(latents): ..."
+    async with plugin_running(plugins, "old", code) as manager:
+        [before] = manager.list_for_worker()
+        plugins.write("new", code)
+        plugins.write("old", f"{code}  # changed")
+        added = await state_of(manager, "new")
+        assert (added.is_enabled, added.is_running) == (True, False)
+        assert manager.list_for_worker() == [before]
+
+        await manager.set_enabled("new", True)
+        await manager.set_enabled("old", True)
+        listed = manager.list_for_worker()
+
+    assert [one.name for one in listed] == ["new", "old"]
+    assert listed[1].sha256 != before.sha256
+
+
 async def test_switching_an_unknown_plugin_is_refused(plugins):
     async with plugins.manager() as manager:
         with pytest.raises(PluginRefused) as refused:
