@@ -22,10 +22,11 @@ LORA, CONTROL = "lora:", "control:"
 _LORA_WEIGHT = OptionSpec(
     name="weight", kind=float, help=N_("How much it counts"), minimum=-MAX_LORA_WEIGHT, maximum=MAX_LORA_WEIGHT
 )
-_FORM = re.compile(r"\s*([^=\s][^=]*?)\s*=(.*)", re.DOTALL)
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+_FORM = re.compile(r"([^=]*[^=\s])\s*=(.*)", re.DOTALL)
+_NUMBER = r"[-+]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})"
+"""Not longer than any option needs: sums of them are finite, and no text takes long to match."""
 _RANGE = re.compile(
-    rf"({_NUMBER})\s*-\s*({_NUMBER})(?:\s*:\s*({_NUMBER})|\s*\(\s*([-+]?{_NUMBER})\s*\)|\s*\[\s*(\d+)\s*\])?"
+    rf"({_NUMBER})\s*-\s*({_NUMBER})(?:\s*:\s*({_NUMBER})|\s*\(\s*([-+]?{_NUMBER})\s*\)|\s*\[\s*(\d{{1,9}})\s*\])?"
 )
 """`1-5`, `4-20:4`; also as AUTOMATIC1111 writes them: `4-20 (+4)`, `1-10 [5]`."""
 _ITEM = re.compile(r"\s*(?:\"([^\"]*)\"|'([^']*)'|\u201c([^\u201d]*)\u201d)\s*(?:,|$)|([^,]*)(?:,|$)")
@@ -110,7 +111,7 @@ def _split(name: str, value: Any) -> tuple[str, Any]:
     """The option as it is written, and its values as a text or a list."""
     if isinstance(value, str):
         check_bytes(name, value, MAX_LINE)
-        found = _FORM.fullmatch(value)
+        found = _FORM.fullmatch(value.strip())
         if found is None:
             raise InvalidOption(name, "axis_form", value=value)
         return found[1], found[2]
@@ -119,6 +120,8 @@ def _split(name: str, value: Any) -> tuple[str, Any]:
     values = value["values"]
     if not isinstance(values, str | list | tuple):
         raise InvalidOption(name, "axis_object")
+    if isinstance(values, str):
+        check_bytes(name, values, MAX_LINE)
     return value["option"].strip(), values
 
 
@@ -142,8 +145,9 @@ def _parse_value(name: str, written: str, spec: OptionSpec, value: Any) -> Any:
     try:
         return spec.parse(value, written)
     except InvalidOption as reason:
-        shown = value if isinstance(value, str | int | float) else type(value).__name__
-        raise AxisRefused(name, f"{written}={format_value(shown)}", reason) from reason
+        is_shown = isinstance(value, str | int | float)
+        place = f"{written}={format_value(value)}" if is_shown else written
+        raise AxisRefused(name, place, reason) from reason
 
 
 def _split_values(name: str, text: str, *, is_number: bool) -> list[str]:

@@ -1,5 +1,7 @@
 """The axes of grids: how they are written, and what is refused."""
 
+import time
+
 import pytest
 
 from bot.commands import Grid, find_command
@@ -78,7 +80,15 @@ def test_an_object_is_read_like_a_text_and_is_its_own_canonical_form():
         ("sampler=foo", "x, sampler=foo: sampler cannot be"),
         ({"option": "steps"}, "or a text such as"),
         ({"option": "steps", "values": []}, "no values"),
-        ({"option": "steps", "values": [[4]]}, "x, steps=list: steps is a list"),
+        (f"steps=1-{'9' * 400}", "but must be a whole number"),
+        (f"steps={'1' * 400}-{'1' * 400}", "but must be a whole number"),
+        (f"steps=1-2 [{'9' * 5000}]", "but must be a whole number"),
+        (f"guidance=1-2:0.{'0' * 400}1", "but must be a number"),
+        (f"guidance=0-{'9' * 20}:0.{'0' * 19}1", "the limit is 100"),
+        ("steps=1-2 [999999999]", "the limit is 100"),
+        ({"option": "steps", "values": [[4]]}, "x, steps: steps is a list"),
+        ({"option": "steps", "values": [None]}, "x, steps: steps is"),
+        ({"option": "prompt", "values": "\u201c," * 100_000}, "Please shorten it."),
         ({"option": 4, "values": [4]}, "or a text such as"),
         ({"option": "steps", "values": [4], "label": "s"}, "or a text such as"),
         ([4, 8], "or a text such as"),
@@ -98,3 +108,12 @@ def test_an_axis_is_described_with_what_it_may_change():
     assert axis["type"] == "axis"
     assert {"prompt", "seed", "image_guidance_scale", "lora:NAME", "control:KIND"} <= set(axis["axis_options"])
     assert not {"x", "y", "z"} & set(axis["axis_options"])
+
+
+@pytest.mark.parametrize("axis", ["a" + " " * 20_000, "steps=" + "1" * 20_000 + "x", "\u201c=" + "\u201c," * 6_000])
+def test_no_text_takes_long_to_read(axis):
+    started = time.process_time()
+
+    with pytest.raises(InvalidOption):
+        Grid.from_options({"prompt": "a fox", "x": axis})
+    assert time.process_time() - started < 0.25
