@@ -180,7 +180,7 @@ MODEL_REMOVED = N_(
 
 MAX_SHOWN = 60
 """Characters of what was given that a sentence repeats."""
-_SIZE = re.compile(r"[0-9]{1,6}x[0-9]{1,6}")
+_SIZE = re.compile(r"[0-9]{1,9}x[0-9]{1,9}")
 
 
 def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> str:
@@ -273,6 +273,8 @@ def _format_value(value: object, translate: Translate) -> str:
             return value
         case str():
             return f"\u201c{clean_excerpt(value, MAX_SHOWN)}\u201d"
+        case bool():
+            return str(value).lower()  # as it is written in JSON, in flags and in TOML
         case int() if value.bit_length() > 200:
             return translate("a huge number")
         case list() | tuple():

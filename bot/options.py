@@ -193,7 +193,7 @@ class OptionSpec:
             for bound in (self.minimum, self.maximum)
         )
         if low and high:
-            return f"{low} to {high}"
+            return low if low == high else f"{low} to {high}"
         return f"at least {low}" if low else f"at most {high}" if high else ""
 
     def describe(self) -> dict[str, Any]:

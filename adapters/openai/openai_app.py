@@ -33,6 +33,7 @@ class Endpoint:
 
 ENDPOINTS = (
     Endpoint("GET", "/models", model_routes.list_models),
+    Endpoint("GET", "/models/", model_routes.list_models),
     Endpoint("GET", "/models/{model:path}", model_routes.get_model),
     Endpoint("GET", "/media/{media_id}", model_routes.get_media),
     Endpoint("POST", "/images/generations", image_routes.generate_images, image_orders.PARAMS),
@@ -90,7 +91,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     """A path or method that is not there. Reading the body first would tell nobody more."""
     assert isinstance(error, HTTPException)
     asked = f"{request.method} {request.url.path}"[:80]
-    known = ", ".join(f"{one.method} {PREFIX}{one.path}".replace(":path", "") for one in ENDPOINTS)
+    paths = (f"{one.method} {PREFIX}{one.path}".replace(":path", "") for one in ENDPOINTS)
+    known = ", ".join(path for path in paths if not path.endswith("/"))
     message = f"Easel does not have {asked}. It has {known}."
     answer = ErrorAnswer(status=error.status_code, message=message, code="unknown_url")
     return answer.respond(error.headers)

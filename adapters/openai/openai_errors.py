@@ -18,11 +18,13 @@ from adapters.web.client_calls import JobFailed
 from adapters.web.problems import MAX_DETAIL, RequestRefused
 from bot import errors
 from bot.error_texts import explain
+from bot.options import clean_excerpt
 
 log = structlog.get_logger()
 
 INVALID, SERVER = "invalid_request_error", "server_error"
 _RETRY, _NO_RETRY = "true", "false"
+_MAX_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,18 @@ class ModelNotFound(Exception):
         super().__init__(name)
         self.answer = ErrorAnswer(
             status=404,
-            message=f"There is no model {name!r}. Models here: {known}.",
+            message=f"There is no model \u201c{name}\u201d. Models here: {known}.",
             param="model",
             code="model_not_found",
+        )
+
+
+class ResponseNotFound(Exception):
+    def __init__(self, name: str, param: str | None) -> None:
+        super().__init__(name)
+        shown = clean_excerpt(name, _MAX_NAME)
+        self.answer = ErrorAnswer(
+            status=404, message=f"You have no response called {shown}.", param=param, code="not_found"
         )
 
 
@@ -96,7 +107,7 @@ def to_answer(error: Exception, params: Mapping[str, str]) -> ErrorAnswer:
     match error:
         case ClientDisconnect():
             raise error
-        case ModelNotFound():
+        case ModelNotFound() | ResponseNotFound():
             return error.answer
         case JobFailed():
             return _of_kind(_KINDS.get(error.code, _ENGINE), error.sentence, code=error.code)

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from adapters.openai.conversations import Conversation, build_request, read_conversation
 from adapters.openai.event_stream import EventStream, typed_event
 from adapters.openai.fields import Fields
-from adapters.openai.openai_errors import to_answer
+from adapters.openai.openai_errors import ResponseNotFound, to_answer
 from adapters.openai.retries import is_retry
 from adapters.openai.text_deltas import TextDeltas, follow_text
 from adapters.openai.text_ends import is_cut, response_usage, text_of
@@ -60,7 +60,7 @@ async def _build_request(
     earlier = fields.get("previous_response_id")
     if earlier is None:
         return await build_request(call, conversation, order.options, order.model, INPUT)
-    parent = await _find_job(call, earlier)
+    parent = await _find_job(call, earlier, "previous_response_id")
     turn = conversation.turns[-1]
     if not turn.text or turn.images:
         return await build_request(call, conversation, order.options, order.model, INPUT)
@@ -72,16 +72,19 @@ async def retrieve_response(call: ClientCall) -> Response:
     return JSONResponse(response_json(await _find_job(call, call.request.path_params["response_id"]), ()))
 
 
-async def _find_job(call: ClientCall, response_id: object) -> Job:
-    """Raises: InvalidOption, JobNotFound."""
+async def _find_job(call: ClientCall, response_id: object, param: str | None = None) -> Job:
+    """Raises: InvalidOption, ResponseNotFound."""
     if not isinstance(response_id, str):
         raise InvalidOption("previous_response_id", "body", allowed="it must be a text")
     job_id = response_id.removeprefix(_PREFIX)
     if not _JOB_ID.fullmatch(job_id):
-        raise JobNotFound(response_id)
-    job = (await call.context.usecases.jobs.get_ticket(call.caller.person, job_id)).job
+        raise ResponseNotFound(response_id, param)
+    try:
+        job = (await call.context.usecases.jobs.get_ticket(call.caller.person, job_id)).job
+    except JobNotFound as error:
+        raise ResponseNotFound(response_id, param) from error
     if job.command not in (Ask.name, Caption.name):
-        raise JobNotFound(response_id)
+        raise ResponseNotFound(response_id, param)
     return job
 
 

@@ -23,7 +23,7 @@ def read_authorization(path: str, header: str | None) -> str | None:
 
     Raises: ValueError: the scheme is not accepted here, or its credentials cannot be read.
     """
-    if header is None:
+    if header is None or not header.strip():
         return None
     scheme, _, text = header.strip().partition(" ")
     if scheme.casefold() == "bearer":

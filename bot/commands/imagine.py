@@ -29,7 +29,7 @@ from bot.jobs import ImageRef, StoredImage
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.options import MAX_SEED, OptionSpec
 
-_SIZE = re.compile(r"(\d{1,5})\s*[xX\u00d7*]\s*(\d{1,5})")
+_SIZE = re.compile(r"(\d{1,9})\s*[xX\u00d7*]\s*(\d{1,9})")
 _ASPECT = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)\s*[:/]\s*(\d{1,4}(?:\.\d{1,3})?)")
 MAX_ASPECT = 4.0
 

@@ -193,6 +193,35 @@ async def test_a_body_that_is_no_json_object_is_refused(client, content):
         error_of(answer, 400, "invalid_value")
 
 
+async def test_a_slash_at_the_end_lists_the_models(client):
+    assert (await client.get("/v1/models/")).json() == (await client.get("/v1/models")).json()
+
+
+async def test_an_empty_authorization_counts_as_none(client):
+    """Programs in which nobody entered a key send one."""
+    assert (await client.get("/v1/models", headers={"Authorization": ""})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"n": True}, "n is true, but must be a whole number."),
+        ({"size": "1000000x1000000"}, "Each side must be 64 to 128 pixels; you asked for 1000000x1000000."),
+    ],
+)
+async def test_a_refusal_says_what_was_sent(client, fields, message):
+    answer = await client.post(GENERATIONS, json={"prompt": "a fox", **fields})
+
+    assert error_of(answer, 400, "invalid_value")["message"] == message
+
+
+async def test_a_chat_has_one_choice(client):
+    body = {"messages": [{"role": "user", "content": "hello"}], "n": 2}
+    error = error_of(await client.post(CHAT, json=body), 400, "invalid_value")
+
+    assert error["message"] == "n is 2, but must be 1."
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(b'{"seed": ' + b"9" * 5000 + b"}", "too many digits"), (b'{"a":' * 1900 + b"1" + b"}" * 1900, "too deeply")],

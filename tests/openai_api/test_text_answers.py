@@ -330,7 +330,9 @@ async def test_a_response_is_found_again(client):
 
 @pytest.mark.parametrize("name", ["resp_aaaaaaaaaaaaaaaa", "resp_x", "../jobs"])
 async def test_an_unknown_response_is_not_found(client, name):
-    error_of(await client.post(RESPONSES, json={"input": "x", "previous_response_id": name}), 404, "not_found")
+    error = error_of(await client.post(RESPONSES, json={"input": "x", "previous_response_id": name}), 404, "not_found")
+
+    assert (error["message"], error["param"]) == (f"You have no response called {name}.", "previous_response_id")
 
 
 async def test_a_text_alone_is_refused_where_responses_name_it_input(client):
