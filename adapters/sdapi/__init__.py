@@ -9,13 +9,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from adapters.sdapi import routes_controlnet, routes_drawing, routes_images, routes_lists, routes_options
 from adapters.sdapi.call import Endpoints
-from adapters.sdapi.failures import failure
+from adapters.sdapi.failures import failure, show_refusal
 from adapters.web.context import WebContext
+from adapters.web.problems import Problem
 
 _SENTENCES = {404: "There is no such endpoint here.", 405: "This endpoint does not support this method."}
+
+
+class SdApplication(Starlette):
+    def form_problem(self, problem: Problem) -> ASGIApp:
+        """A refusal from before it was called."""
+        return show_refusal(problem)
 
 
 def build_sdapi(context: WebContext) -> Starlette:
@@ -31,7 +39,7 @@ def build_controlnet(context: WebContext) -> Starlette:
 
 
 def _build(context: WebContext, routes: list[Route]) -> Starlette:
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _on_http_error})
+    app = SdApplication(routes=routes, exception_handlers={HTTPException: _on_http_error})
     app.state.context = context
     return app
 

@@ -45,6 +45,11 @@ def failure_response(error: Exception, request: Request) -> Response:
     return _from_problem(problem, "internal")
 
 
+def show_refusal(problem: Problem) -> Response:
+    """A problem in the form of this API."""
+    return _from_problem(problem, problem.code)
+
+
 def failure(status: int, code: str, sentence: str, *, headers: Mapping[str, str] | None = None) -> Response:
     content = {"error": code, "detail": sentence, "body": "", "errors": sentence}
     return JSONResponse(content, status, headers={"Cache-Control": "no-store", **(headers or {})})

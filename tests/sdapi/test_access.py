@@ -73,7 +73,8 @@ async def test_calls_with_basic_count_for_the_limit_of_their_key(easel):
         easel.pool.go_on.set()
         await drawing
 
-    assert [answer.status_code for answer in answers] == [429, 429]
+    assert "Too many requests" in refusal(answers[0], 429)
+    assert (answers[0].headers["retry-after"], answers[1].status_code) == ("2", 429)
 
 
 async def _draw_slowly(client, key):
