@@ -51,7 +51,8 @@ class McpMount:
                 raise RequestRefused("not_found", "There is no such URL.")
             if find_spec("mcp") is None:
                 raise RequestRefused("not_found", NOT_INSTALLED)
-            require_own_page(scope, request.headers)
+            if request.headers.get("origin") not in self._context.settings.allowed_origins:
+                require_own_page(scope, request.headers)
             caller = await get_client_caller(request, self._context, read_bearer(request) or "")
             body = await self._read_body(request, caller) if request.method == "POST" else b""
             sessions = await self._find_sessions()

@@ -35,6 +35,7 @@ from adapters.web import (
 )
 from adapters.web.context import WebContext
 from adapters.web.correction_schemas import CorrectionBody
+from adapters.web.cross_origin import CrossOriginMiddleware
 from adapters.web.embedding_schemas import EmbeddingBody
 from adapters.web.measuring import MeasuringMiddleware
 from adapters.web.middleware import FormProblem, GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
@@ -96,6 +97,8 @@ def build_app(context: WebContext, mounts: Mapping[str, BuildMount] = MappingPro
         find_session=context.usecases.sessions.find_name,
         forms=forms,
     )
+    if context.settings.allowed_origins:
+        app.add_middleware(CrossOriginMiddleware, origins=context.settings.allowed_origins, paths=mounts)
     app.add_middleware(GuardMiddleware)
     app.add_middleware(MeasuringMiddleware, metrics=context.metrics.http, mounts=mounts)
     app.add_middleware(LingeringCloseMiddleware)

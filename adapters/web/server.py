@@ -10,9 +10,11 @@ from types import MappingProxyType
 from adapters.http_server import ConnectionLimits, EmbeddedServer, server_config
 from adapters.web.app import BuildMount, build_app
 from adapters.web.context import WebContext
+from adapters.web.cross_origin import find_wrong_origin
 from adapters.web.settings import WebSettings
 from adapters.web.uploads import UploadReceiver
 from bot.errors import StartupError
+from bot.options import clean_excerpt
 from bot.usecases import AdapterContext
 
 SHUTDOWN_GRACE_S = 3
@@ -40,6 +42,7 @@ class Web:
 
     async def serve(self) -> None:
         """Serve until cancelled. Raises: StartupError."""
+        _require_origins(self._settings)
         await self._require_key_if_public()
         is_keyless = not await self._context.needs_key()
         listener = await _bind(self._settings)
@@ -73,6 +76,17 @@ class Web:
         if is_keyless:
             self._adapter_context.announce(NO_KEY)
         self._adapter_context.announce(f"The page: {url}/")
+
+
+def _require_origins(settings: WebSettings) -> None:
+    """Raises: StartupError."""
+    wrong = find_wrong_origin(settings.allowed_origins)
+    if wrong is not None:
+        raise StartupError(
+            f"web.allowed_origins has “{clean_excerpt(wrong, 60)}”, which is not an origin. Write each one as browsers "
+            "send it, in lower case and without a path, such as https://studio.example or http://localhost:5173. There "
+            "is no wildcard."
+        )
 
 
 def _connection_limits(settings: WebSettings) -> ConnectionLimits:

@@ -39,5 +39,7 @@ class WebSettings:
     """Maximum number of concurrent requests with one API key, event streams included; 0: no limit."""
     mcp_wait_s: float = 45.0
     """How long a call of an MCP tool waits for its job before it answers with the job's id, seconds."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins of websites whose pages may call the APIs of other programs (not the page's own), with a key."""
     metrics_token: str = ""
     """The bearer token for `/metrics`; without one, only admins and programs on this machine may read them."""
