@@ -135,7 +135,7 @@ class CallerSessions:
             self._is_ready.set()
 
     def _is_ending(self, call: Context) -> bool:
-        session_id = call.request.headers.get(SESSION_HEADER, "")
+        session_id = call.request.headers.get(SESSION_HEADER, "") if call.request is not None else ""
         is_over = bool(session_id) and session_id not in self._open_sessions
         return is_over or self.has_ended or self.context.closing.is_set()
 

@@ -56,7 +56,8 @@ class UseCaseBackend:
         return [ticket.job.id for ticket in tickets]
 
     async def follow_job(self, job_id: str) -> AsyncIterator[Body]:
-        async for event in self.usecases.jobs.follow_job(await self._person(), job_id):
+        person = await self._person()
+        async for event in self.usecases.jobs.follow_job(person, job_id, wants_previews=False):
             yield job_json(event.ticket)
 
     async def read_job(self, job_id: str) -> Body:

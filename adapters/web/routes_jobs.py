@@ -58,6 +58,7 @@ _KEY = {
     "schema": {"type": "string", "maxLength": 200},
     "description": "The same key and body return the same job; the same key with another body is refused",
 }
+_ON_FLAG = {**FLAG, "default": True}
 _TIME = {"type": "string", "format": "date-time"}
 
 
@@ -274,9 +275,22 @@ async def _full_job_id(job_id: str, context: ContextDep, caller: CallerDep) -> s
     return (await context.usecases.jobs.get_ticket(caller.person, require_job_id(job_id))).job.id
 
 
+def _wants_previews(
+    previews: Annotated[
+        str, Query(description="false: without previews, which cost device time", json_schema_extra=_ON_FLAG)
+    ] = "true",
+) -> bool:
+    """Raises: InvalidOption."""
+    return parse_flag("previews", previews)
+
+
 @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
 async def stream_events(
-    full_id: Annotated[str, Depends(_full_job_id)], request: Request, context: ContextDep, caller: CallerDep
+    full_id: Annotated[str, Depends(_full_job_id)],
+    wants_previews: Annotated[bool, Depends(_wants_previews)],
+    request: Request,
+    context: ContextDep,
+    caller: CallerDep,
 ) -> AsyncIterator[ServerSentEvent]:
     """`state` immediately, then `progress` and each new `state`, until `result` or `error`.
 
@@ -285,9 +299,8 @@ async def stream_events(
     of `state`, `result` and `error` is the job's stored version; `progress` has none. The stream also ends when the key
     that it was opened with is revoked.
     """
-    job_events = cast(
-        "AsyncGenerator[usecases.JobEvent, None]", context.usecases.jobs.follow_job(caller.person, full_id)
-    )
+    followed = context.usecases.jobs.follow_job(caller.person, full_id, wants_previews=wants_previews)
+    job_events = cast("AsyncGenerator[usecases.JobEvent, None]", followed)
     try:
         async with aclosing(job_events), watch_access(request, context, caller) as ended:
             async for event in iterate_until((context.closing, ended), job_events):

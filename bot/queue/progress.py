@@ -26,7 +26,8 @@ def progress_of_part(progress: Progress, main: Progress | None) -> Progress:
 class Follower:
     """A subscription to one job."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, wants_previews: bool = True) -> None:
+        self.wants_previews = wants_previews
         self._wakeup = asyncio.Event()
         self._changed = asyncio.Event()
         self._progress: Progress | None = None
@@ -65,10 +66,11 @@ class ProgressBus:
         self.on_watched: Callable[[str, bool], None] = lambda _job_id, _watched: None
 
     @contextmanager
-    def follow_job(self, job_id: str) -> Iterator[Follower]:
-        follower = Follower()
+    def follow_job(self, job_id: str, *, wants_previews: bool = True) -> Iterator[Follower]:
+        """`wants_previews`: of images, and of texts as they are written; they cost device time."""
+        follower, was_watched = Follower(wants_previews=wants_previews), self.is_watched(job_id)
         self._followers[job_id].add(follower)
-        if len(self._followers[job_id]) == 1:
+        if wants_previews and not was_watched:
             self.on_watched(job_id, True)
         if job_id in self._latest:
             follower.notify(self._latest[job_id])
@@ -76,9 +78,10 @@ class ProgressBus:
             yield follower
         finally:
             self._followers[job_id].discard(follower)
+            if wants_previews and not self.is_watched(job_id):
+                self.on_watched(job_id, False)
             if not self._followers[job_id]:
                 del self._followers[job_id]
-                self.on_watched(job_id, False)
 
     @contextmanager
     def follow_changes(self, job_ids: Collection[str]) -> Iterator[Follower]:
@@ -94,8 +97,12 @@ class ProgressBus:
                 if not self._observers[job_id]:
                     del self._observers[job_id]
 
-    def is_watched(self, job_id: str) -> bool:
+    def is_followed(self, job_id: str) -> bool:
         return bool(self._followers.get(job_id))
+
+    def is_watched(self, job_id: str) -> bool:
+        """Whether a follower shows previews."""
+        return any(follower.wants_previews for follower in self._followers.get(job_id, ()))
 
     def publish_progress(self, job_id: str, progress: Progress) -> None:
         self._latest[job_id] = progress

@@ -320,13 +320,13 @@ class JobUseCases:
         left_s = self._eta_estimator.remaining_s(job, progress)
         return None if left_s is None else round(left_s, 1)
 
-    async def follow_job(self, person: Person, job_id: str) -> AsyncIterator[JobEvent]:
+    async def follow_job(self, person: Person, job_id: str, *, wants_previews: bool = True) -> AsyncIterator[JobEvent]:
         """The current state, then progress (at most twice a second) and every change, up to `result` or `error`.
 
         Raises: JobNotFound, before the first event.
         """
         ticket = await self.get_ticket(person, job_id)
-        with self._progress_bus.follow_job(ticket.job.id) as follower:
+        with self._progress_bus.follow_job(ticket.job.id, wants_previews=wants_previews) as follower:
             ticket = await self.get_ticket(person, ticket.job.id)
             yield JobEvent(kind="state", ticket=ticket)
             while not ticket.job.state.is_final:

@@ -362,7 +362,7 @@ class ModelManager:
     async def _notify_waiting_jobs(self, name: str) -> None:
         others = [spec.name for spec in self.models if spec.name != name]
         for job in await self.store.orphaned(others, NOTIFY_BATCH):
-            if job.model == name and self.progress_bus.is_watched(job.id):
+            if job.model == name and self.progress_bus.is_followed(job.id):
                 self.progress_bus.publish_progress(job.id, Progress(step=0, steps=0, phase="waiting"))
 
     def _run_in_background(self, work: "Awaitable[None]") -> None:

@@ -44,6 +44,17 @@ async def test_progress_only_grows_and_says_what_is_done(server, mode):
     assert any(message.startswith("Step 2 of 5") and total == 5 for _, total, message in seen)
 
 
+async def test_a_call_that_waits_causes_no_previews(server):
+    async with connect(server) as client:
+        calling = asyncio.create_task(client.call_tool("imagine", {"prompt": "slow"}))
+        job = await wait_for_job(server, "running")
+        is_watched = server.is_followed(job["id"])
+        server.pool.go_on.set()
+        await calling
+
+    assert not is_watched
+
+
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_call_that_takes_long_answers_with_the_job_which_goes_on(easel, mode):
     await easel.serve(mcp_wait_s=0.2)

@@ -65,6 +65,18 @@ async def test_a_model_that_loads_is_a_phase_whose_time_counts(server, client):
     assert phases[0] == "loading"
 
 
+async def test_progress_without_previews_costs_none(server, client):
+    job_id = (await ask(client, imagine("slow", steps=8)))["id"]
+
+    async with client.stream("GET", f"/api/v1/jobs/{job_id}/events?previews=false") as stream:
+        shown = await anext(event async for event in parsed(stream) if event["data"].get("step"))
+    refused = await client.get(f"/api/v1/jobs/{job_id}/events?previews=some")
+
+    assert shown["data"]["preview"] is None
+    assert not server.pool.watched[job_id]
+    assert (refused.status_code, "previews" in refused.text) == (422, True)
+
+
 async def test_progress_has_no_id_and_a_small_preview(server, client):
     job_id = (await ask(client, imagine("slow", steps=8)))["id"]
 

@@ -112,12 +112,12 @@ class HttpClient:
         except httpx.TransportError as error:
             raise Failure("The server stopped during the export: try again.", code="server_gone") from error
 
-    async def follow_job(self, job_id: str) -> AsyncIterator[JobBody]:
-        """Reconnects when the server was restarted: the job is on disk."""
+    async def follow_job(self, job_id: str, *, wants_previews: bool = True) -> AsyncIterator[JobBody]:
+        """Reconnects when the server was restarted: the job is on disk. `wants_previews`: its text as it is written."""
         job: JobBody = {}
         while job.get("state") not in FINAL:
             try:
-                async with aclosing(self._read_events(job_id)) as events:
+                async with aclosing(self._read_events(job_id, wants_previews)) as events:
                     async for name, content in events:
                         job = await self._apply_event(job_id, job, name, content)
                         yield job
@@ -134,10 +134,10 @@ class HttpClient:
             return {**job, "state": "running", "position": None, "eta_s": content["eta_s"], "progress": progress}
         return await self.read_job(job_id) if name in ("result", "error") else content
 
-    async def _read_events(self, job_id: str) -> AsyncGenerator[tuple[str, Any], None]:
+    async def _read_events(self, job_id: str, wants_previews: bool) -> AsyncGenerator[tuple[str, Any], None]:
         """Name and data of each server-sent event, until the stream ends."""
         url, headers = self._holder.url, self._headers
-        path = f"{_job_path(job_id)}/events"
+        path = f"{_job_path(job_id)}/events{'' if wants_previews else '?previews=false'}"
         async with self._client.stream("GET", url.rstrip("/") + path, headers=headers) as response:
             if response.is_error:
                 await response.aread()

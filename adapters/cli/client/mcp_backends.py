@@ -54,7 +54,7 @@ class RestBackend:
         return [str(job["id"]) for job in body.get("jobs") or [body]]
 
     def follow_job(self, job_id: str) -> AsyncIterator[Body]:
-        return self._client.follow_job(job_id)
+        return self._client.follow_job(job_id, wants_previews=False)
 
     async def read_job(self, job_id: str) -> Body:
         return await self._client.read_job(job_id)

@@ -82,6 +82,21 @@ def test_a_job_is_watched_from_its_first_follower_to_its_last(events):
     assert not events.is_watched("a")
 
 
+async def test_a_follower_that_shows_no_previews_receives_progress_but_does_not_watch(events):
+    told = []
+    events.on_watched = lambda *what: told.append(what)
+
+    with events.follow_job("a", wants_previews=False) as follower:
+        with events.follow_job("a"):
+            assert events.is_watched("a")
+        assert (events.is_watched("a"), events.is_followed("a")) == (False, True)
+        events.publish_progress("a", step(1))
+        assert await follower.next() == (False, step(1))
+
+    assert told == [("a", True), ("a", False)]
+    assert not events.is_followed("a")
+
+
 def test_a_follower_that_fails_stops_watching(events):
     with pytest.raises(ZeroDivisionError), events.follow_job("a"):
         raise ZeroDivisionError
