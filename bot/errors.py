@@ -341,15 +341,19 @@ class EngineTimeout(EngineError):
 
 
 class WorkerLost(EngineError):
-    """The worker process died or stopped responding, `was_alone` with this job, or while a `plugin`'s hook ran."""
+    """The worker process died or stopped responding, `was_alone` with this job, or while a `plugin`'s hook ran.
+
+    `plugin_reason`: why the plugin was switched off, of `bot.problem_texts.plugin_problems`.
+    """
 
     code = "worker_lost"
     retries = 2
 
-    def __init__(self, *, was_alone: bool, detail: str = "", plugin: str = "") -> None:
+    def __init__(self, *, was_alone: bool, detail: str = "", plugin: str = "", plugin_reason: str = "") -> None:
         super().__init__(detail)
         self.was_alone = was_alone
         self.plugin = plugin
+        self.plugin_reason = plugin_reason
 
 
 class Interrupted(EaselError):

@@ -24,9 +24,11 @@ class PluginRefused(UserError):
 FAILED = N_("it failed.")
 TOO_LONG = N_("it took too long.")
 STOPPED = N_("it was switched off meanwhile.")
+SWITCHED_OFF = N_("it took too long and was switched off.")
+ENDED_WORKER = N_("it ended the worker and was switched off.")
 UNUSABLE = N_("what it returned cannot be used here.")
 NOT_ALLOWED = N_("what it wrote contains a word that is not allowed here.")
-REASONS = (FAILED, TOO_LONG, STOPPED, UNUSABLE, NOT_ALLOWED)
+REASONS = (FAILED, TOO_LONG, STOPPED, SWITCHED_OFF, ENDED_WORKER, UNUSABLE, NOT_ALLOWED)
 
 NO_EFFECT = N_("The plugin {name} had no effect: {reason}")
 PROMPT_CHANGED = N_("The plugin {name} changed the prompt to: {words}")

@@ -327,6 +327,7 @@ class Dispatcher:
                 error = InterruptedTooOften()
             case WorkerLost() if error.plugin:  # it was disabled, so this ends
                 log.warning("worker lost to a plugin", action="worker_lost", plugin=error.plugin, detail=error.detail)
+                self._task_runner.plugin_losses.add(job.id, error)
                 exclusive = needs_exclusive_device(job)
                 return lambda: self._requeue(job, "plugin", faultless=True, exclusive=exclusive)
             case WorkerLost() if not (error.was_alone and job.crashes + 1 >= self.settings.max_crashes):

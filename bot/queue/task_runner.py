@@ -6,7 +6,7 @@ remade after it. Each part is a task of its own on the pool, so the parts of man
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -37,6 +37,7 @@ from bot.ports import (
 from bot.problem_texts.adapter_problems import NOT_USED
 from bot.prompts.resolver import PromptResolver
 from bot.queue.attempt import Attempt, FairnessKeys, needs_exclusive_device
+from bot.queue.plugin_losses import PluginLosses
 from bot.queue.postprocess import Postprocessor
 from bot.queue.progress import ProgressBus, progress_of_part
 from bot.queue.threads import ThreadReader
@@ -100,6 +101,7 @@ class TaskRunner:
     adapters: AdapterSource | None = None
     plugin_texts: TextChanges | None = None
     metrics: WorkMetrics = NO_METRICS
+    plugin_losses: PluginLosses = field(default_factory=PluginLosses)
 
     async def build_task(self, job: Job, retry: Retry) -> Task:
         """Raises: ModelRemoved, MediaNotFound."""
@@ -174,7 +176,8 @@ class TaskRunner:
             output = await finish.finish(prepared, output, run_part)
         if self.plugin_texts is not None:
             output = await self.plugin_texts.finish(attempt.job, prepared, output)
-        return replace(output, seconds=max(output.seconds, attempt.past_s), notes=(*prepared.notes, *output.notes))
+        notes = (*self.plugin_losses.take(attempt.job.id), *prepared.notes, *output.notes)
+        return replace(output, seconds=max(output.seconds, attempt.past_s), notes=notes)
 
     async def _run_part(self, attempt: Attempt, part: Task) -> TaskOutput:
         """Once more if a plugin ended its worker, which disables the plugin."""
@@ -184,6 +187,7 @@ class TaskRunner:
             except WorkerLost as lost:
                 if not lost.plugin:
                     raise
+                self.plugin_losses.add(attempt.job.id, lost)
 
     def _without_adapter(self, job: Job, task: Task, refused: InvalidOption) -> Task:
         """The task without the model's adapter, whose files were changed or do not fit: nobody asked for it.

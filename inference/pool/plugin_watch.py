@@ -3,10 +3,12 @@
 import math
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
 from bot.ports import NoWorkerPlugins, WorkerPlugin, WorkerPlugins
+from bot.problem_texts.plugin_problems import ENDED_WORKER, SWITCHED_OFF
 from inference.ipc.plugin_messages import IMPORT, PluginCall, PluginFailed, PluginLoaded
 
 _log = structlog.get_logger("inference")
@@ -14,6 +16,13 @@ MODEL_LOADED = "easel_model_loaded"
 SLOW_FACTOR = 10
 """An import, and a change to a model that was loaded, may take this many times as long as other calls: they happen
 once, and import libraries."""
+
+
+class Blamed(NamedTuple):
+    """The plugin whose hook ended a child, empty: none; and the reason that people read."""
+
+    plugin: str = ""
+    reason: str = ""
 
 
 class PluginWatch:
@@ -68,18 +77,18 @@ class PluginWatch:
         self._overrun = f"{_name_call(self._call)} took over {limit_s:g} s"
         return f"{_name_call(self._call)} of the plugin {self._call.plugin} took over {limit_s:g} s"
 
-    def take_blamed(self, reason: str) -> str:
-        """The child has ended: the plugin that was being called then, which is disabled for it; empty: none."""
+    def take_blamed(self, reason: str) -> Blamed:
+        """The child has ended: the plugin that was being called then is disabled for it."""
         call, self._call = self._call, PluginCall()
         overrun, self._overrun = self._overrun, ""
         if not call.plugin:
-            return ""
+            return Blamed()
         ended = f"{_name_call(call)} ended the worker ({reason.splitlines()[0]})"
         sentence = f"{overrun or ended}, so the plugin was switched off. Enable it again once it is repaired."
         details = {"device": self._device, "plugin": call.plugin, "hook": call.hook}
         _log.error("A plugin was disabled", action="plugin_disabled", **details)
         self._plugins.disable_for_worker(call.plugin, sentence)
-        return call.plugin
+        return Blamed(call.plugin, SWITCHED_OFF if overrun else ENDED_WORKER)
 
 
 def _name_call(call: PluginCall) -> str:

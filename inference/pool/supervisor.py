@@ -22,7 +22,7 @@ from inference.pool.capacity import DeviceCapacity
 from inference.pool.early_worker import WORKER, EarlyWorker
 from inference.pool.idle_unload import IdleTracker
 from inference.pool.load_reports import DeviceMeasurements, LoadReports, load_details
-from inference.pool.plugin_watch import PluginWatch
+from inference.pool.plugin_watch import Blamed, PluginWatch
 from inference.pool.task_outcomes import error_of_loss, reported_outcome
 from inference.pool.watchdog import DeviceRecord, HandleEvent, Hung, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
@@ -279,7 +279,7 @@ class WorkerSupervisor:
     def _on_exit(self, hung: Hung) -> None:
         """The child has exited: end its tasks and reset the state for the next one."""
         is_alone = sum(not handle.task.beside for handle in self._running.values()) == 1
-        blamed = "" if self._is_stopping else self._plugin_watch.take_blamed(hung.reason)
+        blamed = Blamed() if self._is_stopping else self._plugin_watch.take_blamed(hung.reason)
         limit_s = self._settings.job_timeout_s
         for handle in self._running.values():
             lost = error_of_loss(handle, hung, is_alone=is_alone, blamed=blamed, job_timeout_s=limit_s)

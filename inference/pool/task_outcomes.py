@@ -2,13 +2,16 @@
 
 from bot.errors import EaselError, EngineTimeout, JobCancelled, ModelUnavailable, WorkerLost
 from inference.ipc import messages
+from inference.pool.plugin_watch import Blamed
 from inference.pool.watchdog import Hung, TaskHandle
 
 
-def error_of_loss(handle: TaskHandle, hung: Hung, *, is_alone: bool, blamed: str, job_timeout_s: float) -> EaselError:
+def error_of_loss(
+    handle: TaskHandle, hung: Hung, *, is_alone: bool, blamed: Blamed, job_timeout_s: float
+) -> EaselError:
     """Of a task whose child has ended. `blamed`: the plugin that ended it."""
-    if blamed:
-        return WorkerLost(was_alone=False, detail=hung.reason, plugin=blamed)
+    if blamed.plugin:
+        return WorkerLost(was_alone=False, detail=hung.reason, plugin=blamed.plugin, plugin_reason=blamed.reason)
     if handle.stop_deadline is not None:
         return EngineTimeout(job_timeout_s, hung.reason)
     if hung.stuck_model == handle.task.model.name:

@@ -80,6 +80,8 @@ async def test_a_hook_that_hangs_is_disabled_and_its_jobs_run_again_without_a_fa
     state = await plugin(client, "slow")
 
     assert [(job["state"], len(job["result"]["media"])) for job in jobs] == [("delivered", 2)] * 2
+    note = "The plugin slow had no effect: it took too long and was switched off."
+    assert jobs[0]["result"]["notes"][0] == note
     assert not state["enabled"]
     assert state["problem"] == (
         "easel_after_decode took over 1.5 s, so the plugin was switched off. Enable it again once it is repaired."

@@ -546,6 +546,7 @@ async def test_a_job_that_is_lost_to_plugins_runs_again_with_others_and_without_
 
     (ended,) = await harness.work_off(job)
 
+    assert ended.result.notes == ("The plugin mark had no effect: it ended the worker and was switched off.",)
     assert (ended.state, ended.crashes, ended.failures, ended.interruptions) == (JobState.RENDERED, 0, 0, 0)
     assert {(call.faultless, call.exclusive, call.used_s) for call in harness.store.called("requeue_job")} == {
         (True, False, 0.0)
