@@ -17,7 +17,7 @@ MARK_WIDTH = 5
 
 def run_checks(composition: "CompositionRoot", config: Path | None) -> Iterator[Check]:
     """Run every check and yield its results as they become known."""
-    from adapters.cli.doctor import chat, compiled, data, hardening, preflight, system, webhook_addresses
+    from adapters.cli.doctor import chat, compiled, data, hardening, plugin_checks, preflight, system, webhook_addresses
     from bot.runtime.logs import LogsSettings, set_up_logging
 
     set_up_logging(LogsSettings(), data_dir=None, console=None)  # the results are printed instead
@@ -40,6 +40,7 @@ def run_checks(composition: "CompositionRoot", config: Path | None) -> Iterator[
         ("models", lambda: compiled.check_builds(composition, loaded)),
         ("models", lambda: preflight.preflight_checks(loaded, devices)),
         ("chats", lambda: chat.check_chat_platforms(loaded)),
+        ("plugins", lambda: plugin_checks.check_plugins(loaded)),
         ("webhooks", lambda: webhook_addresses.check_webhooks(loaded)),
         ("server", lambda: system.check_server(loaded)),
     ):
