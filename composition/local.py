@@ -72,9 +72,11 @@ class Composition:
 
     async def restore_database(self, loaded: LoadedConfig, source: Path) -> "RestoreResult":
         from bot.runtime.lock import DataLock
+        from bot.runtime.lock_requests import wait_for_offered_lock
         from storage import restore
 
         settings = loaded.settings["storage"]
+        await asyncio.to_thread(wait_for_offered_lock, loaded.data_dir)
         with DataLock(loaded.data_dir):
             run_restore = partial(
                 restore, settings.url, loaded.data_dir, source, busy_timeout_ms=settings.busy_timeout_ms

@@ -25,12 +25,14 @@ async def serve(loaded: LoadedConfig, *, engines: str = ENGINES) -> int:
     from adapters.webhooks.settings import webhooks_of
     from bot.errors import StartupError
     from bot.runtime.lock import DataLock
+    from bot.runtime.lock_requests import wait_for_offered_lock
     from bot.runtime.open_files import raise_open_file_limit
     from bot.runtime.shutdown import StopSignal
     from bot.usecases import AdapterContext
 
     raise_open_file_limit()
     stop = StopSignal()
+    wait_for_offered_lock(loaded.data_dir)
     with DataLock(loaded.data_dir) as lock:
         metrics = PrometheusMetrics(webhooks=webhooks_of(loaded.settings))
         async with open_application(loaded, secret=lock.secret, engines=engines, metrics=metrics) as application:

@@ -34,6 +34,7 @@ from adapters.mcp.tool_server import ListCommands, build_server
 from adapters.web.views import command_json
 from bot.commands import COMMANDS
 from bot.runtime.lock import read_holder
+from bot.runtime.lock_requests import LockOffer
 from bot.settings.core import ImagesSettings
 
 MAX_LINE = 64 * 2**20
@@ -47,7 +48,7 @@ CLOSE_S = 10.0
 async def serve_stdio(composition: CompositionRoot, loaded: LoadedConfig) -> int:
     """Until the program closes stdin, or a signal. Its jobs are left to the server, or to the next one."""
     confine_library_log()
-    backends = BackendOnDemand(lambda: open_backend(composition, loaded))
+    backends = BackendOnDemand(lambda: open_backend(composition, loaded), LockOffer(loaded.data_dir))
     calls = ToolCalls(
         open_backend=backends.use,
         wait_s=loaded.settings["web"].mcp_wait_s,

@@ -73,7 +73,7 @@ class DataLock:
         if self._is_delegated:
             return
         make_private_folder(self._path.parent)
-        handle = _open(self._path)
+        handle = open_lock_file(self._path)
         if not _try_lock_for(handle, TRY_S):
             os.close(handle)
             raise StartupError(_already_locked(self._path.parent))
@@ -112,7 +112,7 @@ class DataLock:
             self._handle = None
 
 
-def _open(path: Path) -> int:
+def open_lock_file(path: Path) -> int:
     """Raises: StartupError, OSError."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, FILE_MODE)
@@ -155,7 +155,7 @@ def read_holder(data_dir: Path) -> LockHolder | None:
         return None
     try:
         deadline = time.monotonic() + TRY_S
-        while not _try_lock(handle):
+        while not try_lock(handle):
             holder = _read(handle)
             if holder is not None or time.monotonic() > deadline:
                 return holder or LockHolder(0, "", "")
@@ -177,7 +177,7 @@ def _read(handle: int) -> LockHolder | None:
 
 def _try_lock_for(handle: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while not _try_lock(handle):
+    while not try_lock(handle):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
@@ -194,7 +194,7 @@ def _already_locked(data_dir: Path) -> str:
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(handle: int) -> bool:
+    def try_lock(handle: int) -> bool:
         try:
             os.lseek(handle, 1 << 20, os.SEEK_SET)
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
@@ -204,7 +204,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(handle: int) -> bool:
+    def try_lock(handle: int) -> bool:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

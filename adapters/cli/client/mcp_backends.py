@@ -17,11 +17,13 @@ from adapters.web.authorization import CLIENT_HEADER
 from bot.errors import EaselError, JobNotFound, ShuttingDown
 from bot.jobs import Media
 from bot.ports import Person
+from bot.runtime.lock_requests import LockOffer
 from bot.usecases import UseCases
 
 IDLE_S = 60.0
-"""How long a backend stays open after its last call. In this process it holds the data directory meanwhile."""
-_POLL_S = 2.0
+"""How long a backend stays open after its last call. In this process it holds the data directory meanwhile, unless
+another process asks for that."""
+_POLL_S = 0.5
 
 
 class RestBackend:
@@ -63,10 +65,10 @@ class RestBackend:
         await self._client.cancel_job(job_id)
 
     async def read_batch(self, batch_id: str) -> Body:
-        return await self._get(f"/api/v1/batches/{quote(batch_id, safe='')}")
+        return await self._client.read_batch(batch_id)
 
     async def cancel_batch(self, batch_id: str) -> None:
-        await self._client.send_request("DELETE", f"/api/v1/batches/{quote(batch_id, safe='')}", is_safe=True)
+        await self._client.cancel_batch(batch_id)
 
     async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[Body], str | None]:
         jobs, following, _ = await self._client.list_jobs(q, before=before, limit=limit)
@@ -141,8 +143,9 @@ class BackendOnDemand:
     is opened again at the next call. Its context is entered and left in one task, as it has to be.
     """
 
-    def __init__(self, open_one: Any, *, idle_s: float = IDLE_S, poll_s: float = _POLL_S) -> None:
+    def __init__(self, open_one: Any, offer: LockOffer, *, idle_s: float = IDLE_S, poll_s: float = _POLL_S) -> None:
         self._open_one = open_one
+        self._offer = offer
         self._idle_s = idle_s
         self._poll_s = poll_s
         self._lock = asyncio.Lock()
@@ -188,6 +191,7 @@ class BackendOnDemand:
 
     async def _keep_open(self, opened: "asyncio.Future[ToolBackend]") -> None:
         async with AsyncExitStack() as stack:
+            stack.enter_context(self._offer)  # released after the data lock
             try:
                 backend: ToolBackend = await stack.enter_async_context(self._open_one())
             except (Exception, asyncio.CancelledError) as error:
@@ -198,12 +202,21 @@ class BackendOnDemand:
             opened.set_result(backend)
             try:
                 while not self._is_stale.is_set() and await self._is_needed():
+                    self._update_offer()
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._is_stale.wait(), self._poll_s)
             finally:
                 self._backend = None
 
+    def _update_offer(self) -> None:
+        if isinstance(self._backend, LocalBackend):
+            self._offer.acquire()
+        else:
+            self._offer.release()
+
     async def _is_needed(self) -> bool:
-        if self._users or time.monotonic() - self._used_at < self._idle_s:
+        if self._users:
+            return True
+        if time.monotonic() - self._used_at < self._idle_s and not self._offer.is_asked():
             return True
         return isinstance(self._backend, LocalBackend) and await self._backend.has_unfinished_jobs()

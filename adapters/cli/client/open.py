@@ -12,6 +12,7 @@ from adapters.cli.output import print_note
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from bot.errors import StartupError
 from bot.runtime.lock import LockHolder, changed_sentence, read_holder
+from bot.runtime.lock_requests import LockRequest
 
 if TYPE_CHECKING:
     from adapters.cli.client.http import HttpClient
@@ -103,11 +104,17 @@ async def open_client(
 async def find_server(data_dir: Path, deadline: float | None = None) -> LockHolder | None:
     """The server that holds the lock, after waiting for it to start; None if the lock is free. Raises: StartupError."""
     deadline = deadline if deadline is not None else time.monotonic() + START_WAIT_S
+    with LockRequest(data_dir) as request:
+        return await _find_server(data_dir, deadline, request)
+
+
+async def _find_server(data_dir: Path, deadline: float, request: LockRequest) -> LockHolder | None:
     is_announced, unreadable = False, 0
     while True:
         holder = await asyncio.to_thread(read_holder, data_dir)
         if holder is None or holder.url:
             return holder
+        request.acquire()
         unreadable = 0 if holder.pid else unreadable + 1
         if unreadable > _MAX_UNREADABLE:
             raise StartupError(changed_sentence(data_dir))

@@ -11,6 +11,7 @@ from adapters.mcp.tool_backend import ToolJobRequest
 from bot.errors import EaselError, InvalidOption, StartupError
 from bot.jobs import ImageRef
 from bot.runtime.lock import DataLock, read_holder
+from bot.runtime.lock_requests import OFFER_NAME, LockOffer, LockRequest, wait_for_offered_lock
 from tests.cli.app_fixture import serving
 from tests.web.fake_pool import picture
 
@@ -106,7 +107,9 @@ async def test_errors_are_easels(backend):
 
 @pytest.fixture
 async def on_demand(composition, loaded):
-    backends = BackendOnDemand(lambda: open_backend(composition, loaded), idle_s=0.05, poll_s=0.02)
+    backends = BackendOnDemand(
+        lambda: open_backend(composition, loaded), LockOffer(loaded.data_dir), idle_s=0.05, poll_s=0.02
+    )
     yield backends
     await backends.close()
 
@@ -141,6 +144,48 @@ async def test_it_is_held_until_the_jobs_that_run_in_this_process_have_ended(on_
     assert [job["state"] for job in jobs] == ["delivered", "delivered"]
 
 
+async def test_a_server_that_starts_gets_the_data_directory_of_one_that_is_idle(composition, loaded, data_dir):
+    backends = BackendOnDemand(lambda: open_backend(composition, loaded), LockOffer(data_dir), idle_s=600, poll_s=0.02)
+    async with backends.use() as backend:
+        await backend.submit_jobs(IMAGINE)
+
+    await asyncio.to_thread(wait_for_offered_lock, data_dir)
+
+    with DataLock(data_dir):
+        pass
+    async with backends.use() as backend:
+        jobs, _ = await backend.list_jobs("", before=None, limit=5)
+    await backends.close()
+    assert [job["state"] for job in jobs] == ["delivered"]
+
+
+async def test_another_command_gets_the_data_directory_of_one_that_is_idle(composition, loaded, data_dir):
+    first, second = [
+        BackendOnDemand(lambda: open_backend(composition, loaded), LockOffer(data_dir), idle_s=600, poll_s=0.02)
+        for _ in range(2)
+    ]
+    for backends in (first, second, first):
+        async with backends.use() as backend:
+            await backend.get_quota()
+
+    await first.close()
+    await second.close()
+    assert read_holder(data_dir) is None
+
+
+def test_a_holder_that_is_busy_or_gone_is_not_waited_for_longer_than_the_limit(tmp_path):
+    wait_for_offered_lock(tmp_path, 60)
+    with LockOffer(tmp_path) as offer:
+        offer.acquire()
+        wait_for_offered_lock(tmp_path, 0.1)
+        assert not offer.is_asked()
+        with LockRequest(tmp_path) as request:
+            request.acquire()
+            assert offer.is_asked()
+    wait_for_offered_lock(tmp_path, 60)
+    assert (tmp_path / OFFER_NAME).stat().st_size == 0
+
+
 async def test_calls_at_the_same_time_share_one_backend(on_demand):
     async def call():
         async with on_demand.use() as backend:
@@ -153,7 +198,7 @@ async def test_calls_at_the_same_time_share_one_backend(on_demand):
 
 
 async def test_a_server_that_is_gone_is_looked_for_again(composition, loaded, data_dir):
-    backends = BackendOnDemand(lambda: open_backend(composition, loaded))
+    backends = BackendOnDemand(lambda: open_backend(composition, loaded), LockOffer(loaded.data_dir))
     with serving(data_dir):
         async with backends.use() as backend:
             await backend.get_quota()
@@ -169,7 +214,7 @@ async def test_a_server_that_is_gone_is_looked_for_again(composition, loaded, da
     assert quota["unit"] == "device-seconds"
 
 
-async def test_a_backend_that_cannot_be_opened_is_an_error_of_that_call_alone():
+async def test_a_backend_that_cannot_be_opened_is_an_error_of_that_call_alone(tmp_path):
     failures = [StartupError("not now")]
 
     @asynccontextmanager
@@ -178,7 +223,7 @@ async def test_a_backend_that_cannot_be_opened_is_an_error_of_that_call_alone():
             raise failures.pop()
         yield "a backend"
 
-    backends = BackendOnDemand(open_one)
+    backends = BackendOnDemand(open_one, LockOffer(tmp_path))
     with pytest.raises(StartupError):
         async with backends.use():
             pass
@@ -190,7 +235,7 @@ async def test_a_backend_that_cannot_be_opened_is_an_error_of_that_call_alone():
 
 async def test_closing_does_not_wait_for_a_backend_that_is_being_opened(data_dir, composition, loaded):
     with DataLock(data_dir):  # a server that has not published its address
-        backends = BackendOnDemand(lambda: open_backend(composition, loaded))
+        backends = BackendOnDemand(lambda: open_backend(composition, loaded), LockOffer(loaded.data_dir))
         opening = asyncio.create_task(backends.use().__aenter__())
         await asyncio.sleep(0.01)
 
@@ -200,7 +245,7 @@ async def test_closing_does_not_wait_for_a_backend_that_is_being_opened(data_dir
                 await opening
 
 
-async def test_a_backend_that_is_opened_slowly_is_open_while_it_is_used():
+async def test_a_backend_that_is_opened_slowly_is_open_while_it_is_used(tmp_path):
     is_open = False
 
     @asynccontextmanager
@@ -211,7 +256,7 @@ async def test_a_backend_that_is_opened_slowly_is_open_while_it_is_used():
         yield "a backend"
         is_open = False
 
-    backends = BackendOnDemand(open_one, idle_s=0.01, poll_s=0.01)
+    backends = BackendOnDemand(open_one, LockOffer(tmp_path), idle_s=0.01, poll_s=0.01)
     async with backends.use():
         await asyncio.sleep(0.05)
         assert is_open
