@@ -39,8 +39,7 @@ def failure_response(error: Exception, request: Request) -> Response:
             return failure(CODES[error.code][0], error.code, error.sentence, headers=error.headers)
         case JobFailed():
             known = CODES.get(error.code, (HTTPStatus.INTERNAL_SERVER_ERROR, ""))[0]
-            sentence = f"{error.sentence} ({error.incident})" if error.incident else error.sentence
-            return failure(_STATUSES.get(error.code, known), error.code, sentence)
+            return failure(_STATUSES.get(error.code, known), error.code, error.sentence)
     problem = incident_problem(error, f"{request.method} {request.scope['path']}")
     return _from_problem(problem, "internal")
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -343,7 +344,9 @@ async def test_a_body_that_is_no_object_is_refused(client, body):
 async def test_a_failure_has_an_incident_and_no_traceback(client):
     answer = await client.post(TXT2IMG, json={"prompt": "fail"})
 
-    assert "secret" not in refusal(answer, 500)
+    sentence = refusal(answer, 500)
+    assert "secret" not in sentence
+    assert len(re.findall(r"[0-9a-f]{8}", sentence)) == 1
 
 
 async def test_a_blocked_picture_is_a_sentence(tmp_path):
