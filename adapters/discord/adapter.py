@@ -33,6 +33,8 @@ from bot.usecases import AdapterContext
 log = structlog.get_logger()
 
 MIN_RECONNECT_S, MAX_RECONNECT_S = 1.0, 60.0
+SWITCH_WAIT_S = 5.0
+"""After a plugin was switched; others may follow, and Discord limits registrations per day."""
 READY_TIMEOUT_S = 600.0
 """A client that is not ready within this time is replaced."""
 GATEWAY_TIMEOUT_S = 20.0
@@ -63,6 +65,7 @@ class DiscordAdapter:
 
     name = PLATFORM
     first_wait_s = MIN_RECONNECT_S
+    switch_wait_s = SWITCH_WAIT_S
     refused_wait_s = REFUSED_RETRY_S
     ready_s = READY_TIMEOUT_S
 
@@ -176,23 +179,38 @@ class DiscordAdapter:
             return str(url["url"])
 
     async def _resume_and_sync(self, client: EaselClient) -> None:
-        """Handle the events that the last process left, then sync the commands."""
-        wait_s = self.first_wait_s
+        """Handle the events that the last process left, then sync the commands, and again when plugins are switched."""
+        wait_s, is_resumed, is_known = self.first_wait_s, False, False
         while True:
             try:
-                await self.event_handler.resume()
-                if self._settings.sync_commands:
-                    await sync_commands(client.tree)
-                return
+                if not is_resumed:
+                    await self.event_handler.resume()
+                is_resumed = True
+                if not self._settings.sync_commands:
+                    return
+                if is_known:
+                    await self._wait_for_plugins(client)
+                is_known = False
+                await sync_commands(client.tree)
+                is_known, wait_s = True, self.first_wait_s
+                continue
             except Undeliverable as error:
                 log.error("Discord rejected the commands", action="commands_rejected", detail=error.detail)
-                return  # it would reject them again, and counts them
+                is_known = True  # it would reject the same ones again, and counts them
+                continue
             except EaselError as error:
                 log.warning("resuming after the connect has to wait", action="discord_settling", error=str(error))
             except Exception as error:  # the boundary of a loop that must continue
                 log.error("resuming after the connect failed", action="discord_settling", exc_info=error)
             wait_s = min(MAX_RECONNECT_S, wait_s * 2)
             await asyncio.sleep(wait_s)
+
+    async def _wait_for_plugins(self, client: EaselClient) -> None:
+        """Until they have other commands, which the client offers then."""
+        plugins = self._adapter_context.usecases.plugins
+        await plugins.wait_for_commands(client.of_plugins)
+        await asyncio.sleep(self.switch_wait_s)
+        client.offer_commands(plugins.commands)
 
     async def _close_unless_ready(self, client: EaselClient) -> None:
         """The library retries a first connect forever, each try nested in the last; a new client starts over."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import discord
@@ -12,9 +13,10 @@ from adapters.discord.context import DiscordContext
 from adapters.discord.event_handler import EventHandler
 from adapters.discord.events import PLATFORM
 from adapters.discord.library_patches import UNREADABLE, cap_reconnect_wait, drop_unreadable_events, log_dropped
-from adapters.discord.slash_commands import build_tree
+from adapters.discord.slash_commands import build_tree, replace_plugin_commands
 from adapters.discord.translations import CatalogueTranslator
 from adapters.discord.views import CellMenu, JobButton, is_own
+from bot.plugins.plugin_commands import OwnCommand
 
 log = structlog.get_logger()
 
@@ -66,12 +68,18 @@ class EaselClient(discord.AutoShardedClient):
         self.was_ready = False
         drop_unreadable_events(self)
         self.add_dynamic_items(JobButton, CellMenu)
-        self.tree = build_tree(self, context.usecases.plugins.commands)
+        self.of_plugins = context.usecases.plugins.commands
+        self.tree = build_tree(self, self.of_plugins)
 
     async def setup_hook(self) -> None:
         translator = CatalogueTranslator()
         if translator.has_catalogues:  # else discord.py would ask it ten thousand times for nothing
             await self.tree.set_translator(translator)
+
+    def offer_commands(self, of_plugins: Sequence[OwnCommand]) -> None:
+        """Those of the plugins that run now, in place of the earlier ones. Discord learns of them with a sync."""
+        replace_plugin_commands(self.tree, self.of_plugins, of_plugins)
+        self.of_plugins = of_plugins
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         if not initial:

@@ -79,11 +79,20 @@ def build_tree(client: discord.Client, of_plugins: Sequence[OwnCommand] = ()) ->
     for command in CHAT_COMMANDS.values():
         if command.is_listed:
             tree.add_command(_chat_command(command, limit))
-    for own in of_plugins[: MAX_COMMANDS - len(tree.get_commands())]:
-        tree.add_command(_plugin_command(own))
+    replace_plugin_commands(tree, (), of_plugins)
     for name in (texts.ASK_ABOUT, texts.CAPTION_THIS, texts.VARY_THIS, texts.REPORT_THIS):
         tree.add_command(_context_menu(name))
     return tree
+
+
+def replace_plugin_commands(
+    tree: app_commands.CommandTree[Any], before: Sequence[OwnCommand], after: Sequence[OwnCommand]
+) -> None:
+    for own in before:
+        tree.remove_command(own.name)
+    free = MAX_COMMANDS - len(tree.get_commands(type=discord.AppCommandType.chat_input))
+    for own in after[:free]:
+        tree.add_command(_plugin_command(own))
 
 
 class SlashCommandTree(app_commands.CommandTree[Any]):

@@ -25,6 +25,7 @@ from bot.chat import texts as chat_texts
 from bot.chat.commands import command_menu
 from bot.errors import StartupError
 from bot.jobs import Job, Media
+from bot.plugins.plugin_commands import OwnCommand
 from bot.ports import Delivery, Progress
 from bot.ports.platform_answers import PlatformError, TokenRefused
 from bot.runtime.lock import DataLock
@@ -186,9 +187,17 @@ class TelegramAdapter:
                 tries += 1
 
     async def _set_commands(self, bot: Bot) -> None:
-        """Set the command menu in every language with a catalogue, best effort."""
+        """Set the command menu, and again when plugins with commands are switched."""
+        plugins = self._adapter_context.usecases.plugins
+        while True:
+            known = plugins.commands
+            await self._set_menu(bot, known)
+            await plugins.wait_for_commands(known)
+
+    async def _set_menu(self, bot: Bot, of_plugins: Sequence[OwnCommand]) -> None:
+        """In every language with a catalogue, best effort."""
         for language in ("", *(one for one in chat_texts.available_locales() if len(one) == 2)):
-            menu = command_menu(language or "en", self._adapter_context.usecases.plugins.commands)[:MAX_COMMANDS]
+            menu = command_menu(language or "en", of_plugins)[:MAX_COMMANDS]
             commands = [BotCommand(name, truncate(text, MAX_DESCRIPTION)) for name, text in menu]
             try:
                 with translate_errors():

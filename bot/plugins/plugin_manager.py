@@ -73,6 +73,8 @@ class PluginManager:
     other_commands: Collection[str] = ()
     find: Callable[[Path], list[FoundPlugin]] = find_plugins
     on_switched: Callable[[], None] = lambda: None
+    switched: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set with the next switch of a plugin; another event follows it."""
 
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _registry: HookRegistry = field(default_factory=lambda: HookRegistry(ServerHooks))
@@ -181,6 +183,11 @@ class PluginManager:
         entry.running = running
         return ""
 
+    def _tell_switched(self) -> None:
+        self.on_switched()
+        switched, self.switched = self.switched, asyncio.Event()
+        switched.set()
+
     def _taken_commands(self) -> set[str]:
         return {*self.other_commands, *self.commands}
 
@@ -192,7 +199,7 @@ class PluginManager:
         entry.problem = HUNG.format(count=MAX_TIMEOUTS)
         log.error("a plugin was switched off", action="plugin_hung", plugin=entry.found.name)
         self._stop_soon(entry)
-        self.on_switched()
+        self._tell_switched()
 
     def _stop_soon(self, entry: _Entry) -> None:
         running, entry.running, entry.is_in_use = entry.running, None, False
@@ -254,7 +261,7 @@ class PluginManager:
             if is_enabled:
                 await self._scan()
                 await self._start(entry)
-            self.on_switched()
+            self._tell_switched()
             log.info("plugin switched", action="plugin_switched", plugin=name, enabled=is_enabled)
             return self._state_of(entry)
 
@@ -329,7 +336,7 @@ class PluginManager:
         entry.is_enabled, entry.problem = False, reason
         log.error("a plugin was switched off", action="plugin_disabled", plugin=name, reason=reason)
         self._stop_soon(entry)
-        self.on_switched()
+        self._tell_switched()
         task = asyncio.get_running_loop().create_task(self._save_disabled(name, reason))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

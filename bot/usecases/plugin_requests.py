@@ -231,6 +231,14 @@ class PluginRequests:
     def commands(self) -> Sequence[OwnCommand]:
         return tuple(self.manager.commands.values())
 
+    async def wait_for_commands(self, known: Sequence[OwnCommand]) -> Sequence[OwnCommand]:
+        """Returns them once they are others than those that are known."""
+        while True:
+            switched, commands = self.manager.switched, self.commands
+            if commands != known:
+                return commands
+            await switched.wait()
+
     async def read_metrics(self) -> list[tuple[str, str, float]]:
         """Values by plugin and name."""
         found = []

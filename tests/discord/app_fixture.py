@@ -119,6 +119,7 @@ class DiscordApp:
 
 class QuickDiscord(DiscordAdapter):
     first_wait_s = 0.05
+    switch_wait_s = 0.0
     refused_wait_s = 0.1
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.discord.app_fixture import open_app
-from tests.plugins.chat_plugin import chat_plugin
+from tests.discord.simulated_users import until
+from tests.plugins.chat_plugin import chat_plugin, switch_chat_plugin
 
 
 @pytest.fixture
@@ -29,6 +30,17 @@ async def test_commands_of_plugins_are_slash_commands(app, server, ann):
     assert options["title"]["required"]
     assert [one["value"] for one in options["mood"]["choices"]] == ["calm", "wild"]
     assert [one["name"] for one in listed["redraw"]["options"]] == ["image"]
+
+
+async def test_discord_learns_when_a_plugin_is_switched(app, server):
+    await switch_chat_plugin(app.application, is_enabled=False)
+    await until(lambda: "poster" not in names(server), "the list without the plugin's commands")
+    await switch_chat_plugin(app.application, is_enabled=True)
+    await until(lambda: "poster" in names(server), "the list with them")
+
+
+def names(server):
+    return {one["name"] for one in server.state.commands}
 
 
 async def test_a_plugin_refuses_and_answers_in_words(app, server, ann):

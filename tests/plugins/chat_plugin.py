@@ -39,11 +39,14 @@ CODE = """
 @asynccontextmanager
 async def chat_plugin(application: Any) -> AsyncIterator[None]:
     """Switched on in an application meanwhile."""
-    manager = application.usecases.plugins.manager
-    PluginFolder(manager.data_dir).write("chatty", CODE)
-    state = await manager.set_enabled("chatty", True)
-    assert not state.problem, state.problem
+    PluginFolder(application.usecases.plugins.manager.data_dir).write("chatty", CODE)
+    await switch_chat_plugin(application, is_enabled=True)
     try:
         yield
     finally:
-        await manager.set_enabled("chatty", False)
+        await switch_chat_plugin(application, is_enabled=False)
+
+
+async def switch_chat_plugin(application: Any, *, is_enabled: bool) -> None:
+    state = await application.usecases.plugins.manager.set_enabled("chatty", is_enabled)
+    assert not state.problem, state.problem

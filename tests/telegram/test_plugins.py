@@ -3,7 +3,8 @@
 import pytest
 import pytest_asyncio
 
-from tests.plugins.chat_plugin import chat_plugin
+from tests.plugins.chat_plugin import chat_plugin, switch_chat_plugin
+from tests.plugins.plugin_fixture import until
 from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -55,6 +56,17 @@ async def test_help_lists_the_commands_of_plugins(app, chat, ann):
     app.state.send_message(chat, ann, "/help")
 
     assert "A poster from a title" in (await app.bot_message(chat))["text"]
+
+
+async def test_the_menu_follows_when_a_plugin_is_switched(app):
+    def menu():
+        return {one["command"] for one in app.server.methods.commands["default:"]}
+
+    await until(lambda: "poster" in menu())
+    await switch_chat_plugin(app.application, is_enabled=False)
+    await until(lambda: "poster" not in menu())
+    await switch_chat_plugin(app.application, is_enabled=True)
+    await until(lambda: "poster" in menu())
 
 
 async def test_a_plugin_answers_a_message_that_is_no_command(app, chat, ann):
