@@ -20,11 +20,23 @@ from tests.fuzz.forged_chat import post_forged_updates, press_forged_buttons
 from tests.fuzz.hostile_prompts import quote_hostile_prompts
 from tests.fuzz.mutated_chat_events import dispatch_mutated_events, poll_mutated_updates
 from tests.fuzz.mutated_images import upload_mutated_images
+from tests.fuzz.program_bodies import post_program_bodies
 from tests.fuzz.schema_attack import SCHEMATHESIS, attack_schema
 from tests.fuzz.target import FuzzTarget, open_target
 
 Part = Callable[[FuzzTarget, Findings], Coroutine[None, None, None]]
-PARTS = ("matrix", "prompts", "images", "buttons", "webhooks", "gateway", "polling", "schema-person", "schema-admin")
+PARTS = (
+    "matrix",
+    "prompts",
+    "images",
+    "buttons",
+    "webhooks",
+    "gateway",
+    "polling",
+    "programs",
+    "schema-person",
+    "schema-admin",
+)
 
 
 def main() -> int:
@@ -58,6 +70,7 @@ def _part(name: str, target: FuzzTarget, options: argparse.Namespace, seed: int)
         "webhooks": partial(post_forged_updates, count=options.forged, rng=rng),
         "gateway": partial(dispatch_mutated_events, count=options.events, rng=rng),
         "polling": partial(poll_mutated_updates, count=options.events, rng=rng),
+        "programs": partial(post_program_bodies, count=options.bodies, rng=rng),
         "schema-person": partial(attack_schema, key=target.ann, seconds=options.seconds, seed=seed),
         "schema-admin": partial(attack_schema, key=target.admin, seconds=options.seconds, seed=seed),
     }
@@ -71,6 +84,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--forged", type=int, default=200, help="buttons, and as many webhook bodies")
     parser.add_argument("--events", type=int, default=400, help="mutated events of each chat platform")
+    parser.add_argument("--bodies", type=int, default=600, help="of other programs' APIs")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="only these parts")
     parser.add_argument("--seed", type=int, help="printed when not given")
     parser.add_argument("--show", type=int, default=20, help="faults printed for each part")

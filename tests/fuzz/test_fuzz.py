@@ -14,6 +14,7 @@ from tests.fuzz.forged_chat import press_forged_buttons
 from tests.fuzz.hostile_prompts import quote_hostile_prompts
 from tests.fuzz.mutated_chat_events import poll_mutated_updates
 from tests.fuzz.mutated_images import mutated_images
+from tests.fuzz.program_bodies import post_program_bodies
 from tests.fuzz.target import FuzzTarget, open_target
 from tests.images_in_process import InProcessImages
 
@@ -39,8 +40,9 @@ async def test_one_person_reaches_nothing_of_another_by_any_route(target):
         partial(quote_hostile_prompts, count=25, rng=random.Random(1)),
         partial(press_forged_buttons, count=60, rng=random.Random(1)),
         partial(poll_mutated_updates, count=60, rng=random.Random(1)),
+        partial(post_program_bodies, count=20, rng=random.Random(1)),
     ],
-    ids=["prompts", "buttons", "polling"],
+    ids=["prompts", "buttons", "polling", "programs"],
 )
 async def test_hostile_input_is_answered_without_a_fault(target: FuzzTarget, part):
     findings = await run_part(target, part)
