@@ -42,6 +42,10 @@ class HttpClient:
         self._holder = holder
         self._is_waiting = False
 
+    async def is_current(self) -> bool:
+        """Whether the server that it calls still holds the data lock."""
+        return await asyncio.to_thread(read_holder, self._data_dir) == self._holder
+
     # ------------------------------------------------------------ jobs
 
     async def upload_image(self, data: bytes) -> str:
@@ -69,8 +73,11 @@ class HttpClient:
         return body
 
     async def read_batch(self, batch_id: str) -> dict[str, Any]:
-        path = f"/api/v1/batches/{quote(batch_id, safe='')}"
-        body: dict[str, Any] = (await self.send_request("GET", path, is_safe=True)).json()
+        body: dict[str, Any] = (await self.send_request("GET", _batch_path(batch_id), is_safe=True)).json()
+        return body
+
+    async def cancel_batch(self, batch_id: str) -> dict[str, Any]:
+        body: dict[str, Any] = (await self.send_request("DELETE", _batch_path(batch_id), is_safe=True)).json()
         return body
 
     async def read_image(self, media_id: str) -> bytes:
@@ -257,6 +264,10 @@ class HttpClient:
                 f"The server sent an unexpected response ({response.status_code}): run `{program_name()} doctor`."
             )
             return Failure(sentence, code="internal")
+
+
+def _batch_path(batch_id: str) -> str:
+    return f"/api/v1/batches/{quote(batch_id, safe='')}"
 
 
 def _job_path(job_id: str) -> str:

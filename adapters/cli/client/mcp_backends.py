@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,10 @@ class RestBackend:
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
+    async def is_current(self) -> bool:
+        """Whether the server that it calls is still running."""
+        return await self._client.is_current()
+
     async def list_commands(self) -> list[Body]:
         commands: list[Body] = (await self._get("/api/v1/commands"))["commands"]
         return [command for command in commands if "plugin" not in command]  # their answers may be no jobs
@@ -52,7 +57,8 @@ class RestBackend:
 
     async def submit_jobs(self, request: ToolJobRequest) -> list[str]:
         content = _request_body(request) | ({"quote": request.quote} if request.quote is not None else {})
-        body = await self._post("/api/v1/jobs", json=content)
+        key = {"Idempotency-Key": str(uuid.uuid4())}  # a repetition finds the jobs of the first request
+        body = await self._post("/api/v1/jobs", headers=key, is_safe=True, json=content)
         return [str(job["id"]) for job in body.get("jobs") or [body]]
 
     def follow_job(self, job_id: str) -> AsyncIterator[Body]:
@@ -88,9 +94,9 @@ class RestBackend:
         body: Body = (await self._client.send_request("GET", path, is_safe=True)).json()
         return body
 
-    async def _post(self, path: str, **content: Any) -> Body:
-        response = await self._client.send_request("POST", path, headers={CLIENT_HEADER: CLIENT}, **content)
-        body: Body = response.json()
+    async def _post(self, path: str, *, headers: Mapping[str, str] = {}, **more: Any) -> Body:
+        headers = {CLIENT_HEADER: CLIENT, **headers}
+        body: Body = (await self._client.send_request("POST", path, headers=headers, **more)).json()
         return body
 
 
@@ -149,11 +155,12 @@ class BackendOnDemand:
         self._idle_s = idle_s
         self._poll_s = poll_s
         self._lock = asyncio.Lock()
+        self._current: _OpenBackend | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._backend: ToolBackend | None = None
+        self._keepers: set[asyncio.Task[None]] = set()
         self._users = 0
         self._used_at = 0.0
-        self._is_stale = asyncio.Event()
+        self._is_closing = asyncio.Event()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[ToolBackend]:
@@ -161,62 +168,78 @@ class BackendOnDemand:
         self._users += 1  # also while it is being opened
         try:
             async with self._lock:
-                backend = self._backend if not self._is_stale.is_set() else None
-                if backend is None:
-                    backend = await self._open()
-            yield backend
-        except EaselError as error:
-            if getattr(error, "code", "") == "server_gone":
-                self._is_stale.set()
-            raise
+                one = self._current
+                if one is None or not await one.is_usable():
+                    one = await self._open(one)
+                one.users += 1
+            try:
+                yield one.backend
+            except EaselError as error:
+                one.is_stale |= getattr(error, "code", "") == "server_gone"
+                raise
+            finally:
+                one.users -= 1
         finally:
             self._users -= 1
             self._used_at = time.monotonic()
 
     async def close(self) -> None:
         """Leaves unfinished jobs to the next server."""
-        self._is_stale.set()
-        if self._keeper is not None:
-            if self._backend is None:  # it is being opened
-                self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+        self._is_closing.set()
+        if self._keeper is not None and self._current is None:  # it is being opened
+            self._keeper.cancel()
+        if self._keepers:
+            await asyncio.wait(set(self._keepers))
 
-    async def _open(self) -> ToolBackend:
-        if self._keeper is not None:  # the last one releases the data directory first
+    async def _open(self, last: "_OpenBackend | None") -> "_OpenBackend":
+        if last is not None and isinstance(last.backend, RestBackend):
+            last.is_stale = True  # its calls may still be waiting for their server
+        elif self._keeper is not None:  # it releases the data directory first
             await asyncio.wait([self._keeper])
-        self._is_stale.clear()
-        opened: asyncio.Future[ToolBackend] = asyncio.get_running_loop().create_future()
+        opened: asyncio.Future[_OpenBackend] = asyncio.get_running_loop().create_future()
         self._keeper = asyncio.create_task(self._keep_open(opened))
+        self._keepers.add(self._keeper)
+        self._keeper.add_done_callback(self._keepers.discard)
         return await asyncio.shield(opened)
 
-    async def _keep_open(self, opened: "asyncio.Future[ToolBackend]") -> None:
+    async def _keep_open(self, opened: "asyncio.Future[_OpenBackend]") -> None:
+        self._current = None
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._offer)  # released after the data lock
+            stack.callback(self._offer.release)  # after the data lock
             try:
-                backend: ToolBackend = await stack.enter_async_context(self._open_one())
+                one = _OpenBackend(await stack.enter_async_context(self._open_one()))
             except (Exception, asyncio.CancelledError) as error:
                 opened.set_exception(error if isinstance(error, Exception) else ShuttingDown())
                 opened.exception()  # the call that asked for it may have been cancelled
                 return
-            self._backend = backend
-            opened.set_result(backend)
+            self._current = one
+            opened.set_result(one)
             try:
-                while not self._is_stale.is_set() and await self._is_needed():
-                    self._update_offer()
+                while not self._is_closing.is_set() and (await self._is_needed(one) or one.users):
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._is_stale.wait(), self._poll_s)
+                        await asyncio.wait_for(self._is_closing.wait(), self._poll_s)
             finally:
-                self._backend = None
+                self._current = None if self._current is one else self._current
 
-    def _update_offer(self) -> None:
-        if isinstance(self._backend, LocalBackend):
+    async def _is_needed(self, one: "_OpenBackend") -> bool:
+        if one.is_stale:
+            return False
+        if isinstance(one.backend, LocalBackend):
             self._offer.acquire()
-        else:
-            self._offer.release()
-
-    async def _is_needed(self) -> bool:
         if self._users:
             return True
         if time.monotonic() - self._used_at < self._idle_s and not self._offer.is_asked():
             return True
-        return isinstance(self._backend, LocalBackend) and await self._backend.has_unfinished_jobs()
+        return isinstance(one.backend, LocalBackend) and await one.backend.has_unfinished_jobs()
+
+
+@dataclass
+class _OpenBackend:
+    """`is_stale`: its server is gone; no further call uses it."""
+
+    backend: ToolBackend
+    users: int = 0
+    is_stale: bool = False
+
+    async def is_usable(self) -> bool:
+        return not self.is_stale and (not isinstance(self.backend, RestBackend) or await self.backend.is_current())

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from adapters.cli.client.mcp_backends import BackendOnDemand, LocalBackend, RestBackend, open_backend
@@ -197,21 +198,84 @@ async def test_calls_at_the_same_time_share_one_backend(on_demand):
     assert first is second
 
 
-async def test_a_server_that_is_gone_is_looked_for_again(composition, loaded, data_dir):
+async def test_a_server_that_is_gone_is_noticed_before_the_next_call(composition, loaded, data_dir):
     backends = BackendOnDemand(lambda: open_backend(composition, loaded), LockOffer(loaded.data_dir))
     with serving(data_dir):
         async with backends.use() as backend:
             await backend.get_quota()
-    with pytest.raises(Failure) as gone:
-        async with backends.use() as backend:
-            await backend.get_quota()
 
-    async with backends.use() as backend:
-        quota = await backend.get_quota()
+    async with backends.use() as again:
+        assert isinstance(again, LocalBackend)
+        quota = await again.get_quota()
     await backends.close()
 
-    assert gone.value.code == "server_gone"
     assert quota["unit"] == "device-seconds"
+
+
+async def test_a_call_that_waits_for_its_server_is_not_disturbed_by_another_one(tmp_path):
+    """The first backend stays open for the first call, although the second call has found its server gone."""
+    opened, closed = [], []
+
+    @asynccontextmanager
+    async def open_one():
+        backend = RestBackend(GoneServer())
+        opened.append(backend)
+        yield backend
+        closed.append(backend)
+
+    backends = BackendOnDemand(open_one, LockOffer(tmp_path), poll_s=0.01)
+    async with backends.use() as first, backends.use() as second:
+        assert first is not second
+        await asyncio.sleep(0.05)
+        assert closed == []
+    await backends.close()
+
+    assert set(closed) == set(opened)
+
+
+async def test_a_submission_whose_answer_is_lost_is_repeated_but_makes_one_job(
+    composition, loaded, data_dir, monkeypatch
+):
+    send, lost = httpx.AsyncClient.request, ["jobs"]
+
+    async def lose_one(self, method, url, **more):
+        answer = await send(self, method, url, **more)
+        if lost and method == "POST" and url.endswith(lost[0]):
+            lost.pop()
+            raise httpx.ReadError("the connection was lost")
+        return answer
+
+    monkeypatch.setattr(httpx.AsyncClient, "request", lose_one)
+    with serving(data_dir):
+        async with open_backend(composition, loaded) as backend:
+            (job_id,) = await backend.submit_jobs(IMAGINE)
+            jobs, _ = await backend.list_jobs("", before=None, limit=5)
+
+    assert [job["id"] for job in jobs] == [job_id]
+
+
+class GoneServer:
+    async def is_current(self):
+        return False
+
+
+async def test_a_server_that_goes_during_a_call_is_looked_for_at_the_next(tmp_path):
+    opened = []
+
+    @asynccontextmanager
+    async def open_one():
+        opened.append("a backend")
+        yield opened[-1]
+
+    backends = BackendOnDemand(open_one, LockOffer(tmp_path), poll_s=0.01)
+    with pytest.raises(Failure):
+        async with backends.use():
+            raise Failure("It does not respond.", code="server_gone")
+    async with backends.use():
+        pass
+    await backends.close()
+
+    assert len(opened) == 2
 
 
 async def test_a_backend_that_cannot_be_opened_is_an_error_of_that_call_alone(tmp_path):
