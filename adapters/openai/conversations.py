@@ -12,7 +12,7 @@ from adapters.openai.image_inputs import read_image
 from adapters.web.client_calls import ClientCall
 from bot import usecases
 from bot.commands import Ask, Caption
-from bot.commands.ask import chats
+from bot.commands.ask import MAX_ASKED, chats
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef
 from bot.models import ModelSpec
@@ -119,7 +119,11 @@ async def build_request(
     does_chat = model is not None and chats(model)
     turns = conversation.turns[-MAX_TURNS - 1 :] if does_chat else conversation.turns[-1:]
     shown = _images_by_turn(conversation.turns, is_together=does_chat)[-len(turns) :]
-    refs = {source: await _store(call, source, param) for images in shown for source in images}
+    sent = len(set(shown[-1]))
+    if sent > MAX_ASKED:  # before so many are decoded
+        raise InvalidOption("images", "too_many_images", value=sent, allowed=str(MAX_ASKED))
+    sources_once = dict.fromkeys(source for images in shown for source in images)
+    refs = {source: await _store(call, source, param) for source in sources_once}
     parent = None
     for turn, sources in list(zip(turns, shown, strict=True))[:-1]:
         earlier = _turn_request(call, turn, _refs_of(sources, refs), options, parent)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from adapters.web.client_calls import ClientCall
 from bot.models import IMAGE_TEXT_TO_TEXT
 from tests.openai_api.openai_bodies import (
     CHAT,
@@ -220,6 +221,35 @@ async def test_a_wrong_field_is_refused_by_its_name(client, fields, param):
     answer = await client.post(CHAT, json=chat(user("x", PHOTOS[0]), **fields))
 
     assert error_of(answer, 400, "invalid_value")["param"] == param
+
+
+@pytest.fixture
+def uploads(monkeypatch):
+    """The images of requests that are decoded and stored."""
+    seen, store_image = [], ClientCall.store_image
+
+    async def store(call, data):
+        seen.append(data)
+        return await store_image(call, data)
+
+    monkeypatch.setattr(ClientCall, "store_image", store)
+    return seen
+
+
+@pytest.mark.parametrize("is_thread", [False, True])
+async def test_more_images_than_any_model_sees_are_refused_before_they_are_read(client, chatting, uploads, is_thread):
+    photos = [picture(seed, 32, 32) for seed in range(300, 311)]
+    messages = [user("x", photo) for photo in photos] if is_thread else [user("x", *photos)]
+    error = error_of(await client.post(CHAT, json=chat(*messages)), 400, "invalid_value")
+
+    assert (error["message"], error["param"]) == ("11 pictures are too many; the limit here is 10.", "messages")
+    assert uploads == []
+
+
+async def test_each_image_of_a_thread_is_read_once(client, chatting, uploads):
+    await answer_of(client, user("a?", PHOTOS[0]), assistant("x"), user("b?", PHOTOS[1]), assistant("y"), user("c?"))
+
+    assert uploads == PHOTOS[:2]
 
 
 # ---------------------------------------------------------------- streams
