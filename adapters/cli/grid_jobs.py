@@ -17,7 +17,10 @@ from adapters.cli.job_commands import (
     save_images,
     submit_jobs,
 )
-from adapters.cli.output import print_json, print_line, print_note
+from adapters.cli.output import print_aligned, print_json, print_line, print_note, program_name
+from adapters.cli.views import FINAL, JobBody
+from bot.commands import Grid
+from bot.errors import EaselError, JobNotFound
 
 if TYPE_CHECKING:
     from adapters.cli.client.types import JobClient
@@ -99,6 +102,45 @@ class SheetPrinter:
         """Beside the sheets, under the job's id."""
         target = OutputTarget(self.target.folder)
         await save_images(self.client, target, job, written, is_numbered=True, offset=0)
+
+
+async def find_job_or_grid(client: "JobClient", name: str) -> tuple[JobBody, dict[str, Any] | None]:
+    """A job by its id or its beginning, or the batch of a grid by its whole id. Raises: EaselError."""
+    try:
+        return await client.read_job(name), None
+    except EaselError as error:
+        if error.code != JobNotFound.code:
+            raise
+        try:
+            batch = await client.read_batch(name)
+        except EaselError:
+            raise error from None
+        if batch["kind"] != Grid.name:
+            raise
+        return {}, batch
+
+
+def print_grid(batch: dict[str, Any]) -> None:
+    """Its axes, how far it is, and the job of each cell."""
+    jobs = {job["id"]: job for job in batch["jobs"]}
+    ended = sum(job["state"] in FINAL for job in jobs.values())
+    print_line(f"{batch['batch']}  {Grid.name}")
+    for axis in batch["axes"]:
+        print_aligned(axis["axis"], f"{axis['title']}: {', '.join(axis['labels'])}", width=22)
+    print_aligned("state", f"{ended} of {len(jobs)} cells have ended", width=22)
+    for cell in batch["cells"]:
+        job = jobs.get(cell["job"])
+        print_aligned(cell["name"], f"{job['id']}  {job['state']}" if job is not None else "deleted", width=22)
+    if batch["sheets"]:
+        sizes = ", ".join(f"{sheet['width']}x{sheet['height']}" for sheet in batch["sheets"])
+        print_aligned("sheets", f"{sizes} (`{program_name()} fetch {batch['batch']}` writes them)", width=22)
+
+
+def print_cancelled(batch: dict[str, Any]) -> None:
+    running = sum(job["state"] not in FINAL for job in batch["jobs"])
+    cells = "cell" if running == 1 else "cells"
+    rest = f" {running} {cells} will stop at the next step." if running else ""
+    print_line(f"Grid {batch['batch']} is cancelled.{rest}")
 
 
 def _first_error(failures: list[Failure]) -> dict[str, Any] | None:

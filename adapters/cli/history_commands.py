@@ -90,14 +90,18 @@ def _summary(job: "JobBody") -> str:
 
 
 def _add_show(app: typer.Typer, session: Session) -> None:
-    @app.command(help="Show a job: its options, its state, its answer")
+    @app.command(help="Show a job: its options, its state, its answer; or a grid by its id")
     def show(job: JOB, as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
         from adapters.cli.output import print_json
 
         async def work(client: "JobClient") -> int:
-            body = await client.read_job(job)
+            from adapters.cli.grid_jobs import find_job_or_grid, print_grid
+
+            body, grid = await find_job_or_grid(client, job)
             if as_json:
-                print_json(body)
+                print_json(body if grid is None else grid)
+            elif grid is not None:
+                print_grid(grid)
             else:
                 _print_job(body)
             return 0
@@ -132,12 +136,18 @@ def _print_job(job: "JobBody") -> None:
 
 
 def _add_cancel(app: typer.Typer, session: Session) -> None:
-    @app.command(help="Cancel a job: immediately if it waits, at its next step if it runs")
+    @app.command(help="Cancel a job, or a grid by its id: immediately if it waits, at its next step if it runs")
     def cancel(job: JOB, as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
         from adapters.cli.output import print_json, print_line
 
         async def work(client: "JobClient") -> int:
-            found = await client.read_job(job)
+            from adapters.cli.grid_jobs import find_job_or_grid, print_cancelled
+
+            found, grid = await find_job_or_grid(client, job)
+            if grid is not None:
+                body = await client.cancel_batch(grid["batch"])
+                print_json(body) if as_json else print_cancelled(body)
+                return 0
             await client.cancel_job(found["id"])
             body = await client.read_job(found["id"])
             if as_json:

@@ -4,6 +4,7 @@ from typing import Any
 
 from adapters.web.views import MEDIA_URL, job_json
 from bot.usecases import BatchView
+from bot.usecases.grid_names import name_cells
 
 BATCHES_URL = "/api/v1/batches/"
 
@@ -13,6 +14,7 @@ def batch_json(view: BatchView) -> dict[str, Any]:
     there = {ticket.job.id for ticket in view.tickets}
     axes = view.grid.axes if view.grid is not None else ()
     cells = view.grid.cells if view.grid is not None else ()
+    names = name_cells(view.grid) if view.grid is not None else {}
     return {
         "batch": view.id,
         "kind": view.kind,
@@ -29,7 +31,14 @@ def batch_json(view: BatchView) -> dict[str, Any]:
             for axis in axes
         ],
         "cells": [
-            {"x": cell.x, "y": cell.y, "z": cell.z, "job": cell.job if cell.job in there else None} for cell in cells
+            {
+                "x": cell.x,
+                "y": cell.y,
+                "z": cell.z,
+                "name": names[cell.job],
+                "job": cell.job if cell.job in there else None,
+            }
+            for cell in cells
         ],
     }
 

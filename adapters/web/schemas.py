@@ -320,6 +320,7 @@ class AxisInfo(BaseModel):
 
 
 class CellInfo(BaseModel):
+    name: str = Field(description="Its column and row, as b2, after the number of its sheet: 1b2")
     x: int = Field(description="The place of its value on the axis, from 0; 0 if there is no such axis")
     y: int
     z: int

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from adapters.cli.client.open import open_job_client
-from adapters.cli.grid_jobs import run_grid
+from adapters.cli.client.types import JobRequest
+from adapters.cli.grid_jobs import find_job_or_grid, print_cancelled, run_grid
 from adapters.cli.job_commands import parse_request
 from bot.commands import Grid
 from tests.cli.app_fixture import serving
@@ -56,6 +57,47 @@ def test_sheets_are_fetched_again_by_the_id_of_the_grid(call, folder):
 
     assert again.out.split() == [path]
     assert (folder / path).read_bytes() == data
+
+
+@MODES
+def test_a_grid_is_shown_by_its_id_with_its_cells(mode, call, data_dir):
+    with server_if(mode, data_dir):
+        made = json.loads(call(*GRID, "--yes", "--json").out)
+        shown, as_json = call("show", made["batch"]), json.loads(call("show", made["batch"], "--json").out)
+
+    assert shown.code == 0
+    assert "steps: 2, 3" in shown.out
+    assert "4 of 4 cells have ended" in shown.out
+    assert all(job["id"] in shown.out for job in made["jobs"])
+    assert [cell["name"] for cell in as_json["cells"]] == ["a1", "b1", "a2", "b2"]
+
+
+@MODES
+def test_what_has_not_ended_of_a_grid_is_cancelled_by_its_id(mode, call, data_dir):
+    with server_if(mode, data_dir):
+        made = json.loads(call(*GRID, "--yes", "--json").out)
+        again = call("cancel", made["batch"])
+        of_nobody = call("cancel", "a" * 16)
+
+    assert (again.code, of_nobody.code) == (1, 1)
+    assert "can no longer be cancelled" in again.err
+    assert "You have no job called" in of_nobody.err
+
+
+async def test_a_grid_that_waits_is_cancelled_by_its_id(data_dir, composition, capsys):
+    request = JobRequest(command="grid", options={"prompt": "slow fox", "x": "seed=1-4"}, images=())
+    with serving(data_dir):
+        async with open_job_client(composition, composition.load(None)) as client:
+            quote = await client.quote_price(request)
+            ids = await client.submit_jobs(request, quote.token)
+            batch = str((await client.read_job(ids[0]))["batch"])
+            _, grid = await find_job_or_grid(client, batch)
+            print_cancelled(await client.cancel_batch(batch))
+            ends = [job["state"] async for job in client.follow_job(ids[-1])]
+
+    assert grid is not None
+    assert capsys.readouterr().out.startswith(f"Grid {batch} is cancelled.")
+    assert ends[-1] == "cancelled"
 
 
 def test_a_failed_cell_is_a_sentence_and_exit_code_1_beside_the_sheet(call):

@@ -66,6 +66,9 @@ class LocalJobClient:
     async def read_batch(self, batch_id: str) -> dict[str, Any]:
         return batch_body(await self.usecases.grids.get_batch(self.person.id, batch_id))
 
+    async def cancel_batch(self, batch_id: str) -> dict[str, Any]:
+        return batch_body(await self.usecases.grids.cancel_batch(self.person, batch_id))
+
     async def read_image(self, media_id: str) -> bytes:
         return (await self.usecases.media.read_media(self.person, media_id)).data
 

@@ -48,6 +48,9 @@ class JobClient(Protocol):
     async def read_batch(self, batch_id: str) -> dict[str, Any]:
         """The body of `GET /batches/{id}`."""
 
+    async def cancel_batch(self, batch_id: str) -> dict[str, Any]:
+        """Cancel its unfinished jobs. The body of `GET /batches/{id}`."""
+
     async def read_image(self, media_id: str) -> bytes: ...
 
     async def cancel_job(self, job_id: str) -> None: ...
