@@ -119,11 +119,7 @@ async def build_request(
     does_chat = model is not None and chats(model)
     turns = conversation.turns[-MAX_TURNS - 1 :] if does_chat else conversation.turns[-1:]
     shown = _images_by_turn(conversation.turns, is_together=does_chat)[-len(turns) :]
-    sent = len(set(shown[-1]))
-    if sent > MAX_ASKED:  # before so many are decoded
-        raise InvalidOption("images", "too_many_images", value=sent, allowed=str(MAX_ASKED))
-    sources_once = dict.fromkeys(source for images in shown for source in images)
-    refs = {source: await _store(call, source, param) for source in sources_once}
+    refs = await store_images(call, (source for images in shown for source in images), param)
     parent = None
     for turn, sources in list(zip(turns, shown, strict=True))[:-1]:
         earlier = _turn_request(call, turn, _refs_of(sources, refs), options, parent)
@@ -148,8 +144,12 @@ def _images_by_turn(turns: Sequence[ChatTurn], *, is_together: bool) -> list[lis
     return shown
 
 
-async def _store(call: ClientCall, source: str, param: str) -> ImageRef:
-    return ImageRef((await read_image(call, source, param)).id)
+async def store_images(call: ClientCall, sources: Iterable[str], param: str) -> dict[str, ImageRef]:
+    """Each image once, by how it was sent. Raises: InvalidOption, MediaNotFound."""
+    once = list(dict.fromkeys(sources))
+    if len(once) > MAX_ASKED:  # before so many are decoded
+        raise InvalidOption("images", "too_many_images", value=len(once), allowed=str(MAX_ASKED))
+    return {source: ImageRef((await read_image(call, source, param)).id) for source in once}
 
 
 def _turn_request(

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from adapters.openai.conversations import Conversation, build_request, read_conversation
+from adapters.openai.conversations import Conversation, build_request, read_conversation, store_images
 from adapters.openai.event_stream import EventStream, typed_event
 from adapters.openai.fields import Fields
 from adapters.openai.openai_errors import ResponseNotFound, to_answer
@@ -18,6 +18,7 @@ from adapters.openai.text_options import AskedText, TextOrder, read_text_order
 from adapters.web.client_calls import ClientCall, JobFailed
 from bot import usecases
 from bot.commands import Ask, Caption
+from bot.commands.ask import chats
 from bot.errors import InvalidOption, JobNotFound
 from bot.jobs import Job, JobState
 
@@ -56,16 +57,20 @@ async def _read_response(call: ClientCall) -> AskedText:
 async def _build_request(
     call: ClientCall, fields: Fields, conversation: Conversation, order: TextOrder
 ) -> usecases.Request:
-    """A question without an image that follows a response is about the images of that one."""
+    """A question that follows a response is about the images of that one as well, if the model sees several; else about
+    its own image, if it has one."""
     earlier = fields.get("previous_response_id")
     if earlier is None:
         return await build_request(call, conversation, order.options, order.model, INPUT)
     parent = await _find_job(call, earlier, "previous_response_id")
     turn = conversation.turns[-1]
-    if not turn.text or turn.images:
+    if not turn.text:
         return await build_request(call, conversation, order.options, order.model, INPUT)
+    images = list((await store_images(call, turn.images, INPUT)).values())
+    if not images or (order.model is not None and chats(order.model)):
+        images = list({image.id: image for image in (*parent.images, *images)}.values())
     question = {"question": turn.text, **order.options}
-    return call.to_request(Ask.name, question, parent.images, parent=parent.id, allows_no_image=True)
+    return call.to_request(Ask.name, question, images, parent=parent.id, allows_no_image=True)
 
 
 async def retrieve_response(call: ClientCall) -> Response:

@@ -350,6 +350,23 @@ async def test_a_response_follows_another_by_its_id(client, tasks, chatting):
     assert [turn["question"] for turn in tasks[-1].options.get("thread", ())] == ["one?"]
 
 
+async def test_a_response_that_follows_another_with_a_further_image_is_about_both(client, tasks, chatting):
+    first = await respond(client, response("one?", PHOTOS[0]))
+    await respond(client, response("two?", PHOTOS[1], previous_response_id=first["id"]))
+
+    assert len(tasks[-1].images) == 2
+    assert [turn["question"] for turn in tasks[-1].options["thread"]] == ["one?"]
+
+
+async def test_a_model_that_does_not_chat_is_asked_about_the_further_image_alone(client, tasks):
+    first = await respond(client, response("one?", PHOTOS[0]))
+    await respond(client, response("two?", PHOTOS[1], previous_response_id=first["id"]))
+
+    assert [Image.open(io.BytesIO(one.media.data)).tobytes() for one in tasks[-1].images] == [
+        Image.open(io.BytesIO(PHOTOS[1])).tobytes()
+    ]
+
+
 async def test_a_response_is_found_again(client):
     made = await respond(client, response("", PHOTOS[0]))
     found = (await client.get(f"{RESPONSES}/{made['id']}")).json()
