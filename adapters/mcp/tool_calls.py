@@ -20,7 +20,7 @@ from adapters.mcp.tool_errors import ToolRefused, error_sentence
 from adapters.mcp.tool_grids import grid_answer
 from adapters.mcp.tool_images import ReadFile, find_images, parse_images
 from adapters.mcp.tool_progress import ProgressReporter, Send
-from adapters.mcp.tool_schemas import IMAGES, LOOK_UPS, MAX_LISTED, PARENT, QUOTE, is_available
+from adapters.mcp.tool_schemas import IMAGES, LOOK_UPS, MAX_LISTED, PARENT, QUOTE, is_available, look_up_tools
 from bot.commands import COMMANDS, Command, find_command
 from bot.errors import EaselError, InvalidOption, JobNotFound
 from bot.options import clean_excerpt, find_nearest
@@ -29,6 +29,8 @@ from bot.prompts.combinations import expand_combinations
 WAIT_S = 45.0
 """Programs often give up after 60 s."""
 GRID = "grid"
+MAX_QUERY = 200
+LOOK_UP_ARGUMENTS = {tool["name"]: tuple(tool["inputSchema"]["properties"]) for tool in look_up_tools()}
 HEARTBEAT_S = 10.0
 """Seconds between two notifications about a job that does not change: programs that see them wait longer."""
 _JOB_ID = re.compile(r"[a-z2-7]{4,16}")
@@ -156,6 +158,8 @@ class ToolCalls:
     async def _look_up(
         self, backend: ToolBackend, name: str, arguments: dict[str, Any], progress: ProgressReporter
     ) -> CallToolResult:
+        if unknown := sorted(arguments.keys() - LOOK_UP_ARGUMENTS[name]):
+            raise InvalidOption(unknown[0], "unknown", allowed=", ".join(LOOK_UP_ARGUMENTS[name]) or "none")
         match name:
             case "job":
                 return await self._show_job(backend, arguments, progress)
@@ -238,15 +242,17 @@ async def _cancel(backend: ToolBackend, job_id: str) -> CallToolResult:
     [job, *_], batch = await _find_jobs(backend, job_id)
     if batch is not None:
         await backend.cancel_batch(batch["batch"])
-        return text_answer(f"What was unfinished of {batch['batch']} is cancelled; it was not charged.")
+        return text_answer(f"The unfinished jobs of {batch['batch']} are cancelled and were not charged.")
     await backend.cancel_job(job["id"])
     return text_answer(f"Job {job['id']} is cancelled; nothing was charged.")
 
 
 async def _list_history(backend: ToolBackend, arguments: Mapping[str, Any]) -> CallToolResult:
     query, before, limit = arguments.get("query", ""), arguments.get("before"), arguments.get("limit", 10)
-    if not isinstance(query, str) or len(query) > 200:
+    if not isinstance(query, str):
         raise InvalidOption("query", "type", value=query, allowed="text")
+    if len(query) > MAX_QUERY:
+        raise ToolRefused(f"query is too long: at most {MAX_QUERY} characters.")
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_LISTED:
         raise InvalidOption("limit", "range", value=limit, allowed=f"1 to {MAX_LISTED}")
     if before is not None and (not isinstance(before, str) or not _JOB_ID.fullmatch(before)):

@@ -250,3 +250,19 @@ async def test_pictures_are_listed_as_resources(shared_server, call):
 
     assert (str(listed[0].uri), listed[0].title) == (uri, "a heron")
     assert template.uri_template == "easel://job/{id}/{number}"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "words"),
+    [
+        ("history", {"query": "x" * 201}, "query is too long"),
+        ("history", {"limt": 5}, "limt"),
+        ("quota", {"of": "ada"}, "of"),
+        ("cancel", {"id": "aaaa", "all": True}, "all"),
+    ],
+)
+async def test_what_a_look_up_does_not_know_is_named(call, tool, arguments, words):
+    answer = await call(tool, **arguments)
+
+    assert answer.is_error
+    assert words in texts_of(answer)[0]
