@@ -115,11 +115,15 @@ class FileReader:
         """Raises: BadInput, TooLarge, UnsupportedMedia."""
         path = _to_path(name)
         shown = printable(name[:200])
+        refused = BadInput(f"{shown} is not read: only image files ({', '.join(SUFFIXES)}) are.")
         if path.suffix.casefold() not in SUFFIXES:
-            raise BadInput(f"{shown} is not read: only image files ({', '.join(SUFFIXES)}) are.")
+            raise refused
         if not path.is_absolute():
             raise BadInput(f"{shown} is not an absolute path.")
         try:
+            path = Path(os.path.realpath(path))
+            if path.suffix.casefold() not in SUFFIXES:  # the name of a link says nothing about its file
+                raise refused
             is_file = stat.S_ISREG(os.stat(path).st_mode)
         except (OSError, ValueError) as error:
             raise BadInput(f"{shown} does not exist or cannot be read.") from error

@@ -56,6 +56,18 @@ def test_other_files_are_not_even_looked_for(read, tmp_path):
     assert sentences[0] == sentences[1]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege on Windows")
+def test_a_link_is_followed_to_an_image_file_only(read, tmp_path):
+    (tmp_path / "secret").write_bytes(picture(3, 8, 8))
+    (tmp_path / "photo.png").write_bytes(picture(3, 8, 8))
+    (tmp_path / "a.png").symlink_to(tmp_path / "secret")
+    (tmp_path / "b.png").symlink_to(tmp_path / "photo.png")
+
+    with pytest.raises(EaselError, match="only image files"):
+        read(str(tmp_path / "a.png"))
+    assert read(str(tmp_path / "b.png")) == picture(3, 8, 8)
+
+
 @pytest.mark.parametrize("name", ["photo.png", "/nowhere/photo.png", "/dev/../dev/null.png", "a\0b.png"])
 def test_what_cannot_be_read_is_a_sentence(read, name):
     with pytest.raises(EaselError):
