@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from adapters.web.auth import get_caller, require_admin
 from adapters.web.client_calls import ClientCall, succeeded
 from adapters.web.context import WebContext
 from bot import usecases
-from bot.errors import EaselError
+from bot.errors import EaselError, ShuttingDown
 from bot.jobs import Job, JobState, StoredImage
 from bot.usecases import Ticket
 from bot.usecases.media import Adjustment
@@ -47,7 +47,11 @@ class SdCall(ClientCall):
         self.body.update(safe)
         tickets = await self._submit_all(requests)
         with self.running.track(self.caller.key, [ticket.job.id for ticket in tickets]):
-            jobs = await self.wait(tickets, may_be_cancelled=True)
+            try:
+                jobs = await self.wait(tickets, may_be_cancelled=True)
+            except ShuttingDown:  # the client is told to try again, and cannot ask for these
+                await self._cancel_all(tickets)
+                raise
         done = [job for job in jobs if job.state is not JobState.CANCELLED]
         return done or [succeeded(jobs[0])]
 
@@ -58,11 +62,14 @@ class SdCall(ClientCall):
             for request in requests:
                 tickets += await self.submit(request)
         except EaselError:
-            for ticket in tickets:
-                with suppress(EaselError):
-                    await self.cancel(ticket.job.id)
+            await self._cancel_all(tickets)
             raise
         return tickets
+
+    async def _cancel_all(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            with suppress(EaselError):  # it has ended
+                await self.cancel(ticket.job.id)
 
     async def cancel(self, job_id: str) -> None:
         """Raises: NotCancellable, JobNotFound."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.sdapi.sd_client import get, open_picture, post, refusal, until_running
 from tests.web.api_client import ask, imagine
+from tests.web.conftest import open_client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 READY = (0.0, 0)
@@ -115,3 +116,19 @@ async def test_a_client_that_hangs_up_cancels_its_job(keyed, new_caller):
         while (await keyed.get("/api/v1/jobs?state=cancelled", headers=bearer)).json()["total"] < 1:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert readiness(await get(keyed, "progress", **ann)) == READY
+
+
+async def test_a_restart_leaves_no_jobs_that_a_second_try_would_double(easel):
+    await easel.serve()
+    async with open_client(easel) as client:
+        drawing = asyncio.create_task(client.post("/sdapi/v1/txt2img", json={"prompt": "slow", "n_iter": 9}))
+        await until_running(client)
+        await easel.stop()
+
+        assert "Try again" in refusal(await drawing, 503)
+        await easel.serve()
+    async with open_client(easel) as client:
+        jobs = (await client.get("/api/v1/jobs")).json()["jobs"]
+
+    assert len(jobs) == 3
+    assert all(job["cancel_requested"] for job in jobs)
