@@ -14,6 +14,8 @@ from bot.settings.core import Bounds
 SECTION = "webhooks"
 MIN_SECRET = 16
 """Characters of a secret."""
+MAX_NAME = 64
+"""Characters of a webhook's name; requests cannot name a longer one."""
 _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
@@ -71,6 +73,8 @@ def _find_secret(name: str, one: WebhookSettings, stored: Mapping[str, str], pro
 
 
 def _problems_of(name: str, one: WebhookSettings) -> Iterator[str]:
+    if len(name) > MAX_NAME:
+        yield f"The name webhooks.{name[:MAX_NAME]}... is too long: it may have {MAX_NAME} characters."
     if problem := url_problem(one.url):
         yield f"webhooks.{name}.url {problem}."
     if not one.secret:

@@ -124,6 +124,10 @@ class _Reader:
                 if section in self._open_tables and isinstance(table, dict):
                     table = self._read_open_tables(str(path), section, table)
                 self._read_table(str(path), section, table, self._shapes[section], self._values[section])
+            elif section in self._named:
+                self._problems.append(
+                    f"{path}: {section} must be a section: write [{section}.NAME] and its keys below it."
+                )
             else:
                 what = f"there is no section [{section}]" if isinstance(table, dict) else f"{section} is in no section"
                 self._unknown(str(path), what, section, [*self._shapes, *self._named])

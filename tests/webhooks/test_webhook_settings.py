@@ -106,3 +106,19 @@ def test_these_are_refused_without_quoting_them(tmp_path, url):
 
     assert found.startswith("webhooks.studio.url ")
     assert "word" not in found or "password" in found
+
+
+@pytest.mark.parametrize(("length", "is_allowed"), [(64, True), (65, False)])
+def test_a_name_is_as_long_as_requests_can_name_it(tmp_path, length, is_allowed):
+    text = f'[webhooks.{"a" * length}]\nurl = "https://studio.example/"\nsecret = "{SECRET}"'
+    if is_allowed:
+        assert load(tmp_path, text)
+    else:
+        assert "is too long: it may have 64 characters." in problems(tmp_path, text)
+
+
+@pytest.mark.parametrize("section", ["webhooks", "styles", "models"])
+def test_a_value_where_sections_belong_is_told_how_to_write_them(tmp_path, section):
+    found = problems(tmp_path, f"{section} = 5")
+
+    assert f"{section} must be a section: write [{section}.NAME] and its keys below it." in found
