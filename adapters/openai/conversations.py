@@ -12,11 +12,11 @@ from adapters.openai.image_inputs import read_image
 from adapters.web.client_calls import ClientCall
 from bot import usecases
 from bot.commands import Ask, Caption
-from bot.commands.ask import MAX_ASKED, chats
+from bot.commands.ask import MAX_ASKED, MAX_QUESTION, chats
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef
 from bot.models import ModelSpec
-from bot.options import clean_text
+from bot.options import BYTES_PER_CHARACTER, clean_text
 
 MAX_TURNS = 8
 """Earlier questions that are looked for."""
@@ -27,8 +27,15 @@ _INSTRUCTIONS = frozenset({"system", "developer"})
 
 @dataclass(kw_only=True)
 class ChatTurn:
-    """What the person sent, and what was answered. `images`: as they were sent."""
+    """What the person sent, and what was answered.
 
+    Attributes:
+        said: the texts as they were sent.
+        text: all of them, cleaned; of a turn that is long past, "".
+        images: as they were sent.
+    """
+
+    said: list[str] = field(default_factory=list)
     text: str = ""
     images: list[str] = field(default_factory=list)
     answer: str = ""
@@ -60,6 +67,8 @@ def read_conversation(messages: Any, param: str) -> Conversation:
             turns[-1].answer = _text_of(message.get("content"), param)
     if not turns:
         raise InvalidOption(param, "body", allowed="there must be a message of the role user")
+    for turn in turns[-MAX_TURNS - 1 :]:
+        turn.text = _joined(turn.said)
     return Conversation(turns=turns, has_instructions=has_instructions)
 
 
@@ -68,16 +77,20 @@ def _add_to_turn(turns: list[ChatTurn], content: Any, param: str) -> None:
     if not turns or turns[-1].answer:
         turns.append(ChatTurn())
     turn = turns[-1]
-    texts = [turn.text]
     for part in _parts_of(content, param):
         kind = str(part.get("type"))
         if kind in _TEXTS:
-            texts.append(_string(part.get("text"), param))
+            turn.said.append(_string(part.get("text"), param))
         elif kind in _IMAGES:
             turn.images.append(_image_of(part))
         else:
             raise InvalidOption(param, "body", allowed="messages may have texts and images")
-    turn.text = clean_text(" ".join(text for text in texts if text))
+
+
+def _joined(said: Iterable[str]) -> str:
+    """Cleaned, unless it is too long for any model, which takes long to clean and is refused."""
+    text = " ".join(filter(None, said))
+    return text if len(text) > BYTES_PER_CHARACTER * MAX_QUESTION else clean_text(text)
 
 
 def _text_of(content: Any, param: str) -> str:

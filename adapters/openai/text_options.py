@@ -13,6 +13,8 @@ from bot.options import OptionSpec
 from bot.usecases import Request
 
 MAX_STOPS = 4
+MAX_STOP_LENGTH = 200
+"""Characters of each: streams compare their beginnings with the end of the answer."""
 _OWN = {spec.name: spec for spec in GENERATION}
 _MOST_TOKENS = int(_OWN["max_new_tokens"].maximum or 0)
 _LEAST_TOP_P = _OWN["top_p"].minimum or 0
@@ -80,4 +82,7 @@ def _read_stop(fields: Fields) -> tuple[str, ...]:
     texts = [given] if isinstance(given, str) else given or []
     if not isinstance(texts, list) or len(texts) > MAX_STOPS or not all(isinstance(text, str) for text in texts):
         raise InvalidOption("stop", "body", allowed=f"it must be a text, or a list of at most {MAX_STOPS} texts")
+    longest = max(map(len, texts), default=0)
+    if longest > MAX_STOP_LENGTH:
+        raise InvalidOption("stop", "long", value=longest, allowed=str(MAX_STOP_LENGTH))
     return tuple(text for text in texts if text)

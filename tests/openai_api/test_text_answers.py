@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from adapters.openai import conversations
 from adapters.web.client_calls import ClientCall
 from bot.models import IMAGE_TEXT_TO_TEXT
 from tests.openai_api.openai_bodies import (
@@ -214,13 +215,31 @@ async def test_messages_that_cannot_be_answered_are_refused(client, body, words)
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"n": 2}, "n"), ({"max_tokens": 0}, "max_tokens"), ({"stop": 3}, "stop"), ({"temperature": 3}, "temperature")],
+    [
+        ({"n": 2}, "n"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"stop": 3}, "stop"),
+        ({"stop": "x" * 201}, "stop"),
+        ({"temperature": 3}, "temperature"),
+    ],
     ids=str,
 )
 async def test_a_wrong_field_is_refused_by_its_name(client, fields, param):
     answer = await client.post(CHAT, json=chat(user("x", PHOTOS[0]), **fields))
 
     assert error_of(answer, 400, "invalid_value")["param"] == param
+
+
+@pytest.mark.parametrize("many", [1, 1900])
+async def test_a_very_long_text_is_refused_without_being_cleaned(client, monkeypatch, many):
+    """Cleaning takes time linear in the length, in which nobody else is answered."""
+    cleaned, clean = [], conversations.clean_text
+    monkeypatch.setattr(conversations, "clean_text", lambda text: cleaned.append(len(text)) or clean(text))
+    messages = [{"role": "user", "content": "\u00e9" * (200_000 // many)} for _ in range(many)]
+    answer = await client.post(CHAT, json=chat(*messages, user("", PHOTOS[0])))
+
+    assert error_of(answer, 400, "invalid_value")["param"] == "messages"
+    assert cleaned == []
 
 
 @pytest.fixture
