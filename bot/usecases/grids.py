@@ -26,6 +26,10 @@ SMALL_PIXELS = 1_000_000
 """Of the pictures of a sheet that is still being filled."""
 LOOK_S = 300.0
 """How often to look for sheets that failed or were missed."""
+MAX_SHEET_BYTES = 8_000_000
+"""Of a sheet as PNG: chats accept little more, and pages load it."""
+JPEG_QUALITIES = (92, 80)
+"""Of larger ones, until one fits."""
 RETRY_S = 60.0
 """How long after a failure a sheet is not composed again."""
 MAX_TRIES = 3
@@ -185,11 +189,19 @@ class GridUseCases:
             record = await self.batches.get_batch(batch_id, None)
             if not _is_ready(record):
                 return
-            drawn = await draw_sheets(record, self._read, self.images)
+            drawn = [await self._compress(one) for one in await draw_sheets(record, self._read, self.images)]
             pictures = {job_id: media_id for one in drawn for job_id, media_id in one.pictures.items()}
             if await self.batches.save_sheets(batch_id, record.spec, pictures, [_to_new(one) for one in drawn]):
                 return
         raise EngineError("pictures of the grid were deleted again and again")
+
+    async def _compress(self, drawn: SheetDrawing) -> SheetDrawing:
+        """As JPEG, with its metadata, if it is too large as PNG. Raises: EngineError."""
+        media = drawn.media
+        for quality in JPEG_QUALITIES:
+            if len(media.data) > MAX_SHEET_BYTES:
+                media = await self.images.convert(drawn.media, "jpeg", quality)
+        return replace(drawn, media=media)
 
 
 def _is_ready(record: BatchRecord) -> bool:

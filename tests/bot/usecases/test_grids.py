@@ -47,6 +47,7 @@ class Files:
     def __init__(self):
         self.read_whole, self.read_small, self.resized = [], [], []
         self.failures = 0
+        self.sheet, self.jpegs = b"sheet", {}
 
     async def read_media(self, media_id, _owner):
         self.read_whole.append(media_id)
@@ -64,7 +65,11 @@ class Files:
         self.failures -= 1
         if self.failures >= 0:
             raise EngineError("the image child was lost")
-        return [RenderedImage(media=Media(b"sheet", "image/png"), width=9, height=9, parameters="")]
+        return [RenderedImage(media=Media(self.sheet, "image/png"), width=9, height=9, parameters="")]
+
+    async def convert(self, media, image_format, quality):
+        assert media.data == self.sheet
+        return Media(self.jpegs.pop(quality), f"image/{image_format}")
 
 
 @pytest.fixture
@@ -91,6 +96,21 @@ async def test_the_sheets_of_an_ended_grid_are_composed_of_whole_pictures_at_the
     assert pictures == {name: name for name in "abcd"}
     assert [one.z for one in sheets] == [0, 1]
     assert (files.read_whole, files.read_small) == (list("abcd"), [])
+
+
+@pytest.mark.parametrize(("sizes", "kept"), [((9,), "png"), ((9 * 10**6, 9), "jpeg"), ((9 * 10**6,) * 3, "jpeg")])
+async def test_a_sheet_that_is_too_large_as_png_is_a_jpeg(files, sizes, kept):
+    files.sheet, *jpegs = map(bytes, sizes)
+    files.jpegs = dict(zip((92, 80), jpegs, strict=False))
+    axes = [{"axis": "x", "option": "steps", "title": "steps", "values": [4]}]
+    batches = Batches(make_job("a"), axes=axes, cells="a")
+    running = asyncio.create_task(build(batches, files).run_forever())
+    await asyncio.wait_for(batches.saved.wait(), 10)
+    running.cancel()
+
+    [(_, [sheet])] = batches.kept
+    assert sheet.media.media_type == f"image/{kept}"
+    assert not files.jpegs
 
 
 async def test_a_sheet_so_far_is_drawn_of_thumbnails_where_they_are_large_enough(files):
