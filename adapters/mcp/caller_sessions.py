@@ -100,6 +100,7 @@ class CallerSessions:
             max_request_body_size=2**62,  # the mount has read it within its own limit
         )
         self._open_sessions = OpenSessions(MAX_SESSIONS)
+        self._opening = asyncio.Lock()
         self._is_lost = asyncio.Event()
         self._is_ready = asyncio.Event()
 
@@ -177,14 +178,17 @@ class CallerSessions:
         if scope["method"] == "DELETE":
             self._open_sessions.remove(session_id)
         is_opening = not session_id and headers.get(VERSION_HEADER, OLDEST) in HANDSHAKE_PROTOCOL_VERSIONS
-        if is_opening and scope["method"] == "POST":
-            await self._end_excess(scope)
 
         async def note_session(message: Message) -> None:
             if is_opening and message["type"] == "http.response.start" and message["status"] < HTTPStatus.BAD_REQUEST:
                 self._open_sessions.add(Headers(raw=message["headers"]).get(SESSION_HEADER, ""))
             await send(message)
 
+        if is_opening and scope["method"] == "POST":
+            async with self._opening:  # one after another: each counts before the next one
+                await self._end_excess(scope)
+                await self._manager.handle_request(scope, receive, note_session)
+            return
         with self._open_sessions.using(session_id):
             await self._manager.handle_request(scope, receive, note_session)
 

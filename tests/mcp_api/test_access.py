@@ -131,6 +131,17 @@ async def test_a_new_session_ends_the_one_that_was_not_used_for_longest(server, 
     assert statuses == [200, 404, 200]
 
 
+async def test_sessions_that_are_opened_at_the_same_time_all_open(server, monkeypatch):
+    key = await server.create_key("ada")
+    require_backend("mcp")
+    monkeypatch.setattr("adapters.mcp.caller_sessions.MAX_SESSIONS", 2)
+
+    async with open_client(server) as client:
+        answers = await asyncio.gather(*[post(client, INITIALIZE, **bearer(key)) for _ in range(8)])
+
+    assert {answer.status_code for answer in answers} == {200}
+
+
 async def test_sessions_with_open_streams_are_not_ended_for_a_new_one(server, monkeypatch):
     key = await server.create_key("ada")
     require_backend("mcp")
