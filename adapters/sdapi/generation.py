@@ -11,6 +11,7 @@ from adapters.sdapi.checkpoints import choose_checkpoint
 from adapters.sdapi.control_units import ControlUnit, read_fit, read_units
 from adapters.sdapi.detail_units import read_details
 from adapters.sdapi.drawing_fields import (
+    MAX_IMAGES,
     note_scripts,
     read_arguments,
     read_count,
@@ -29,6 +30,7 @@ from bot.errors import InvalidOption
 from bot.jobs import ImageRef
 from bot.models import ModelSpec
 from bot.options import MAX_SEED
+from bot.prompts.combinations import expand_combinations
 from bot.usecases.media import Adjustment
 
 MAX_STARTS = 8
@@ -169,9 +171,18 @@ def _assemble(
     starts: Sequence[InputImage] = (),
 ) -> Drawing:
     count = max(read_count(fields), len(starts))
+    _require_few(count, str(options["prompt"]))
     seed, variation = read_seeds(fields, count)
     chosen = {"model": model} if model else {}
     return Drawing(options={**options, **variation, **chosen}, seed=seed, count=count, images=images, starts=starts)
+
+
+def _require_few(count: int, prompt: str) -> None:
+    """Raises: InvalidOption: a choice in the prompt makes more images than an answer may have."""
+    combinations = len(expand_combinations(prompt))
+    if combinations > 1 and count * combinations > MAX_IMAGES:
+        made = f"its {combinations} combinations make {count * combinations} images"
+        raise InvalidOption("prompt", "body", allowed=f"{made}, but a call may have at most {MAX_IMAGES}")
 
 
 def _read_hires(fields: SdFields) -> dict[str, Any]:
