@@ -123,16 +123,17 @@ def build_use_cases(
     grids = GridUseCases(
         batches=storage.batches, jobs=jobs, media=storage.media, images=pictures, thumbnails=thumbnails
     )
+    grid_chat = _build_grid_chat(storage, jobs, pictures, grids)
     return UseCases(
         jobs=jobs,
         client_requests=ClientRequests(jobs, storage.jobs),
         events=PersonEvents(storage.changes, jobs, progress_bus),
         chat=_build_chat(loaded, storage, jobs),
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),
-        exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
+        exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation, grid_chat),
         pictures=own_pictures,
         grids=grids,
-        grid_chat=_build_grid_chat(storage, jobs, pictures, grids),
+        grid_chat=grid_chat,
         collections=CollectionUseCases(storage.collections),
         search=search,
         vectors=vectors,

@@ -6,15 +6,17 @@ import re
 import unicodedata
 import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from bot.commands.preview import only_changes_images
-from bot.errors import InvalidOption, MediaNotFound, NotFound
+from bot.errors import InvalidOption, JobNotFound, MediaNotFound, NotFound
 from bot.jobs import Job, Origin, StoredImage
 from bot.ports import History, JobStore, MediaStore, MediaStream, Person
+from bot.queue.grid_message import GridMessage
 from bot.safety.policy import Verdict
+from bot.usecases.grid_chat import GridChat
 from bot.usecases.moderation import Moderation
 
 PAGE = 100
@@ -32,28 +34,41 @@ class ExportUseCases:
     history: History
     media: MediaStore
     moderation: Moderation
+    grids: GridChat
 
     async def export_images(
         self, person: Person, origin: Origin, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]
     ) -> AsyncIterator[bytes]:
         """The zip in chunks: the images of these jobs and these single pictures (job, number from 1), or, without
-        either, of all jobs. Images that may not be shown at `origin` or are gone have only their JSON file.
+        either, of all jobs. An id of a grid means all of its jobs. With all images of a grid, its sheets are in the
+        zip as well. Images that may not be shown at `origin` or are gone have only their JSON file.
 
         Raises, before the first chunk: JobNotFound, NotFound: there is no such picture; InvalidOption.
         """
         if jobs is None and not pictures:
             return self._write_zip(person, origin, self._all_jobs(person))
-        named = dict.fromkeys([*(jobs or ()), *(job_id for job_id, _ in pictures)])
-        own = {job_id: await self.store.get_job(job_id, person.id) for job_id in named}
-        chosen = {job.id: (job, _numbers(job)) for job in map(own.__getitem__, jobs or ())}
+        found = [await self._find_jobs(person, name) for name in dict.fromkeys(jobs or ())]
+        chosen = {job.id: (job, _numbers(job)) for some in found for job in some}
+        singles = {job_id: await self.store.get_job(job_id, person.id) for job_id, _ in pictures}
         for job_id, number in pictures:
-            job = own[job_id]
+            job = singles[job_id]
             if number not in _numbers(job):
                 raise NotFound("picture", f"{job.id}/{number}")
             chosen.setdefault(job.id, (job, set()))[1].add(number)
         if not chosen:
             raise InvalidOption("jobs", "body", allowed="name at least one job, or send null for all")
         return self._write_zip(person, origin, _each(list(chosen.values())))
+
+    async def _find_jobs(self, person: Person, name: str) -> list[Job]:
+        """A job by its id or its beginning, or all jobs of a grid by its whole id. Raises: JobNotFound."""
+        try:
+            return [await self.store.get_job(name, person.id)]
+        except JobNotFound:
+            with suppress(NotFound):
+                grid = await self.grids.get(name)
+                if grid.owner == person.id:
+                    return [cell.job for cell in grid.cells]
+            raise
 
     async def _all_jobs(self, person: Person) -> AsyncIterator[tuple[Job, set[int]]]:
         before: str | None = None
@@ -67,11 +82,18 @@ class ExportUseCases:
     async def _write_zip(
         self, person: Person, origin: Origin, jobs: AsyncIterator[tuple[Job, set[int]]]
     ) -> AsyncIterator[bytes]:
-        buffer = _ChunkBuffer()
+        buffer, exported = _ChunkBuffer(), _ExportedCells()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             async for job, numbers in jobs:
+                exported.add(job, numbers)
                 for number in sorted(numbers):
                     async with aclosing(self._add_image(archive, person, origin, job, number)) as parts:
+                        async for _ in parts:
+                            yield buffer.take()
+            for lead in exported.leads.values():
+                grid = await self.grids.find(lead)
+                for sheet in grid.result.media if grid and grid.result and exported.has_all_of(grid) else ():
+                    async with aclosing(self._add_image(archive, person, origin, grid, sheet.number)) as parts:
                         async for _ in parts:
                             yield buffer.take()
         yield buffer.take()
@@ -79,6 +101,7 @@ class ExportUseCases:
     async def _add_image(
         self, archive: zipfile.ZipFile, person: Person, origin: Origin, job: Job, number: int
     ) -> AsyncGenerator[None, None]:
+        """`job`: also a grid, whose pictures are its sheets."""
         assert job.result is not None
         image = job.result.find_picture(number)
         assert image is not None
@@ -114,11 +137,14 @@ def file_name(job: Job, number: int) -> str:
     """Unique by the job's id, and readable by its first words; without an ending."""
     words = str(job.options.get("prompt") or job.options.get("question") or job.command)
     words = _NOT_IN_NAMES.sub("-", unicodedata.normalize("NFKC", words[:MAX_WORDS])).casefold()
-    return f"easel-{job.id}-{number}-{words[:MAX_WORDS].strip('-')}".rstrip("-")
+    name = f"grid-{job.grid}" if isinstance(job, GridMessage) else job.id
+    return f"easel-{name}-{number}-{words[:MAX_WORDS].strip('-')}".rstrip("-")
 
 
 def describe_image(job: Job, image: StoredImage) -> dict[str, Any]:
     """How an image was made, as JSON."""
+    if isinstance(job, GridMessage):
+        return _describe_sheet(job, image)
     result = job.result
     assert result is not None
     is_generated = bool(result.parameters) or not only_changes_images(job.command, job.options)
@@ -141,6 +167,38 @@ def describe_image(job: Job, image: StoredImage) -> dict[str, Any]:
         "created_at": job.created_at.isoformat(),
         **({"digital_source_type": SOURCE_TYPE} if is_generated else {}),
     }
+
+
+def _describe_sheet(grid: GridMessage, sheet: StoredImage) -> dict[str, Any]:
+    cells = [{"name": cell.name, "title": cell.title, "job": cell.job.id} for cell in grid.cells]
+    return {
+        "grid": grid.grid,
+        "n": sheet.number,
+        "axes": list(grid.axes),
+        "cells": cells,
+        "width": sheet.width,
+        "height": sheet.height,
+        "alt": sheet.alt,
+        "spoiler": sheet.is_spoiler,
+        "created_at": grid.created_at.isoformat(),
+        "digital_source_type": SOURCE_TYPE,
+    }
+
+
+@dataclass
+class _ExportedCells:
+    """Of jobs of batches, those whose images are all in the zip. `leads`: one job of each batch."""
+
+    leads: dict[str, Job] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+
+    def add(self, job: Job, numbers: set[int]) -> None:
+        if job.batch is not None and numbers == _numbers(job):
+            self.leads.setdefault(job.batch, job)
+            self.whole.add(job.id)
+
+    def has_all_of(self, grid: GridMessage) -> bool:
+        return all(cell.job.id in self.whole for cell in grid.cells if cell.is_made)
 
 
 def _numbers(job: Job) -> set[int]:

@@ -14,6 +14,7 @@ from inference.images.metadata import SOURCE_TYPE
 from tests.fakes import make_job
 from tests.web.api_client import imagine, make, problem
 from tests.web.conftest import open_client
+from tests.web.test_grids import GUIDANCE, finish, grid
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -81,6 +82,55 @@ async def test_as_many_jobs_and_pictures_as_are_allowed_can_be_named(client):
     body = {"jobs": ["aaaa2222"] * 1000, "pictures": [{"job": "aaaa2222", "n": 1}] * 1000}
 
     problem(await client.post("/api/v1/export", json=body), 404, "not_found")
+
+
+async def test_a_grid_is_exported_by_its_id_or_by_all_of_its_jobs_with_its_sheets(client):
+    batch = await finish(client, grid(z=GUIDANCE))
+    ids = [job["id"] for job in batch["jobs"]]
+
+    by_id = await export(client, jobs=[batch["batch"]])
+    by_jobs = await export(client, jobs=ids[:1], pictures=[{"job": one, "n": 1} for one in ids[1:]])
+    some = await export(client, jobs=ids[1:])
+
+    sheets = [f"easel-grid-{batch['batch']}-{n}-a-fox" for n in (1, 2)]
+    assert (
+        set(by_id)
+        == set(by_jobs)
+        == set(some) | {f"{name}.{kind}" for name in (*sheets, f"easel-{ids[0]}-1-a-fox") for kind in ("png", "json")}
+    )
+    assert by_id[f"{sheets[0]}.png"] == (await client.get(batch["sheets"][0]["url"])).content
+    details = json.loads(by_id[f"{sheets[0]}.json"])
+    assert (details["axes"], details["cells"][1]["job"]) == (["steps: 2, 3", "guidance: 1, 5"], ids[1])
+    assert not any("grid" in name for name in some)
+
+
+async def test_a_sheet_is_exported_only_where_all_of_its_pictures_may_be_shown(server, client, monkeypatch):
+    batch = await finish(client, grid())
+    exports = server.usecases.exports
+    find = exports.grids.grids.batches.get_batch
+
+    async def find_adult(batch_id, owner):
+        record = await find(batch_id, owner)
+        media = [replace(one, is_adult=True) for one in record.jobs[0].result.media]
+        first = replace(record.jobs[0], result=replace(record.jobs[0].result, media=tuple(media)))
+        return replace(record, jobs=(first, *record.jobs[1:]))
+
+    monkeypatch.setattr(exports.grids.grids.batches, "get_batch", find_adult)
+    monkeypatch.setattr(exports.moderation, "settings", replace(exports.moderation.settings, local_policy="block"))
+
+    files = await export(client, jobs=[job["id"] for job in batch["jobs"]])
+
+    [sheet] = [name for name in files if "grid" in name]
+    assert json.loads(files[sheet])["left_out"] == "blocked"
+
+
+async def test_a_grid_of_somebody_else_cannot_be_exported(server, client):
+    batch = await finish(client, grid())
+    bob = open_client(server)
+    bob.headers["Authorization"] = f"Bearer {await server.create_key('bob')}"
+
+    problem(await bob.post("/api/v1/export", json={"jobs": [batch["batch"]]}), 404, "not_found")
+    await bob.aclose()
 
 
 async def test_a_deleted_image_is_left_out_and_the_others_keep_their_numbers(client):

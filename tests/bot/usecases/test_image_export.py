@@ -38,7 +38,7 @@ def make_exports(images=3):
     store, media = FakeJobStore(), LargeImages()
     stored = tuple(StoredImage(id=f"{n}" * 64, media_type="image/png", width=8, height=8) for n in range(images))
     store.add(make_job(state=JobState.DELIVERED, result=replace(make_result(), media=stored)), make_job())
-    return ExportUseCases(store, FakeHistory(store), media, cast("Any", Unmoderated())), media
+    return ExportUseCases(store, FakeHistory(store), media, cast("Any", Unmoderated()), cast("Any", None)), media
 
 
 async def test_an_export_is_sent_while_it_is_read():
