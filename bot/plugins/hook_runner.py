@@ -1,21 +1,23 @@
 """Calls the hooks of one plugin: each for a limited time, `def` in a thread of its own, `async def` on the loop.
 
-A thread that does not end cannot be stopped, so there are at most `MAX_THREADS` of them, and a plugin whose hooks do
-not end several times in a row is switched off. The threads are daemons: none keeps the server from stopping.
+A thread that waits outside of Python, such as in a system call, cannot be interrupted, so there are at most
+`MAX_THREADS` of them, and a plugin whose hooks do not end several times in a row is switched off. The threads are
+daemons: none keeps the server from stopping.
 """
 
 import asyncio
 import contextvars
 import inspect
-import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
 
+from bot.plugins.hook_thread import HookThread
 from bot.plugins.hook_values import (
     AnswerText,
     ChatMessage,
@@ -35,6 +37,8 @@ MAX_TIMEOUTS = 3
 """In a row; then the plugin is switched off."""
 MAX_PROBLEM, MAX_FRAMES = 500, 2000
 """Characters of an error, and of where it was raised."""
+LEFT = "nobody waits any more"
+"""Why a call is cancelled whose hook may end within its time."""
 MIN_WORDS = 3
 """Shorter texts tell nothing of what was asked for."""
 WORDS = frozenset({"text", "words", "question", "options"})
@@ -81,7 +85,7 @@ class HookRunner:
         try:
             done, _ = await asyncio.wait({task}, timeout=limit_s)
         except asyncio.CancelledError:
-            task.cancel()
+            task.cancel(LEFT)
             raise
         if not done:
             task.cancel()
@@ -150,7 +154,13 @@ class HookRunner:
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         ended: asyncio.Future[Any] = loop.create_future()
 
+        is_settled = False
+
         def settle(result: Any, error: BaseException | None) -> None:
+            nonlocal is_settled
+            if is_settled:
+                return
+            is_settled = True
             self._threads.release()
             if ended.done():  # nobody waits any more
                 self._hanging -= 1
@@ -161,21 +171,19 @@ class HookRunner:
                 is_allowed = isinstance(error, Exception) and not isinstance(error, StopIteration)
                 ended.set_exception(error if is_allowed else _as_exception(error))
 
-        def run() -> None:
-            result, error = None, None
-            try:
-                result = context.run(function, **arguments)
-            except BaseException as raised:  # whatever a plugin raises, SystemExit too
-                error = raised
-            with suppress(RuntimeError):  # the server has stopped meanwhile
-                loop.call_soon_threadsafe(settle, result, error)
-
-        threading.Thread(target=run, name=f"plugin-{self.name}", daemon=True).start()
+        thread = HookThread(self.name, lambda: context.run(function, **arguments), partial(_call_soon, loop, settle))
+        thread.start()
         try:
             return await ended
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
             self._hanging += 1
+            loop.call_later(self.limit_s if LEFT in cancelled.args else 0, thread.interrupt)
             raise
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, settle: Callable[..., None], *outcome: Any) -> None:
+    with suppress(RuntimeError):  # the server has stopped meanwhile
+        loop.call_soon_threadsafe(settle, *outcome)
 
 
 def _as_exception(error: BaseException) -> Exception:

@@ -125,6 +125,41 @@ async def test_hooks_that_hang_take_a_few_threads_at_most(plugins):
     assert {type(one) for one in results} == {HookFailed}
 
 
+@pytest.mark.parametrize("is_left", [False, True], ids=["too long", "nobody waits"])
+async def test_a_loop_without_end_is_interrupted(plugins, is_left):
+    code = "def easel_metrics():\n    while True: pass"
+    async with plugin_running(plugins, "endless", code, time_limit_s=SHORT_S) as manager:
+        waiting = asyncio.ensure_future(call(manager))
+        await until(lambda: _threads("plugin-endless") or waiting.done())
+        if is_left:
+            waiting.cancel()
+        await asyncio.wait({waiting})
+        await until(lambda: _threads("plugin-endless") == 0)
+        [only] = manager.list_calls("easel_metrics")
+        await until(lambda: only.plugin.runner._hanging == 0)
+
+
+async def test_a_hook_that_nobody_waits_for_may_end_within_its_time(plugins):
+    code = """
+        import threading
+        gate, began = threading.Event(), threading.Event()
+        def easel_metrics(plugin):
+            began.set()
+            gate.wait()
+            (plugin.folder / "ended").touch()
+        def easel_page_panels():
+            began.wait()
+            gate.set()
+    """
+    async with plugin_running(plugins, "a", code) as manager:
+        waiting = asyncio.ensure_future(call(manager))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        await call(manager, "easel_page_panels")
+        await until((plugins.data_dir / "plugins" / "state" / "a" / "ended").exists)
+
+
 def _threads(name):
     return sum(thread.name == name for thread in threading.enumerate())
 
