@@ -87,9 +87,12 @@ class SignalViewDirective extends AsyncDirective {
 
 /**
  * A part of a template that renders by itself when a signal that `view` reads changes: `${SignalView(() => html`…`)}`.
- * @type {(view: () => unknown) => unknown}
+ * In a template of its own: `repeat` ends only the directives within what it removes.
+ * @param {() => unknown} view
  */
-export const SignalView = directive(SignalViewDirective);
+export const SignalView = (view) => html`${follow(view)}`;
+
+const follow = directive(SignalViewDirective);
 
 /**
  * A signal that is kept in this browser. What cannot be stored (private mode, a full disk) is kept for this visit.
