@@ -28,9 +28,13 @@ const witnessed = new Set();
 const activeTile = signal(0);
 
 async function loadNewest() {
+  let after = "";
   try {
-    const { jobs: newest } = await get(`/jobs?limit=${PAGE}`);
-    putJobs(...newest);
+    do {
+      const page = await get(`/jobs?limit=${PAGE}${after}`);
+      putJobs(...page.jobs);
+      after = page.next && page.jobs.every(isCell) && `&before=${page.jobs.at(-1).id}`;
+    } while (after);
     listing.value = "ready";
   } catch (error) {
     if (listing.peek() !== "ready") listing.value = error;
@@ -44,13 +48,16 @@ export const startResults = () => runOnSignals(() => {
 
 const startOf = (job) => job.started_at ?? job.created_at;
 
-/** The newest jobs that are known, newest first. */
+const isCell = (job) => Boolean(job.facts?.cell);
+
+/** The newest jobs that are known, newest first; one of each grid. */
 const newest = computed(() => {
-  const known = [...jobs.value.values()].map((one) => one.peek()).sort((one, other) => (one.created_at < other.created_at ? 1 : -1)).slice(0, PAGE);
+  const grids = new Set();
+  const isFirst = (job) => !isCell(job) || (!grids.has(job.batch) && grids.add(job.batch));
+  const known = [...jobs.value.values()].map((one) => one.peek()).sort((one, other) => (one.created_at < other.created_at ? 1 : -1)).filter(isFirst).slice(0, PAGE);
   return known.map((job) => jobs.value.get(job.id).value);
 });
 
-const isCell = (job) => Boolean(job.facts?.cell);
 const queued = computed(() => newest.value.filter((job) => job.state === "queued" && !isCell(job)).reverse());
 
 /** The blocks that are shown, as text so that a step of a job changes nothing here. */
@@ -71,16 +78,13 @@ function buildBlocks(known) {
   const built = [];
   const threads = new Map();
   let count = 0;
-  const grids = new Set();
   for (const job of shown) {
-    if (grids.has(job.batch)) continue;
-    if (isCell(job)) grids.add(job.batch);
     if (makesPictures(job) || !job.images.length) {
       if (count >= MAX_TILES) continue;
       if (!built.at(-1)?.tiles) built.push({ tiles: [] });
       const made = isCell(job) ? [0] : job.result ? job.result.media.flatMap((media, index) => (media ? [index + 1] : [])) : [1];
       const numbers = job.options.best ? made.slice(0, 1) : made;
-      built.at(-1).tiles.push(...numbers.map((number) => [job.id, number]));
+      built.at(-1).tiles.push(...numbers.map((number) => [number ? job.id : job.batch, number]));
       count += numbers.length;
     } else addToThread(job, built, threads);
   }
@@ -103,7 +107,7 @@ const setActive = (event) => {
   if (at >= 0) activeTile.value = at;
 };
 
-const gridTile = (id, _number, tabIndex) => SignalView(() => grids()?.gridTile(id, tabIndex));
+const gridTile = (batch, _number, tabIndex) => SignalView(() => grids()?.gridTile(batch, tabIndex));
 
 function tilesView({ tiles }, offset) {
   return html`

@@ -1,25 +1,40 @@
 // A grid among other results: one tile that opens it.
 
+import { get } from "../core/api.js";
 import { html, nothing } from "../core/render.js";
-import { isFinished, jobs, spoilers } from "../core/store.js";
+import { isFinished, jobs, putJobs, spoilers } from "../core/store.js";
 import { t, tn } from "../core/text.js";
 import { thumbnail, tileFrame } from "../core/tile.js";
 import { promptOf, shorten } from "../core/titles.js";
 import { firstPicture } from "./cells.js";
 
 const MAX_SHOWN = 4;
+/** It is the oldest: where it is known, all are. */
+const FIRST_CELL = /^1?a1$/;
 
-/** @param {string} id one of its jobs @param {() => number} tabIndex */
-export function gridTile(id, tabIndex) {
-  const of = jobs.value.get(id)?.value.batch;
+/** Grids of which all jobs are asked for: the newest jobs may be a part of them. */
+const asked = new Set();
+
+async function loadAll(of) {
+  asked.add(of);
+  try {
+    putJobs(...(await get(`/batches/${of}`)).jobs);
+  } catch {
+    asked.delete(of);
+  }
+}
+
+/** @param {string} of its id @param {() => number} tabIndex */
+export function gridTile(of, tabIndex) {
   const cells = [...jobs.value.values()].map((one) => one.value).filter((job) => job.batch === of).sort((one, other) => (one.created_at < other.created_at ? -1 : 1));
-  if (!of || !cells.length) return nothing;
+  if (!cells.length) return nothing;
+  if (!asked.has(of) && !cells.some((job) => FIRST_CELL.test(job.facts?.cell ?? ""))) void loadAll(of);
   const ended = cells.filter(isFinished).length;
   const pictures = cells.map(firstPicture).filter(Boolean).slice(0, MAX_SHOWN);
   const text = ended < cells.length ? t("Grid: {done} of {n} pictures", { done: ended, n: cells.length }) : tn(cells.length, "Grid of {n} picture", "Grid of {n} pictures");
   const title = shorten(promptOf(cells[0]));
   return tileFrame({
-    key: `${id}/0`,
+    key: `${of}/0`,
     kind: "create-tile grids-tile",
     style: "--ratio: 1",
     state: ended < cells.length ? "running" : "delivered",
