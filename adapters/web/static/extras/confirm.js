@@ -1,9 +1,10 @@
 // A prompt of several combinations is priced and confirmed before it is sent.
 
-import { html } from "../core/render.js";
+import { html, runOnSignals } from "../core/render.js";
 import { t } from "../core/text.js";
+import { announce } from "../core/toast.js";
 import { focusPrompt } from "../create/prompt-field.js";
-import { pendingQuote, send } from "../create/request.js";
+import { body, pendingQuote, send } from "../create/request.js";
 import { costText } from "./facts.js";
 
 async function confirmQuote() {
@@ -21,6 +22,16 @@ function textOf(pending) {
   const facts = costText(pending);
   return pending.body.command === "grid" ? t("This grid makes {facts}.", { facts }) : t("This prompt makes {facts}.", { facts });
 }
+
+let announced = null;
+
+/** A draft that was changed meanwhile has another price, and makes something else. */
+runOnSignals(() => {
+  const pending = pendingQuote.value;
+  if (!pending) return;
+  if (JSON.stringify(body.value) !== JSON.stringify(pending.body)) pendingQuote.value = null;
+  else if (pending !== announced) announce(textOf((announced = pending)));
+});
 
 /** Shown while `pendingQuote` waits. */
 export const confirmView = () => html`
