@@ -58,15 +58,18 @@ function take(end, page) {
     putJobs(...page.jobs);
     stretch.value = end === "after" ? [...added, ...stretch.peek()] : [...stretch.peek(), ...added];
     reached.value = { ...reached.peek(), [end]: !page.next };
-    for (const job of jobs.peek().values()) insert(job.peek()); // what came while the page was on its way
+    for (const job of jobs.peek().values()) if (!isTied(job.peek())) insert(job.peek()); // what came while the page was on its way
   });
 }
+
+/** Requests of one batch have one time: only the server knows their order. */
+const isTied = (job) => stretch.peek().some(({ createdAt }) => createdAt === job.created_at);
 
 /** Beyond an end that is not reached it would leave a gap: a page brings it. */
 function insert(job) {
   const known = stretch.peek();
-  if (!known.length || !job.result || indexOf(job.id) >= 0) return;
-  const older = known.findIndex(({ createdAt }) => createdAt < job.created_at);
+  if (!known.length || !job.result || indexOf(job.id) >= 0 || (isTied(job) && !reached.peek().after)) return;
+  const older = known.findIndex(({ createdAt }) => createdAt <= job.created_at);
   if ((older === 0 && !reached.peek().after) || (older < 0 && !reached.peek().before)) return;
   const at = older < 0 ? known.length : older;
   stretch.value = [...known.slice(0, at), placeOf(job), ...known.slice(at)];
