@@ -38,12 +38,22 @@ function pictureView(job, { media, number }, name, sizes) {
     <a class="icon-button button grids-use" href=${`/?reuse=${job.id}&picture=${number}&how=all`} aria-label=${t("Use the settings of {name}", { name })} title=${t("Use these settings")}>${icon("reuse")}</a>`;
 }
 
-/** @param {string | null} id of its job, null: it is deleted @param {string} name its place and values @param {string} sizes as in HTML */
-export const cellView = (id, name, sizes) => SignalView(() => {
-  const job = id === null ? null : jobSignal(id)?.value;
-  if (!job) return html`<p class="grids-reason">${t("Deleted")}</p>`;
+/** Width by height of what a cell will show, so that pictures move nothing when they come. */
+function ratioOf(job) {
+  const { width, height } = firstPicture(job)?.media ?? job.options;
+  return width && height ? width / height : 1;
+}
+
+function contentView(job, name, sizes) {
   const picture = firstPicture(job);
   if (picture) return pictureView(job, picture, name, sizes);
   if (!isFinished(job)) return unfinishedView(job, name);
   return html`<p class="grids-reason">${sentenceView(job.error?.message ?? (job.state === "cancelled" ? t("Cancelled") : t("Deleted")))}</p>`;
+}
+
+/** @param {string | null} id of its job, null: it is deleted @param {string} name its place and values @param {string} sizes as in HTML */
+export const cellView = (id, name, sizes) => SignalView(() => {
+  const job = id === null ? null : jobSignal(id)?.value;
+  if (!job) return html`<p class="grids-reason">${t("Deleted")}</p>`;
+  return html`<div class="grids-box" .style=${`aspect-ratio: ${ratioOf(job)}`}>${contentView(job, name, sizes)}</div>`;
 });

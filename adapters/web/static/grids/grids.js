@@ -53,6 +53,9 @@ async function refresh() {
 
 let isWaiting = false;
 
+/** Its jobs in the order of the table: what the viewer steps through. */
+export const cells = computed(() => (grid.value?.cells ?? []).map(({ job }) => job && jobSignal(job)?.value).filter(Boolean));
+
 /** The sheets are composed when the last picture has ended; several ends ask once. */
 function refreshSoon() {
   if (isWaiting || jobsOf(grid.peek()).some((job) => !isFinished(job))) return;
@@ -78,6 +81,7 @@ async function cancelAll() {
     showToast(error.message, { kind: "error" });
   }
   isCancelling.value = false;
+  document.querySelector(".grids h1")?.focus(); // the button that had the focus is gone
   void refresh();
 }
 
@@ -144,24 +148,32 @@ const cancelView = () => (unfinished.value.length ? html`<button type="button" ?
 
 function missingView() {
   const actions = html`<a class="button primary" href="/gallery">${t("Open the gallery")}</a>`;
-  return html`<div class="page"><h1 class="visually-hidden">${t("Grid")}</h1>${stateView({ icon: "gallery", title: t("This grid does not exist"), text: t("It was deleted, belongs to someone else, or the link is incomplete."), actions })}</div>`;
+  return stateView({ icon: "gallery", title: t("This grid does not exist"), text: t("It was deleted, belongs to someone else, or the link is incomplete."), actions });
 }
 
+function tryAgain() {
+  grid.value = null;
+  void refresh();
+}
+
+function contentView(found) {
+  if (!found) return loadingView();
+  if (found.code === "not_found" || found.cells?.length === 0) return missingView();
+  if (!found.cells) return errorView(found, tryAgain);
+  const sheets = axisOf(found, "z")?.values.length ?? 1;
+  return [...Array.from({ length: sheets }, (_none, z) => tableView(found, z)), sheetsView(found)];
+}
+
+/** The heading has the focus after a navigation, and stays the same element while the grid is loaded. */
 export function view() {
   const found = grid.value;
-  if (found instanceof Error) return /** @type {any} */ (found).code === "not_found" ? missingView() : html`<div class="page"><h1>${t("Grid")}</h1>${errorView(found, () => { grid.value = null; void refresh(); })}</div>`;
-  if (!found) return html`<div class="page"><h1 class="visually-hidden">${t("Grid")}</h1>${loadingView()}</div>`;
-  if (!found.cells.length) return missingView();
-  const sheets = axisOf(found, "z")?.values.length ?? 1;
+  const isKnown = found?.cells?.length > 0;
   return html`
     <div class="page grids">
-      <div class="page-head top-bar">
-        <h1>${titleOf(found)}</h1>
-        <p class="hint number" role="status">${SignalView(summaryText)}</p>
-        <span class="spacer"></span>
-        ${SignalView(cancelView)}
+      <div class=${isKnown ? "page-head top-bar" : ""}>
+        <h1 class=${isKnown ? "" : "visually-hidden"} tabindex="-1">${isKnown ? titleOf(found) : t("Grid")}</h1>
+        ${isKnown ? html`<p class="hint number" role="status">${SignalView(summaryText)}</p><span class="spacer"></span>${SignalView(cancelView)}` : nothing}
       </div>
-      ${Array.from({ length: sheets }, (_none, z) => tableView(found, z))}
-      ${sheetsView(found)}
+      ${contentView(found)}
     </div>`;
 }
