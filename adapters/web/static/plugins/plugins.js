@@ -3,7 +3,6 @@
 import { put } from "../core/api.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat } from "../core/render.js";
-import { sentenceView } from "../core/sentence.js";
 import { fieldError, stateView } from "../core/states.js";
 import { t } from "../core/text.js";
 import { factsView } from "../admin/facts.js";
@@ -46,7 +45,7 @@ function pluginView(plugin) {
       ${factsView([
         [t("Hooks"), hooks.join(", ")],
         [t("Commands"), commands.map((one) => `/${one}`).join(", ")],
-        [t("Last error"), plugin.last_error ? html`<code>${plugin.last_error}</code>` : ""],
+        [t("Last error"), plugin.last_error && !problem?.includes(plugin.last_error) ? html`<code>${plugin.last_error}</code>` : ""],
       ])}
     </li>`;
 }
@@ -71,6 +70,6 @@ function panelsView() {
 const panelView = ({ title, text, rows }, index) => html`
   <section class="card admin-card" aria-labelledby=${`plugin-panel-${index}`}>
     <h2 id=${`plugin-panel-${index}`}>${title}</h2>
-    ${text ? html`<p>${sentenceView(text)}</p>` : nothing}
+    ${text ? html`<p class="admin-panel-text">${text}</p>` : nothing}
     ${rows.length ? factsView(rows) : nothing}
   </section>`;
