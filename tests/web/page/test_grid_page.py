@@ -72,3 +72,86 @@ async def test_all_of_a_grid_is_cancelled_on_a_phone_and_its_cells_say_so(server
     await page.goto(f"{server.url}/grid/{'a' * 16}")
     await expect(page.get_by_role("heading", name="This grid does not exist")).to_be_visible()
     assert [one for one in phone.errors if "404" not in one] == []
+
+
+async def fill_grid(page: Page) -> None:
+    """Two of its four pictures are made, the others wait for `server.pool.go_on`."""
+    await open_axes(page, "a quick fox")
+    await page.locator("#prompt").press("Enter")
+    await page.get_by_role("button", name="Generate all").click()
+    await expect(page.locator("main [role=status]").first).to_contain_text("2 of 4 pictures")
+
+
+async def test_a_grid_that_is_changed_before_it_is_confirmed_is_priced_again(server, client, tab: Tab):
+    page = tab.page
+    await tab.open(server.url)
+    await open_axes(page, "a quick fox")
+    await page.locator("#axis-values-0").press("Enter")
+    confirmation = page.get_by_role("group", name="Confirmation")
+    await expect(confirmation).to_contain_text("This grid makes 4 combinations")
+    await expect(page.get_by_role("status").filter(has_text="This grid makes 4 combinations")).to_be_attached()
+
+    await page.locator("#axis-values-0").fill("2-4")
+    await expect(confirmation).to_have_count(0)
+    await page.locator("#axis-values-0").press("Enter")
+    await expect(confirmation).to_contain_text("This grid makes 6 combinations")
+    assert (await client.get("/api/v1/jobs")).json()["jobs"] == []
+
+
+async def test_a_grid_and_its_cancelling_move_the_focus_to_its_heading(server, tab: Tab):
+    page = tab.page
+    await tab.open(server.url)
+    await fill_grid(page)
+    heading = page.get_by_role("heading", name="a quick fox")
+    await expect(heading).to_be_focused()
+
+    await page.get_by_role("button", name="Cancel all").press("Enter")
+    await expect(page.get_by_role("button", name="Cancel all")).to_have_count(0)
+    await expect(heading).to_be_focused()
+
+
+async def test_the_tile_of_a_grid_in_create_stays_while_the_grid_is_filled(server, tab: Tab):
+    page = tab.page
+    await tab.open(server.url)
+    await fill_grid(page)
+    await page.go_back()
+    tile = page.locator(".grids-tile")
+    await expect(tile).to_contain_text("Grid: 2 of 4 pictures")
+    await tile.get_by_role("link").focus()
+
+    server.pool.go_on.set()
+    await expect(tile).to_contain_text("Grid of 4 pictures")
+    await expect(tile.get_by_role("link")).to_be_focused()
+    assert tab.errors == []
+
+
+async def test_grids_among_the_newest_jobs_leave_room_for_others_and_are_counted_whole(server, client, tab: Tab):
+    await tab.open(server.url)
+    await client.post("/api/v1/jobs", json={"command": "imagine", "options": {"prompt": "an older owl"}})
+    for number in range(3):
+        options = {"prompt": f"fox {number}", "x": "steps=1-2", "y": "seed=1-8"}
+        quote = (await client.post("/api/v1/quotes", json={"command": "grid", "options": options})).json()["quote"]
+        await client.post("/api/v1/jobs", json={"command": "grid", "options": options, "quote": quote})
+        await expect(tab.page.locator(".grids-tile", has_text=f"fox {number}")).to_contain_text("Grid of 16 pictures")
+
+    await tab.page.reload()
+    await expect(tab.page.get_by_text("Grid of 16 pictures")).to_have_count(3)
+    await expect(tab.page.get_by_role("img", name="an older owl")).to_be_visible()
+    assert tab.errors == []
+
+
+async def test_the_viewer_steps_through_a_grid_as_its_table_is_read(server, tab: Tab):
+    page = tab.page
+    server.pool.go_on.set()
+    await tab.open(server.url)
+    await open_axes(page, "a quick fox")
+    await page.locator("#prompt").press("Enter")
+    await page.get_by_role("button", name="Generate all").click()
+    await expect(page.get_by_role("link", name="Download the sheet")).to_be_visible()
+
+    await page.get_by_role("link", name="b1, steps: 3, prompt: quick", exact=True).click()
+    await expect(page.locator(".viewer-bar")).to_contain_text("2 of 4")
+    await page.keyboard.press("ArrowRight")
+    await expect(page.locator(".viewer-facts")).to_contain_text("a2")
+    await page.reload()
+    await expect(page.locator(".viewer-bar")).to_contain_text("2 of 4")
