@@ -92,6 +92,7 @@ class SignalViewDirective extends AsyncDirective {
  */
 export const SignalView = (view) => html`${follow(view)}`;
 
+/** @type {(view: () => unknown) => unknown} */
 const follow = directive(SignalViewDirective);
 
 /**
