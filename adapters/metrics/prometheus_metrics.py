@@ -211,5 +211,5 @@ class PrometheusMetrics(WorkMetrics):
     def count_storage_error(self, code: str) -> None:
         self._storage_errors.labels(self._reason(code)).inc()
 
-    def count_reconnect(self, platform: str) -> None:
-        self._reconnects.labels(platform).inc()
+    def count_reconnect(self, platform: str, times: int = 1) -> None:
+        self._reconnects.labels(platform).inc(times)

@@ -40,8 +40,8 @@ class WorkMetrics:
     def count_storage_error(self, code: str) -> None:
         """A transaction that failed: the code of its error."""
 
-    def count_reconnect(self, platform: str) -> None:
-        """A chat adapter has lost its connection, or its token was refused."""
+    def count_reconnect(self, platform: str, times: int = 1) -> None:
+        """A chat adapter has lost its connection, or its token was refused. `times` 0: it has reported first."""
 
 
 NO_METRICS = WorkMetrics()

@@ -61,7 +61,9 @@ class Operations:
     def report_platform(self, name: str, sentence: str, *, is_ok: bool) -> None:
         """What a chat adapter last found out about its connection. The server is ready without it."""
         before = self._platforms.get(name)
-        if before is not None and before.is_ok and not is_ok:
+        if before is None:
+            self.metrics.count_reconnect(name, 0)
+        elif before.is_ok and not is_ok:
             self.metrics.count_reconnect(name)
         self._platforms[name] = HealthCheck(name=name, is_ok=is_ok, sentence=sentence, is_required=False)
 

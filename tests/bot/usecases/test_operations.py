@@ -96,15 +96,15 @@ async def test_a_platform_that_is_away_is_told_and_the_server_is_ready_without_i
     assert all(check.is_ok and check.is_required for check in required)
 
 
-async def test_a_connection_that_is_lost_is_counted_each_time_and_once(store):
+async def test_a_connection_that_is_lost_is_counted_each_time_and_once_from_zero(store):
     lost = []
 
     class Counted(WorkMetrics):
-        def count_reconnect(self, platform):
-            lost.append(platform)
+        def count_reconnect(self, platform, times=1):
+            lost.append((platform, times))
 
     operations = Operations(store, FakeMaintenance(), list, FakeMonitor(), Counted())
     for is_ok in (False, True, True, False, False, True, False):
         operations.report_platform("discord", "x", is_ok=is_ok)
 
-    assert lost == ["discord", "discord"]
+    assert lost == [("discord", 0), ("discord", 1), ("discord", 1)]
