@@ -171,7 +171,6 @@ def _assemble(
     starts: Sequence[InputImage] = (),
 ) -> Drawing:
     count = max(read_count(fields), len(starts))
-    _require_few(count, str(options["prompt"]))
     seed, variation = read_seeds(fields, count)
     chosen = {"model": model} if model else {}
     return Drawing(options={**options, **variation, **chosen}, seed=seed, count=count, images=images, starts=starts)
@@ -244,6 +243,7 @@ def _fit(drawing: Drawing, call: SdCall) -> Drawing:
     fields, models = call.fields, call.context.usecases.models
     refs = tuple(one.ref for one in [*drawing.starts[:1], *drawing.images])
     command = Imagine.from_options({**drawing.options, "seed": drawing.seed}, refs)
+    _require_few(drawing.count, str(command.values["prompt"]))
     model = command.choose_model(models)
     options = fit_options(command, model, drawing.options, fields)
     if command.needs_references(model):

@@ -281,6 +281,7 @@ async def stored(easel, media_id):
     [
         ({"prompt": ""}, "prompt is empty"),
         ({"prompt": None}, "prompt is empty"),
+        ({"prompt": "{a|b}" * 6 + "c" * 2000}, "the limit is 2000"),
         ({"prompt": "a {red|blue} {fox|owl}", "n_iter": 26}, "its 4 combinations make 104 images"),
         ({"prompt": 7}, "prompt is 7, but must be a text"),
         ({"steps": 0}, "steps is 0"),
