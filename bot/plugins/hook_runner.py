@@ -154,7 +154,7 @@ class HookRunner:
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         ended: asyncio.Future[Any] = loop.create_future()
 
-        is_settled = False
+        is_settled = is_hanging = False
 
         def settle(result: Any, error: BaseException | None) -> None:
             nonlocal is_settled
@@ -162,8 +162,8 @@ class HookRunner:
                 return
             is_settled = True
             self._threads.release()
+            self._hanging -= is_hanging
             if ended.done():  # nobody waits any more
-                self._hanging -= 1
                 return
             if error is None:
                 ended.set_result(result)
@@ -176,7 +176,9 @@ class HookRunner:
         try:
             return await ended
         except asyncio.CancelledError as cancelled:
-            self._hanging += 1
+            if not is_settled:  # it may have ended in the same moment
+                is_hanging = True
+                self._hanging += 1
             loop.call_later(self.limit_s if LEFT in cancelled.args else 0, thread.interrupt)
             raise
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from bot.plugins.hook_runner import MAX_THREADS, HookFailed
+from bot.plugins.hook_runner import MAX_THREADS, HookFailed, HookRunner
 from bot.plugins.hook_values import PromptText, Refusal, Requester
 from bot.problem_texts.plugin_problems import FAILED, STOPPED, TOO_LONG, UNUSABLE
 from tests.plugins.plugin_fixture import plugin_running, state_of, until
@@ -137,6 +137,25 @@ async def test_a_loop_without_end_is_interrupted(plugins, is_left):
         await until(lambda: _threads("plugin-endless") == 0)
         [only] = manager.list_calls("easel_metrics")
         await until(lambda: only.plugin.runner._hanging == 0)
+
+
+@pytest.mark.parametrize("is_given_up_first", [False, True])
+async def test_a_hook_that_ends_in_the_moment_in_which_it_is_given_up_is_not_counted_as_hanging(is_given_up_first):
+    loop, gate = asyncio.get_running_loop(), threading.Event()
+    runner = HookRunner(name="late", limit_s=20.0)
+    waiting = asyncio.ensure_future(runner.call("easel_metrics", (gate.wait, ()), {}))
+    await until(lambda: _threads("plugin-late"))
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "plugin-late"]
+    if is_given_up_first:
+        loop.call_soon(waiting.cancel)
+    gate.set()
+    thread.join()  # what it tells is read in the loop's next turn, after the cancellation or before it
+    loop.call_soon(waiting.cancel)
+    await asyncio.wait({waiting})
+    await until(lambda: runner._threads._value == MAX_THREADS)
+    await asyncio.sleep(0)
+
+    assert runner._hanging == 0
 
 
 async def test_a_hook_that_nobody_waits_for_may_end_within_its_time(plugins):
