@@ -3,14 +3,16 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, exists, func, select
 
 from bot.jobs import Job, JobState
 from bot.ports import ALL_JOBS, HistoryFilter
+from bot.ports.batches import GRID
 from storage.database import Database
 from storage.mapping import to_job
 from storage.media_queries import SHEET
 from storage.picture_collections import is_collected
+from storage.picture_tables import batch
 from storage.pictures import has_favourites
 from storage.schema import job, job_media
 
@@ -78,6 +80,8 @@ class SqlHistory:
             job.c.state: state, job.c.command: only.command, job.c.model: only.model, job.c.parent: only.parent
         }  # fmt: skip
         chosen += [column == value for column, value in given.items() if value]
+        if only.grids_once:
+            chosen.append(~_has_newer_cells())
         if only.favourite:
             chosen.append(has_favourites(owner))
         if only.collection:
@@ -96,6 +100,13 @@ class SqlHistory:
                 return None
             chosen.append(job.c.seq.in_(matching))
         return chosen
+
+
+def _has_newer_cells() -> ColumnElement[bool]:
+    """Whether the job is of a grid whose last job it is not."""
+    newer = job.alias("newer")
+    of_grid = (batch.c.id == job.c.batch, batch.c.kind == GRID, newer.c.batch == job.c.batch)
+    return exists().where(*of_grid, newer.c.seq > job.c.seq, newer.c.erased.is_(False))
 
 
 def _given_to(owner: str, media_id: str) -> Select[tuple[str]]:

@@ -1,5 +1,6 @@
 """Whole grids in commands: shown again, and cancelled."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from bot.chat import picture_texts, texts
@@ -10,6 +11,7 @@ from bot.jobs import Job
 from bot.queue.grid_message import GridMessage
 from bot.safety import Verdict
 from bot.usecases import Ticket
+from bot.usecases.grid_names import cell_of
 
 
 async def find_grid(ctx: ChatContext, name: str) -> GridMessage | None:
@@ -31,6 +33,18 @@ async def common_grid(ctx: ChatContext, tickets: list[Ticket]) -> GridMessage | 
     """The grid that all of these jobs belong to."""
     is_one = bool(tickets) and len({ticket.job.batch for ticket in tickets}) == 1
     return await ctx.usecases.grid_chat.find(tickets[0].job) if is_one else None
+
+
+async def merge_cells(ctx: ChatContext, tickets: Sequence[Ticket]) -> list[Ticket]:
+    """The tickets with one for each grid, in the place of the first of its cells."""
+    merged: dict[str, Ticket] = {}
+    for ticket in tickets:
+        name = ticket.job.batch or "" if cell_of(ticket.job) else ticket.job.id
+        if name not in merged:
+            shown = await ctx.usecases.grid_chat.find(ticket.job) if name != ticket.job.id else None
+            whole = Ticket(job=shown, position=ticket.position, eta_s=ticket.eta_s) if shown is not None else ticket
+            merged[name] = whole
+    return list(merged.values())
 
 
 async def show_grid(ctx: ChatContext, shown: GridMessage) -> ChatReply:

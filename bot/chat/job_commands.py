@@ -50,11 +50,13 @@ SHOW_OPTIONS = (
 
 
 async def list_queue(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
-    return _format_queue(ctx, await _list_open_tickets(ctx))
+    return await _format_queue(ctx, await _list_open_tickets(ctx))
 
 
-def _format_queue(ctx: ChatContext, tickets: list[Ticket]) -> ChatReply:
-    return ChatReply(text=texts.format_queue(tickets, ctx.locale, style=ctx.style))
+async def _format_queue(ctx: ChatContext, tickets: list[Ticket]) -> ChatReply:
+    """A grid is one line."""
+    lines = await grid_commands.merge_cells(ctx, tickets)
+    return ChatReply(text=texts.format_queue(lines, ctx.locale, style=ctx.style))
 
 
 async def _list_open_tickets(ctx: ChatContext) -> list[Ticket]:
@@ -79,7 +81,7 @@ async def cancel_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
         tickets = await _list_open_tickets(ctx)
         shown = await grid_commands.common_grid(ctx, tickets)
         if len(tickets) != 1 and shown is None:
-            return _format_queue(ctx, tickets)
+            return await _format_queue(ctx, tickets)
         job_id = tickets[0].job.id
     if shown is not None:
         return ChatReply(text=await grid_commands.cancel_grid(ctx, shown.grid))
@@ -88,9 +90,9 @@ async def cancel_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
 
 
 async def list_history(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
-    """One page, with a button for each job that shows it again, and one for the next page."""
+    """One page, with a button for each job or grid that shows it again, and one for the next page."""
     q, page = str(options.get("search", ""))[:MAX_SEARCH], int(options.get("page", 1))
-    only = HistoryFilter(favourite=q.strip().casefold() in FAVOURITES)
+    only = _filter(is_starred=q.strip().casefold() in FAVOURITES)
     if q.strip() and not only.favourite:
         return await _list_found(ctx, q, page)
     q = texts.FAVOURITES if only.favourite else q
@@ -98,6 +100,11 @@ async def list_history(ctx: ChatContext, options: Mapping[str, Any]) -> ChatRepl
     if page > 1 and before is None:
         return ChatReply(text=texts.format_history([], ctx.locale, page=page, q=q, style=ctx.style))
     return await _list_page(ctx, q, only, page, before)
+
+
+def _filter(*, is_starred: bool) -> HistoryFilter:
+    """A grid is one line, except among favourites, which are single pictures."""
+    return HistoryFilter(favourite=is_starred, grids_once=not is_starred)
 
 
 async def _list_found(ctx: ChatContext, q: str, page: int) -> ChatReply:
@@ -127,7 +134,7 @@ async def turn_history_page(ctx: ChatContext, button: Button) -> ChatReply:
     with suppress(JobNotFound):  # nothing follows a deleted job of somebody else
         if (await ctx.usecases.chat.get_job(button.job_id)).owner != ctx.person.id:
             raise NotYours(button.job_id)
-    only = HistoryFilter(favourite=button.arg == "starred")
+    only = _filter(is_starred=button.arg == "starred")
     q, before = texts.FAVOURITES if only.favourite else "", button.job_id if button.number > 1 else None
     return await _list_page(ctx, q, only, button.number, before)
 
@@ -137,6 +144,8 @@ async def _list_page(ctx: ChatContext, q: str, only: HistoryFilter, page: int, b
         ctx.person, only=only, before=before, limit=texts.HISTORY_LINES
     )
     has_more = following is not None and page < MAX_PAGES
+    if only.grids_once:
+        tickets = await grid_commands.merge_cells(ctx, tickets)
     text = texts.format_history(tickets, ctx.locale, page=page, has_more=has_more, q=q, style=ctx.style)
     buttons = [Button("show", one.job.id, label=number) for number, one in texts.number_jobs(tickets, page)]
     arg = "starred" if only.favourite else ""

@@ -12,8 +12,9 @@ from bot.chat import grid_texts
 from bot.chat.arguments import TYPED, CommandStyle
 from bot.chat.buttons import Button
 from bot.chat.durations import format_duration
+from bot.chat.ordinals import format_ordinal
 from bot.chat.used_options import format_used
-from bot.commands import Answer, Preview, answer_lines, answer_of
+from bot.commands import Answer, Grid, Preview, answer_lines, answer_of
 from bot.commands.ask import MAX_SHORT_QUESTION
 from bot.commands.preview import describe_preview
 from bot.errors import JobCancelled
@@ -66,7 +67,7 @@ def _format_job_state(ticket: Ticket, locale: str) -> str:
 
 
 def _format_queued(ticket: Ticket, translate: Translate) -> str:
-    place = _ordinal(ticket.position, translate) if ticket.position else ""
+    place = format_ordinal(ticket.position, translate) if ticket.position else ""
     if ticket.eta_s is None:
         return translate("In the queue: {place}.").format(place=place) if place else translate("In the queue.")
     left = format_duration(ticket.eta_s, translate)
@@ -80,7 +81,7 @@ def _format_waiting_for_model(ticket: Ticket, progress: InstallProgress, transla
     line = format_install_progress(progress, ticket.title, translate)
     if not ticket.position:
         return line
-    place = translate("You are {place} in the queue.").format(place=_ordinal(ticket.position, translate))
+    place = translate("You are {place} in the queue.").format(place=format_ordinal(ticket.position, translate))
     return f"{line} {place}"
 
 
@@ -96,18 +97,6 @@ def format_install_progress(progress: InstallProgress, title: str, translate: Tr
         return translate("Downloading {model}: {percent} %.").format(model=title, percent=percent)
     left = format_duration(progress.eta_s, translate)
     return translate("Downloading {model}: {percent} %, {left} left.").format(model=title, percent=percent, left=left)
-
-
-def _ordinal(number: int, translate: Translate) -> str:
-    if number % 100 not in (11, 12, 13):
-        match number % 10:
-            case 1:
-                return translate("{n}st").format(n=number)
-            case 2:
-                return translate("{n}nd").format(n=number)
-            case 3:
-                return translate("{n}rd").format(n=number)
-    return translate("{n}th").format(n=number)
 
 
 def format_status(ticket: Ticket, progress: Progress, locale: str = "en") -> str:
@@ -200,13 +189,16 @@ def _format_image_caption(job: Job, translate: Translate) -> str:
 
 
 def format_job_line(ticket: Ticket, locale: str = "en") -> str:
-    """One job in one line: a short id that commands accept, the request, its source, and its state unless done."""
+    """One job or grid in one line: an id that commands accept, the request, its source, and its state unless done."""
     job = ticket.job
     translate = translator(locale)
-    details = [_format_source(job, translate), shorten(format_used(job, translate), MAX_LINE_TEXT)]
+    name, command, used = job.id[:SHORT_ID], job.command, format_used(job, translate)
+    if isinstance(job, GridMessage):
+        name, command, used = job.grid, Grid.name, "; ".join(job.axes)
+    details = [_format_source(job, translate), shorten(used, MAX_LINE_TEXT)]
     if job.state not in (JobState.RENDERED, JobState.DELIVERED):
         details.append(format_state(ticket, locale))
-    line = f"{job.id[:SHORT_ID]}  {job.command} {shorten(_request_text(job), MAX_LINE_TEXT)}".rstrip()
+    line = f"{name}  {command} {shorten(_request_text(job), MAX_LINE_TEXT)}".rstrip()
     shown = "; ".join(filter(None, details))
     return f"{line} ({shown})" if shown else line
 

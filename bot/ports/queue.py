@@ -257,8 +257,9 @@ class JobStore(Protocol):
 class HistoryFilter:
     """Only jobs of this command and model, with a picture that is a favourite, or in this collection of the owner's,
     made from `since` on and before `until`, that have a result, that follow from the job `parent`, or were given the
-    image; empty: of any."""
+    image; empty: of any. `grids_once`: of each grid, only the newest of its jobs."""
 
+    grids_once: bool = False
     favourite: bool = False
     results: bool = False
     parent: str = ""

@@ -7,6 +7,7 @@ import pytest
 
 from bot.errors import MediaNotFound, NotFound
 from bot.jobs import ImageRef, Media
+from bot.ports import HistoryFilter
 from bot.ports.batches import NewBatch, NewSheet
 from storage import merge
 from tests.storage.factories import PLENTY, accept, claim, make_media, make_new_job, make_picture, render
@@ -43,6 +44,20 @@ def make_sheet(z=0, data=b"a sheet"):
 async def compose(storage, pictures, sheets=None):
     spec = (await storage.batches.get_batch("g", None)).spec
     return await storage.batches.save_sheets("g", spec, pictures, sheets or [make_sheet(), make_sheet(1, b"another")])
+
+
+async def test_a_history_lists_each_grid_once(storage, ann):
+    before = await accept(storage, ann, 1)
+    cells = await start(storage, ann)
+    after = await accept(storage, ann, 1)
+    once = HistoryFilter(grids_once=True)
+    shown, following = await storage.history.list_jobs(ann.id, state=None, q="", only=once, before=None, limit=2)
+    rest, _ = await storage.history.list_jobs(ann.id, state=None, q="", only=once, before=following, limit=2)
+
+    assert [job.id for job in (*shown, *rest)] == [after[0].id, cells[-1].id, before[0].id]
+    await storage.privacy.erase_jobs([cells[-1].id], ann.id)
+    shown, _ = await storage.history.list_jobs(ann.id, state=None, q="", only=once, before=None, limit=2)
+    assert shown[1].id == cells[-2].id
 
 
 @pytest.fixture

@@ -22,6 +22,10 @@ def is_done(message):
     return has_button(message, "delete.grid")
 
 
+def is_open(message):
+    return has_button(message, "cancel.grid")
+
+
 async def ask(app, chat, person, words):
     app.state.send_message(chat, person, f"/grid {words} --confirm")
     return await app.until(lambda: next(filter(is_done, app.state.bot_messages(chat)), None))
@@ -134,6 +138,27 @@ async def test_show_and_cancel_mean_the_whole_grid(app, chat, ann):
     assert rows_under(shown[0]) == [["a1", "b1"], ["Original", "Delete"]]
     assert "2 of 4 pictures were made." in text_of(app.state.bot_messages(chat)[2])
     assert filling["message_id"] == app.state.bot_messages(chat)[2]["message_id"]
+
+
+async def test_a_grid_is_one_line_of_the_queue_and_of_the_history_which_shows_it_again(app, chat, ann):
+    made = await ask(app, chat, ann, "a fox --x steps=2,3 --y guidance=1,5")
+    grid_id = (await job_of(app, made)).batch
+    app.state.send_message(chat, ann, "/grid a slow owl --x steps=3,4 --confirm")
+    filling = await app.until(lambda: next((m for m in app.state.bot_messages(chat) if is_open(m)), None))
+    app.state.send_message(chat, ann, "/queue")
+    queue = text_of(await app.message_with(chat, "To cancel one", 3))
+    await press(app, filling, app.state.button(filling, "cancel.grid"), ann)
+    app.state.send_message(chat, ann, "/history")
+    history = await app.message_with(chat, "Your latest jobs", 4)
+    [[_, second]] = history["reply_markup"]["inline_keyboard"]
+    await press(app, history, second["callback_data"], ann)
+    shown = await app.until(lambda: app.state.bot_messages(chat)[4:])
+
+    assert queue.count("a slow owl") == 1
+    assert "grid a slow owl (steps: 3, 4; " in queue
+    assert f"2. {grid_id}  grid a fox (steps: 2, 3; guidance: 1, 5)" in text_of(history)
+    assert second["text"] == "2"
+    assert rows_under(shown[0])[0] == ["a1", "b1"]
 
 
 async def test_more_pictures_than_buttons_fit_are_shown_by_replies(app, chat, ann, monkeypatch):
