@@ -66,6 +66,7 @@ async def test_all_of_a_grid_is_cancelled_on_a_phone_and_its_cells_say_so(server
     await page.get_by_role("button", name="Cancel all").click()
     await expect(page.locator("main [role=status]").first).to_have_text("2 of 4 pictures were made.")
     await expect(page.locator(".grids-reason")).to_have_count(2)
+    await expect(page.get_by_role("link", name="Download the sheet")).to_be_visible()
     width = await page.evaluate("document.documentElement.scrollWidth")
 
     assert (in_editor, await find_violations(page), width) == ([], [], 390)
@@ -114,7 +115,10 @@ async def test_the_tile_of_a_grid_in_create_stays_while_the_grid_is_filled(serve
     page = tab.page
     await tab.open(server.url)
     await fill_grid(page)
-    await page.go_back()
+    await page.goto(f"{server.url}/queue")
+    await expect(page.get_by_role("button", name="Cancel a slow fox, b2 of a grid")).to_be_visible()
+    await expect(page.get_by_role("link", name="Grid b2")).to_be_visible()
+    await page.goto(server.url)
     tile = page.locator(".grids-tile")
     await expect(tile).to_contain_text("Grid: 2 of 4 pictures")
     await tile.get_by_role("link").focus()

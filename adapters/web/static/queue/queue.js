@@ -10,7 +10,7 @@ import { sentenceView } from "../core/sentence.js";
 import { loadingView, stateView } from "../core/states.js";
 import { hasJobs, isAdmin, jobSignal, spoilers } from "../core/store.js";
 import { formatSeconds, t, tn } from "../core/text.js";
-import { labelOfCommand, shorten, promptOf } from "../core/titles.js";
+import { labelOfCommand, nameOf, shorten, promptOf } from "../core/titles.js";
 import { cancelJobs, shownJobs } from "./cancelling.js";
 import { loadPanels, panelsView } from "./panels.js";
 import { leftText, secondsLeft, shareDone, startClock, stateText } from "./waiting.js";
@@ -76,21 +76,22 @@ function rowView(job) {
   if (!job) return nothing;
   const title = promptOf(job);
   return html`
-    <li class="card queue-row" data-job=${job.id} data-state=${job.state} aria-label=${shorten(title)}>
+    <li class="card queue-row" data-job=${job.id} data-state=${job.state} aria-label=${nameOf(job, 1)}>
       <span class="thumb queue-picture">${pictureView(job)}</span>
       <div class="queue-text">
         <h2 title=${title}>${shorten(title, 140)}</h2>
-        <p class="hint">${[labelOfCommand(job.command), job.options.model, countText(job)].filter(Boolean).join(" · ")}</p>
+        <p class="hint">${[labelOfCommand(job.command), job.options.model, countText(job)].filter(Boolean).join(" · ")}${gridView(job)}</p>
         <p class="queue-state">
           <span>${stateText(job)}</span>
           <span class="number">${SignalView(() => leftText(job))}</span>
         </p>
         ${job.state === "running" || job.install_progress ? barView(job) : nothing}
       </div>
-      <button type="button" class="queue-cancel" ?disabled=${job.cancel_requested} aria-label=${t("Cancel {title}", { title: shorten(title) })} @click=${(event) => cancelRow(event, job)}>${t("Cancel")}</button>
+      <button type="button" class="queue-cancel" ?disabled=${job.cancel_requested} aria-label=${t("Cancel {title}", { title: nameOf(job, 1) })} @click=${(event) => cancelRow(event, job)}>${t("Cancel")}</button>
     </li>`;
 }
 
+const gridView = ({ batch, facts }) => (facts?.cell ? html` · <a href=${`/grid/${batch}`}>${t("Grid")} ${facts.cell}</a>` : nothing);
 const countText = ({ options }) => (options.count > 1 ? tn(options.count, "{n} picture", "{n} pictures") : "");
 
 function pictureView(job) {
@@ -101,7 +102,7 @@ function pictureView(job) {
 
 function barView(job) {
   const share = shareDone(job);
-  const label = t("Progress of {title}", { title: shorten(promptOf(job)) });
+  const label = t("Progress of {title}", { title: nameOf(job, 1) });
   return share === null ? html`<progress aria-label=${label}></progress>` : html`<progress max="1" .value=${share} aria-label=${label}></progress>`;
 }
 
