@@ -30,8 +30,10 @@ export function gridTile(of, tabIndex) {
   if (!cells.length) return nothing;
   if (!asked.has(of) && !cells.some((job) => FIRST_CELL.test(job.facts?.cell ?? ""))) void loadAll(of);
   const ended = cells.filter(isFinished).length;
-  const pictures = cells.map(firstPicture).filter(Boolean).slice(0, MAX_SHOWN);
-  const text = ended < cells.length ? t("Grid: {done} of {n} pictures", { done: ended, n: cells.length }) : tn(cells.length, "Grid of {n} picture", "Grid of {n} pictures");
+  const made = cells.map(firstPicture).filter(Boolean);
+  const pictures = made.slice(0, MAX_SHOWN);
+  const done = ended < cells.length ? ended : made.length;
+  const text = done < cells.length ? t("Grid: {done} of {n} pictures", { done, n: cells.length }) : tn(cells.length, "Grid of {n} picture", "Grid of {n} pictures");
   const title = shorten(promptOf(cells[0]));
   return tileFrame({
     key: `${of}/0`,

@@ -25,7 +25,7 @@ export function load({ params }) {
   leave();
   current = String(params.batch);
   stops = [
-    onJobEvent((name, job) => job.batch === current && ["finished", "erased"].includes(name) && refreshSoon()),
+    onJobEvent((name, job) => job.batch === current && (name === "erased" || isFinished(job)) && refreshSoon()),
     runOnSignals(() => connection.value === "online" && void refresh()),
     runOnSignals(() => Array.isArray(grid.value?.cells) && setTitle(titleOf(grid.value))),
   ];
@@ -56,7 +56,7 @@ let isWaiting = false;
 /** Its jobs in the order of the table: what the viewer steps through. */
 export const cells = computed(() => (grid.value?.cells ?? []).map(({ job }) => job && jobSignal(job)?.value).filter(Boolean));
 
-/** The sheets are composed when the last picture has ended; several ends ask once. */
+/** The sheets are composed after the last picture has ended, which a change of it tells; several ends ask once. */
 function refreshSoon() {
   if (isWaiting || jobsOf(grid.peek()).some((job) => !isFinished(job))) return;
   isWaiting = true;
