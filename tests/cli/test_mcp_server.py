@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ async def test_a_line_that_is_no_message_is_answered(monkeypatch):
 @contextmanager
 def running():
     """`easel mcp`, which has been initialized."""
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([sys.executable, str(ROOT / "main.py"), "mcp"], text=True, **pipes) as process:
         try:
             send(process, INITIALIZE)

@@ -21,6 +21,9 @@ class LoggedWebhook:
     def has_webhook(self, name: str) -> bool:
         return name == NAME
 
+    async def send_test(self, name: str) -> None:
+        raise NotImplementedError
+
     async def send_event(self, delivery: Delivery) -> None:
         await asyncio.sleep(self._dice.uniform(0, 0.03))
         drawn = self._dice.random()

@@ -60,7 +60,16 @@ def check(*declared, taken=("imagine", "help")):
         ([option(kind="number", choices=("1",))], "only a text has some"),
         ([option(choices=tuple(f"{number:0100}" for number in range(40)))], "have more than 7500 characters"),
         ([command(options=(TITLE, TITLE))], "cannot have another option called title"),
-        ([command(options=(PluginOption(name="x", help="x", kind="date"),))], "and a kind: text, whole number"),
+        (
+            [
+                command(
+                    options=(
+                        PluginOption(name="x", help="x", kind="date"),  # type: ignore[arg-type]
+                    )
+                )
+            ],
+            "and a kind: text, whole number",
+        ),
         ([command(options=(PluginOption(name="x", help="x", choices=("Big",)),))], "words in small letters"),
         ([command(options=(PluginOption(name="x", help="x", kind="number", default="many"),))], "The default of x"),
         ([command(options=(TITLE, PluginOption(name="x", help="x", is_main=True)))], "Only one option of poster"),

@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("batch_sheet")
-    is_due = sa.Column("is_due", sa.Boolean(), nullable=False, server_default=sa.false())
+    is_due: sa.Column[bool] = sa.Column("is_due", sa.Boolean(), nullable=False, server_default=sa.false())
     with op.batch_alter_table("batch", schema=None, copy_from=_batch(is_due, has_sheet=False)) as batch_op:
         batch_op.drop_column("is_due")
         batch_op.add_column(sa.Column("sheet", sa.String(length=64), nullable=True))

@@ -34,6 +34,9 @@ class FakeSender:
     def has_webhook(self, name):
         return name in self.names
 
+    async def send_test(self, name):
+        raise NotImplementedError
+
     async def send_event(self, delivery):
         self.calls.append(delivery)
         self.under_way += 1

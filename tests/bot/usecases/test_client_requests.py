@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from bot.jobs import JobState, Origin
 from bot.usecases import Request
 from bot.usecases.client_requests import ClientRequests
 
+ANN: Any = None
+"""Nobody asks who it is."""
 ORIGIN = Origin(platform="web", space_id="web", account_id="ann")
 FOX = Request(origin=ORIGIN, command="imagine", options={"prompt": "a fox"})
 OWL = Request(origin=ORIGIN, command="imagine", options={"prompt": "an owl"})
@@ -44,7 +47,7 @@ async def submit_together(jobs, *calls):
     """The jobs of calls, (request, caller, is_retry), that all begin before the first is accepted."""
     requests = ClientRequests(jobs, jobs)
     calling = [
-        asyncio.create_task(requests.submit(None, request, caller=caller, is_retry=is_retry))
+        asyncio.create_task(requests.submit(ANN, request, caller=caller, is_retry=is_retry))
         for request, caller, is_retry in calls
     ]
     await asyncio.sleep(0)
@@ -64,9 +67,9 @@ async def test_equal_calls_that_are_no_retries_are_jobs_of_their_own(jobs):
 
 async def test_others_and_other_requests_wait_for_nobody(jobs):
     requests = ClientRequests(jobs, jobs)
-    waiting = asyncio.create_task(requests.submit(None, FOX, caller="ann"))
+    waiting = asyncio.create_task(requests.submit(ANN, FOX, caller="ann"))
     others = [
-        asyncio.create_task(requests.submit(None, request, caller=caller, is_retry=True))
+        asyncio.create_task(requests.submit(ANN, request, caller=caller, is_retry=True))
         for request, caller in ((OWL, "ann"), (FOX, "ben"))
     ]
     await asyncio.sleep(0)

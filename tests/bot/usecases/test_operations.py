@@ -28,6 +28,9 @@ class FakeMonitor:
     async def read_state(self):
         return StorageState()
 
+    async def read_webhooks(self):
+        return []
+
 
 @pytest.fixture
 def store():

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from bot.runtime.lock_requests import OFFER_NAME, LockOffer, LockRequest, wait_f
 from tests.cli.app_fixture import serving
 from tests.web.fake_pool import picture
 
+NAMED: Any = object()
 IMAGINE = ToolJobRequest(command="imagine", options={"prompt": "a red circle", "seed": 7})
 BACKENDS = {"local": LocalBackend, "remote": RestBackend}
 
@@ -218,7 +220,8 @@ async def test_a_call_that_waits_for_its_server_is_not_disturbed_by_another_one(
 
     @asynccontextmanager
     async def open_one():
-        backend = RestBackend(GoneServer())
+        gone: Any = GoneServer()
+        backend = RestBackend(gone)
         opened.append(backend)
         yield backend
         closed.append(backend)
@@ -285,7 +288,7 @@ async def test_a_backend_that_cannot_be_opened_is_an_error_of_that_call_alone(tm
     async def open_one():
         if failures:
             raise failures.pop()
-        yield "a backend"
+        yield NAMED
 
     backends = BackendOnDemand(open_one, LockOffer(tmp_path))
     with pytest.raises(StartupError):
@@ -293,7 +296,7 @@ async def test_a_backend_that_cannot_be_opened_is_an_error_of_that_call_alone(tm
             pass
 
     async with backends.use() as backend:
-        assert backend == "a backend"
+        assert backend is NAMED
     await backends.close()
 
 

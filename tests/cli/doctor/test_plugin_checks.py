@@ -1,6 +1,7 @@
 """`doctor` lists plugins with what is wrong with them, without running any."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from adapters.cli.doctor.check import BAD, OK, WARN
 from adapters.cli.doctor.plugin_checks import check_plugins
@@ -13,7 +14,7 @@ HOOK = "def easel_metrics(): ..."
 
 
 def check(data_dir, settings=None):
-    loaded = SimpleNamespace(data_dir=data_dir, settings={"plugins": settings or PluginsSettings()})
+    loaded: Any = SimpleNamespace(data_dir=data_dir, settings={"plugins": settings or PluginsSettings()})
     return [(one.mark, one.sentence) for one in check_plugins(loaded)]
 
 

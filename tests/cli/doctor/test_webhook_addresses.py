@@ -2,6 +2,7 @@
 
 import socket
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,8 @@ def check(url, monkeypatch, *addresses, **more):
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     webhook = WebhookSettings(url=url, secret="0123456789abcdef-quite-secret", **more)
-    [found] = check_webhooks(SimpleNamespace(settings={"webhooks": {"studio": webhook}}))
+    loaded: Any = SimpleNamespace(settings={"webhooks": {"studio": webhook}})
+    [found] = check_webhooks(loaded)
     assert "quite-secret" not in found.sentence
     assert "hidden-path" not in found.sentence
     return found
@@ -51,4 +53,6 @@ def test_an_unknown_host_is_a_warning(monkeypatch):
 
 
 def test_without_webhooks_nothing_is_said():
-    assert list(check_webhooks(SimpleNamespace(settings={}))) == []
+    loaded: Any = SimpleNamespace(settings={})
+
+    assert list(check_webhooks(loaded)) == []

@@ -314,6 +314,7 @@ def test_a_preview_that_runs_out_of_memory_ends_previews_and_not_the_job():
 def test_previews_are_marked_as_generated(engine):
     preview = Previewer(preview_decoder(engine._pipelines[""])).make_preview(torch.randn(1, 4, 8, 8))
 
+    assert preview is not None
     assert SOURCE_TYPE.encode() in preview
 
 

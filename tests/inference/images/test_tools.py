@@ -34,7 +34,7 @@ async def test_maps_are_made_in_the_confined_process_and_an_unknown_tool_is_an_e
         values = {"title": "\u05d7\u05ea\u05d5\u05dc", "subtitle": "", "columns": [("steps", "4")], "rows": [("", "")]}
         sheet = {**values, "cells": [0], "sizes": [(8, 6)], "cell": (100, 90)}
         (made,) = await images.run_tool("grid_sheet", [make_media()], sheet, parameters="a fox")
-        assert Image.open(io.BytesIO(made.media.data)).text["parameters"] == "a fox"
+        assert Image.open(io.BytesIO(made.media.data)).info["parameters"] == "a fox"
 
 
 def test_the_mask_of_a_transparent_part_repaints_it_whatever_the_colors_are():

@@ -1,6 +1,7 @@
 """What a heartbeat says, and what engines count for it."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,10 @@ def test_each_heartbeat_has_the_passes_since_the_last(monkeypatch):
 
     monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.0)
     monkeypatch.setattr(heartbeat.faulthandler, "dump_traceback_later", lambda _seconds: None)
+    connection: Any = SimpleNamespace(send=send)
     init = messages.Init(device="cpu", engine_factory="x:y")
     with pytest.raises(Enough):
-        heartbeat._beat_forever(SimpleNamespace(send=send), init, counts)
+        heartbeat._beat_forever(connection, init, counts)
 
     assert sent == [(0, 0), (1, 4), (1, 4)]
 
