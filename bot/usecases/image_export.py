@@ -92,7 +92,9 @@ class ExportUseCases:
                             yield buffer.take()
             for lead in exported.leads.values():
                 grid = await self.grids.find(lead)
-                for sheet in grid.result.media if grid and grid.result and exported.has_all_of(grid) else ():
+                if grid is None or grid.result is None or not exported.has_all_of(grid):
+                    continue
+                for sheet in grid.result.media:
                     async with aclosing(self._add_image(archive, person, origin, grid, sheet.number)) as parts:
                         async for _ in parts:
                             yield buffer.take()

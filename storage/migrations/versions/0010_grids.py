@@ -1,5 +1,7 @@
 """Grids: a batch has several sheets, and knows whether they are due."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -29,7 +31,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("batch_sheet")
-    is_due: sa.Column[bool] = sa.Column("is_due", sa.Boolean(), nullable=False, server_default=sa.false())
+    is_due: sa.Column[Any] = sa.Column("is_due", sa.Boolean(), nullable=False, server_default=sa.false())
     with op.batch_alter_table("batch", schema=None, copy_from=_batch(is_due, has_sheet=False)) as batch_op:
         batch_op.drop_column("is_due")
         batch_op.add_column(sa.Column("sheet", sa.String(length=64), nullable=True))
@@ -37,7 +39,7 @@ def downgrade() -> None:
         batch_op.create_index(batch_op.f("ix_batch_sheet"), ["sheet"], unique=False)
 
 
-def _batch(more: "sa.Column[object]", *, has_sheet: bool = True) -> sa.Table:
+def _batch(more: "sa.Column[Any]", *, has_sheet: bool = True) -> sa.Table:
     """The table before the change, with the names of its constraints."""
     table = sa.Table(
         "batch",
