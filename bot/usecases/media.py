@@ -175,6 +175,10 @@ class MediaUseCases:
 
     async def _scale_down(self, picture: Media, longest: int) -> Media:
         width, height = png_size(picture.data)
+        if not width:  # no PNG: large sheets are JPEG
+            values = {"width": longest, "height": longest, "fit": "shrink"}
+            [fitted] = await self.pictures.run_tool("fit_picture", [picture], values)
+            return fitted.media
         share = longest / max(width, height, 1)
         if share >= 1:
             return picture

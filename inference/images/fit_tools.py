@@ -29,7 +29,7 @@ def adjust_mask(images: Sequence[Image.Image], values: Mapping[str, Any]) -> lis
 
 def _fit(image: Image.Image, values: Mapping[str, Any]) -> Image.Image:
     """`width`, `height`: the size; without them, the image stays. `fit`: "stretch", "crop" (it covers the size), "fill"
-    (all of it is there, and its edges go on) or "inside" (its sides are at most as long)."""
+    (all of it is there, and its edges go on), "inside" (as large as fits) or "shrink" (the same, but never larger)."""
     if not values.get("width"):
         return image
     size = (int(values["width"]), int(values["height"]))
@@ -40,6 +40,9 @@ def _fit(image: Image.Image, values: Mapping[str, Any]) -> Image.Image:
             return _fill(image, size)
         case "inside":
             return ImageOps.contain(image, size, _FILTER)
+        case "shrink":
+            is_larger = image.width > size[0] or image.height > size[1]
+            return ImageOps.contain(image, size, _FILTER) if is_larger else image
     return image.resize(size, _FILTER)
 
 

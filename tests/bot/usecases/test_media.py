@@ -107,11 +107,24 @@ async def test_an_image_is_only_encoded_anew_for_another_format_or_quality(useca
     assert (await usecases.convert(fox, "webp", 80)).media_type == "image/webp"
 
 
+def as_png(media):
+    """With a size in its header."""
+    return Media(b"\x89PNG....1234IHDR" + b"\0\0\0\x09" * 2 + media.data, media.media_type)
+
+
 async def test_one_picture_needs_no_sheet(usecases):
     one, other = Media(b"one", "image/png"), Media(b"other", "image/png")
 
     assert await usecases.contact_sheet([one]) is one
-    assert (await usecases.contact_sheet([one, other])).data == b"one+other"
+    assert (await usecases.contact_sheet([as_png(one), as_png(other)])).data == as_png(one).data + b"+" + as_png(
+        other
+    ).data
+
+
+async def test_pictures_whose_size_is_not_known_are_scaled_down_for_a_sheet_where_they_are_drawn(usecases):
+    jpeg = Media(b"a large sheet", "image/jpeg")
+
+    assert (await usecases.contact_sheet([jpeg, jpeg])).data.count(b"a large sheet, fit_picture") == 2
 
 
 async def test_a_stored_image_can_get_another_owner(usecases):

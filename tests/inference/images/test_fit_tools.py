@@ -27,6 +27,7 @@ def box_of_black(image):
         ("crop", (40, 40), (10, 10, 30, 30)),
         ("fill", (40, 40), (15, 15, 25, 25)),
         ("inside", (40, 20), (15, 5, 25, 15)),
+        ("shrink", (40, 20), (15, 5, 25, 15)),
     ],
 )
 def test_a_picture_is_fitted_to_a_size(fit, size, box):
@@ -35,6 +36,12 @@ def test_a_picture_is_fitted_to_a_size(fit, size, box):
     assert fitted.size == size
     assert box_of_black(fitted) == pytest.approx(box, abs=1)
     assert fitted.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_picture_that_is_only_shrunk_is_never_enlarged():
+    [kept] = fit_picture_to_size([Image.new("RGB", (10, 20))], {"width": 40, "height": 40, "fit": "shrink"})
+
+    assert kept.size == (10, 20)
 
 
 def test_a_mask_is_inverted_then_blurred_by_its_own_pixels():
