@@ -134,7 +134,7 @@ def _to_message(view: BatchView, lead: Job | None) -> GridMessage | None:
     return as_message(
         (found or view.tickets[0]).job,
         grid=view.id,
-        axes=tuple(f"{axis.title}: {', '.join(axis.labels)}" for axis in spec.axes),
+        axes=tuple(f"{axis.title}: {', '.join(filter(None, axis.labels))}" for axis in spec.axes),
         cells=cells,
         eta_s=max(times, default=None),
         result=_result_of(view) if view.has_ended else None,

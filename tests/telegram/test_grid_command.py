@@ -31,6 +31,10 @@ async def ask(app, chat, person, words):
     return await app.until(lambda: next(filter(is_done, app.state.bot_messages(chat)), None))
 
 
+async def person_of(app, person):
+    return await app.application.usecases.people.identify_account("telegram", str(person["id"]), "")
+
+
 async def cells_of(app, message):
     return (await app.application.usecases.grid_chat.find(await job_of(app, message))).cells
 
@@ -123,6 +127,18 @@ async def test_delete_takes_all_of_it(app, group, ann, bob):
 
     assert refused["show_alert"] is True
     assert await app.application.usecases.grid_chat.find(first.job) is None
+
+
+async def test_values_whose_pictures_are_all_deleted_leave_the_words_of_the_message(app, chat, ann):
+    made = await ask(app, chat, ann, "a red fox --x prompt=red,green --y steps=2,3")
+    cells = await cells_of(app, made)
+    for cell in (cells[1], cells[3]):
+        await app.application.usecases.pictures.erase_job(await person_of(app, ann), cell.job.id)
+    app.state.send_message(chat, ann, "/history")
+    history = text_of(await app.message_with(chat, "Your latest jobs", 2))
+
+    assert "(prompt: red; steps: 2, 3)" in history
+    assert "green" not in history
 
 
 async def test_show_and_cancel_mean_the_whole_grid(app, chat, ann):
