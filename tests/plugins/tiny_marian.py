@@ -1,8 +1,5 @@
 """A tiny Marian model that knows a few phrases, trained in a second; the classes of model and tokenizer are the real
-ones.
-
-It is made in the plugin's own process, so that only that imports torch.
-"""
+ones."""
 
 import json
 from pathlib import Path

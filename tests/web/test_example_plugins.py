@@ -1,7 +1,8 @@
-"""The plugins of examples/plugins: the watermark on the shipped starter model, the translation in a served Easel."""
+"""The plugins of examples/plugins: the watermark on the shipped starter model, the translation with a tiny one."""
 
 import io
 import shutil
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -16,14 +17,12 @@ from composition.settings import ROOT
 from inference.images.service import ImageService
 from tests.backends_required import require_backend
 from tests.inference.support import finish, make_model, make_task, open_pool
-from tests.plugins.plugin_fixture import PluginFolder, state_of
+from tests.plugins.plugin_fixture import PluginFolder
 from tests.plugins.tiny_marian import save_marian
-from tests.web.api_client import imagine, make
-from tests.web.conftest import open_client, open_easel
 
 EXAMPLES = ROOT / "examples" / "plugins"
 STARTER = make_model("starter", tasks=(TEXT_TO_IMAGE,), repo="models/starter-image", demo=True)
-OPTIONS = {"steps": 4, "guidance_scale": 3.0, "width": 128, "height": 128, "negative_prompt": "", "sampler": ""}
+OPTIONS = {"steps": 1, "guidance_scale": 3.0, "width": 128, "height": 128, "negative_prompt": "", "sampler": ""}
 GREY = numpy.full((100, 120, 3), 100, numpy.uint8)
 
 
@@ -136,24 +135,27 @@ def make_facts(command):
 
 
 @pytest.mark.process
-@pytest.mark.asyncio(loop_scope="module")
-async def test_a_prompt_is_translated_before_it_is_drawn_and_its_syntax_stays(tmp_path, upgraded_data):
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses:UserWarning")
+async def test_a_prompt_is_translated_and_its_syntax_stays(tmp_path):
+    """In this process; docs/plugins.md has an example whose function runs in one of its own."""
     require_backend("sentencepiece")
-    shutil.copytree(upgraded_data, tmp_path, dirs_exist_ok=True)
-    tables = {"translate": {"model": str(tmp_path / "marian"), "languages": ["*"]}}
-    manager = install(tmp_path, "translate").manager(tables=tables, time_limit_s=120.0)
-    async with manager, open_easel(tmp_path, plugins=manager) as server:
-        await manager.find_running("translate").context.run_in_process(save_marian, tmp_path / "marian")
-        await server.serve()
-        async with open_client(server) as client:
-            plain = await make(client, imagine("ein roter Fuchs", negative_prompt="unscharf", seed=1))
-            weighted = await make(client, imagine("(ein roter Fuchs:1.3), im Schnee", seed=1))
-        state = await state_of(manager, "translate")
+    module, context = load_example("translate", tmp_path, model=str(save_marian(tmp_path / "marian")))
 
-    assert state.last_error == ""
-    assert "The plugin translate changed the prompt to: a red fox" in plain["result"]["notes"]
-    assert "The plugin translate changed the negative prompt to: blurry" in plain["result"]["notes"]
-    assert "The plugin translate changed the prompt to: (a red fox:1.3), in the snow" in weighted["result"]["notes"]
+    async def run_here(function, *args):
+        return function(*args)
+
+    context = replace(context, run_in_process=run_here)
+    prompts = [
+        make_prompt("ein roter Fuchs", "de-AT"),
+        make_prompt("unscharf", "de", is_negative=True),
+        make_prompt("(ein roter Fuchs:1.3), im Schnee <lora:ink:0.8>", "de"),
+    ]
+
+    assert [await module.easel_prompt(context, prompt) for prompt in prompts] == [
+        "a red fox",
+        "blurry",
+        "(a red fox:1.3), in the snow <lora:ink:0.8>",
+    ]
 
 
 @pytest.mark.parametrize(
