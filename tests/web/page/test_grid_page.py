@@ -159,3 +159,18 @@ async def test_the_viewer_steps_through_a_grid_as_its_table_is_read(server, tab:
     await expect(page.locator(".viewer-facts")).to_contain_text("a2")
     await page.reload()
     await expect(page.locator(".viewer-bar")).to_contain_text("2 of 4")
+
+
+async def test_a_refused_axis_is_marked(server, tab: Tab):
+    page = tab.page
+    await tab.open(server.url)
+    await open_axes(page, "a quick fox")
+    await page.locator("#axis-values-1").fill("")
+    await page.locator("#axis-values-1").press("Enter")
+    await expect(page.locator("#axis-values-1")).to_have_attribute("aria-invalid", "true")
+
+    await page.locator("#axis-values-1").fill("quick, slow")
+    await page.locator("#axis-values-0").fill("0")
+    await page.locator("#axis-values-0").press("Enter")
+    await expect(page.locator("#axis-values-0")).to_have_attribute("aria-invalid", "true")
+    await expect(page.locator("#axis-values-1")).not_to_have_attribute("aria-invalid", "true")

@@ -6,6 +6,7 @@ import { html, live, nothing, signal } from "../core/render.js";
 import { t } from "../core/text.js";
 import { findCommand, fittingModels, supportedOptions, usedPhotos } from "../create/capabilities.js";
 import { gridAxes, setAxes } from "../create/draft.js";
+import { refusal } from "../create/request.js";
 import { labelOfOption } from "../drawer/fields.js";
 
 const MAX_AXES = 3;
@@ -87,7 +88,7 @@ function axisView(axis, place, choices) {
         </select>
       </label>
       <label class="axes-values" for=${`axis-values-${place}`}><span>${t("Values")}</span>
-        <input id=${`axis-values-${place}`} type="text" maxlength="2000" autocomplete="off" .value=${live(axis.values)} aria-describedby=${`axis-hint-${place}`} @input=${(event) => change(place, { values: event.target.value })}>
+        <input id=${`axis-values-${place}`} type="text" maxlength="2000" autocomplete="off" .value=${live(axis.values)} aria-describedby=${`axis-hint-${place}`} aria-invalid=${refusal.value?.option === "xyz"[place] ? "true" : nothing} @input=${(event) => change(place, { values: event.target.value })}>
       </label>
       <button type="button" class="icon-button" aria-label=${t("Remove: {name}", { name })} title=${t("Remove")} @click=${() => removeAxis(place)}>${icon("close")}</button>
       <p class="hint" id=${`axis-hint-${place}`}>${hintOf(chosen.name, chosen.option)}</p>

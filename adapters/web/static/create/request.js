@@ -61,7 +61,8 @@ export const missing = computed(() => {
   if (mode.value === "ask" && !hasPhoto.value) return { message: t("Add a photo to ask about: drop, paste or choose one."), option: "images" };
   if (!prompt.value.trim()) return { message: mode.value === "ask" ? t("Type a question first.") : t("Type a prompt first."), option: mainOption.value?.name };
   const hasPart = activeOptions.value.region || usedPhotos.value.some((photo) => photo.role === "mask");
-  if (gridAxes.value?.some(({ values }) => !values.trim())) return { message: t("Give each axis of the grid its values."), option: "x" };
+  const empty = gridAxes.value?.findIndex(({ values }) => !values.trim());
+  if (empty >= 0) return { message: t("Give each axis of the grid its values."), option: "xyz"[empty] };
   if (needsPart.value && !hasPart) {
     const byWords = t("This model repaints part of a photo. Name the part, such as “the sky”, or add a mask.");
     return { message: canName.value ? byWords : t("This model repaints part of a photo. Add a mask."), option: "region" };
