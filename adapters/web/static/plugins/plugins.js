@@ -20,12 +20,12 @@ export function load() {
 }
 
 export const view = () => html`
-  <p class="hint admin-note">${t("Plugins are code of the owner's, in the order in which they are called. Settings and the order are in config.toml.")}</p>
+  <p class="hint admin-note">${t("Plugins are called in this order. Change their order and settings in config.toml.")}</p>
   ${resourceView(plugins, listView)}
   ${panelsView()}`;
 
 function listView({ plugins: all }) {
-  if (!all.length) return stateView({ icon: "settings", title: t("There are no plugins"), text: t("Put a file into the folder plugins of the data directory. The command easel plugins new begins one.") });
+  if (!all.length) return stateView({ icon: "settings", title: t("There are no plugins"), text: t("Put a file into the plugins folder of the data directory, or create one with easel plugins new.") });
   return html`<ul class="admin-list">${repeat(all, (one) => one.name, pluginView)}</ul>`;
 }
 
