@@ -12,7 +12,7 @@ from typing import Any
 from bot.commands.input_images import WEIGHT, check_kind
 from bot.errors import InvalidOption
 from bot.i18n import N_
-from bot.options import MAX_LINE, MAX_LORA_WEIGHT, OptionSpec, check_bytes, clean_text, find_spec
+from bot.options import MAX_LINE, MAX_LORA_WEIGHT, OptionSpec, check_bytes, clean_excerpt, find_spec
 from bot.problem_texts.grid_problems import AxisRefused
 
 AXES = ("x", "y", "z")
@@ -22,6 +22,8 @@ LORA, CONTROL = "lora:", "control:"
 _LORA_WEIGHT = OptionSpec(
     name="weight", kind=float, help=N_("How much it counts"), minimum=-MAX_LORA_WEIGHT, maximum=MAX_LORA_WEIGHT
 )
+_NOT_IN_LORAS = frozenset("<>:")
+"""Their tags in prompts are <lora:NAME:WEIGHT>."""
 _FORM = re.compile(r"([^=]*[^=\s])\s*=(.*)", re.DOTALL)
 _NUMBER = r"[-+]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})"
 """Not longer than any option needs: sums of them are finite, and no text takes long to match."""
@@ -127,8 +129,9 @@ def _split(name: str, value: Any) -> tuple[str, Any]:
 
 def _find_option(name: str, written: str, specs: Sequence[OptionSpec]) -> tuple[str, OptionSpec]:
     folded = written.casefold()
-    if folded.startswith(LORA) and written[len(LORA) :].strip():
-        return LORA + clean_text(written[len(LORA) :])[:200], _LORA_WEIGHT
+    lora = clean_excerpt(written[len(LORA) :], 200) if folded.startswith(LORA) else ""
+    if lora and not set(lora) & _NOT_IN_LORAS:
+        return LORA + lora, _LORA_WEIGHT
     if folded.startswith(CONTROL):
         try:
             return CONTROL + check_kind("control", folded[len(CONTROL) :].strip()), WEIGHT
