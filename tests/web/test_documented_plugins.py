@@ -83,7 +83,7 @@ async def test_thrifty_refuses_many_pictures_of_others(running, client, easel):
 
 async def test_add_style_adds_it(running, client):
     await running("add_style")
-    job = await make(client, imagine("a fox", seed=1))
+    job = await make(client, imagine("a fox", seed=1, steps=1))
 
     assert job["result"]["parameters"].startswith("a fox, in watercolour\n")
 
@@ -98,7 +98,7 @@ async def test_signature_follows_answers(running, client, a_picture):
 
 async def test_archive_keeps_pictures(running, client):
     folder = await running("archive")
-    job = await make(client, imagine("a fox", seed=1))
+    job = await make(client, imagine("a fox", seed=1, steps=1))
     await until((folder / f"{job['id']}.json").exists)
 
     assert (folder / f"{job['id']}-1.png").read_bytes()[1:4] == b"PNG"
@@ -127,7 +127,7 @@ async def test_house_rules_are_told(running, easel):
 
 async def test_counters_count_over_a_restart(running, client):
     folder = await running("counters")
-    await make(client, imagine("a fox", seed=1))
+    await make(client, imagine("a fox", seed=1, steps=1))
     while "easel_plugin_counters_delivered 1.0" not in (await client.get("/metrics")).text:
         pass
     await running("counters")  # switched on again, it is stopped and started
@@ -140,7 +140,7 @@ async def test_counters_count_over_a_restart(running, client):
 @pytest.mark.process
 async def test_tidy_spelling_corrects_in_a_process_of_its_own(running, client):
     await running("tidy_spelling")
-    job = await make(client, imagine("a hedgehogg by the lighthose", seed=1))
+    job = await make(client, imagine("a hedgehogg by the lighthose", seed=1, steps=1))
 
     assert job["result"]["parameters"].startswith("a hedgehog by the lighthouse\n")
 

@@ -71,10 +71,10 @@ async def test_a_plugin_sees_who_asks_for_what(easel):
             (plugin.folder / "seen").write_text(json.dumps(seen))
     """
     async with easel.running(code):
-        await ask(easel.client, imagine("a fox", seed=1))
+        await ask(easel.client, imagine("a fox", seed=1, steps=1))
 
     seen = easel.folder.data_dir / "plugins" / "state" / "test-plugin" / "seen"
-    assert seen.read_text() == '["imagine", {"prompt": "a fox", "seed": 1}, 0, "web", true]'
+    assert seen.read_text() == '["imagine", {"prompt": "a fox", "seed": 1, "steps": 1}, 0, "web", true]'
 
 
 async def test_a_plugin_refuses_with_its_own_sentence(easel):
@@ -113,9 +113,9 @@ async def test_a_plugin_refuses_with_its_own_sentence(easel):
 )
 async def test_what_a_plugin_does_wrong_costs_its_effect_and_a_note(easel, code):
     async with easel.running(code):
-        job = await make(easel.client, imagine("a fox", seed=1))
+        job = await make(easel.client, imagine("a fox", seed=1, steps=1))
 
-    assert (job["state"], job["options"]["prompt"], job["options"]["steps"]) == ("delivered", "a fox", 5)
+    assert (job["state"], job["options"]["prompt"], job["options"]["steps"]) == ("delivered", "a fox", 1)
     assert job["result"]["notes"][0].startswith("The plugin test-plugin had no effect: ")
 
 
@@ -160,7 +160,7 @@ async def test_repeating_a_request_does_not_ask_plugins_again(easel):
 
 async def test_the_words_of_a_person_are_remembered_as_they_were(easel):
     async with easel.running("def easel_accept(request): return {'prompt': request.options['prompt'] + ' in oil'}"):
-        job = await make(easel.client, imagine("a fox", seed=1))
+        job = await make(easel.client, imagine("a fox", seed=1, steps=1))
         recipe = (await easel.client.get(f"/api/v1/jobs/{job['id']}/recipe")).json()
         again = await make(easel.client, {"command": "imagine", "options": recipe["all"]})
 
@@ -177,7 +177,7 @@ async def test_a_plugin_changes_what_is_drawn_and_the_job_says_so(easel):
             return f"{prompt.text} in {'grey' if prompt.is_negative else 'oil'}"
     """
     async with easel.running(code):
-        job = await make(easel.client, imagine("a fox", negative_prompt="fog", seed=1))
+        job = await make(easel.client, imagine("a fox", negative_prompt="fog", seed=1, steps=1))
 
     assert job["options"]["prompt"] == "a fox"
     assert job["result"]["parameters"].startswith("a fox in oil\n")
@@ -191,7 +191,7 @@ async def test_a_plugin_changes_what_is_drawn_and_the_job_says_so(easel):
 async def test_a_prompt_with_a_blocked_word_from_a_plugin_is_not_drawn_and_costs_nothing(easel, words):
     used = (await easel.client.get("/api/v1/quota")).json()["used"]
     async with easel.running(f"def easel_prompt(prompt): return {words!r}"):
-        job = await make(easel.client, imagine(seed=1))
+        job = await make(easel.client, imagine(seed=1, steps=1))
 
     assert (job["state"], job["error"]["code"]) == ("failed", "blocked")
     assert (await easel.client.get("/api/v1/quota")).json()["used"] == used
@@ -209,7 +209,7 @@ async def test_a_prompt_with_a_blocked_word_from_a_plugin_is_not_drawn_and_costs
 )
 async def test_a_prompt_that_cannot_be_used_leaves_that_of_the_person(easel, code):
     async with easel.running(code):
-        job = await make(easel.client, imagine("a hare", seed=1))
+        job = await make(easel.client, imagine("a hare", seed=1, steps=1))
 
     assert job["result"]["parameters"].startswith("a hare\n")
     assert any("had no effect: " in note for note in job["result"]["notes"])
@@ -224,7 +224,7 @@ async def test_a_hook_that_hangs_costs_its_effect_and_no_job(easel):
         def easel_stop(): gate.set()
     """
     async with easel.running(code):
-        job = await make(easel.client, imagine("a hare", seed=1))
+        job = await make(easel.client, imagine("a hare", seed=1, steps=1))
 
     assert job["state"] == "delivered"
     assert "The plugin test-plugin had no effect: it took too long." in job["result"]["notes"]
@@ -238,7 +238,7 @@ async def test_a_plugin_that_is_switched_off_while_it_works_has_no_effect(easel)
             await asyncio.Event().wait()
     """
     async with easel.running(code, "slow-one"):
-        accepted = await ask(easel.client, imagine("a hare", seed=1))
+        accepted = await ask(easel.client, imagine("a hare", seed=1, steps=1))
         await until((easel.folder.data_dir / "plugins" / "state" / "slow-one" / "began").exists)
         switched = await easel.client.put("/api/v1/admin/plugins/slow-one", json={"enabled": False})
         job = await wait_for(easel.client, accepted["id"])
@@ -281,7 +281,7 @@ async def test_plugins_are_told_once_what_was_delivered(easel):
     """
     told = easel.folder.data_dir / "plugins" / "state" / "test-plugin" / "delivered"
     async with easel.running(code):
-        job = await make(easel.client, imagine("a fox", count=2, seed=1))
+        job = await make(easel.client, imagine("a fox", count=2, seed=1, steps=1))
         await until(told.exists)
 
     assert told.read_text() == f"{job['id']} imagine 2 b'\\x89PNG' web\n"
