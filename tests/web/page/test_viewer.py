@@ -48,6 +48,17 @@ async def test_a_link_shows_the_picture_with_everything_that_is_known(server, cl
     assert tab.errors == []
 
 
+async def test_a_long_prompt_is_scrolled_by_keys(server, client, phone):
+    job = await make(client, imagine("a red fox in the snow, " * 40))
+    await phone.open(server.url, f"/p/{job['id']}/1")
+    words = phone.page.locator(".viewer-words p")
+    await expect(words).to_contain_text("a red fox")
+
+    await words.press("ArrowDown")
+    await expect(words).not_to_have_js_property("scrollTop", 0)
+    assert await find_violations(phone.page) == []
+
+
 async def test_a_note_about_demo_models_leads_admins_to_the_models(server, client, tab):
     server.usecases.models.remove_model("paint")
     job = await make(client, imagine("a red fox"))

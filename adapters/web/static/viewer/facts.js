@@ -2,7 +2,7 @@
 
 import { icon } from "../core/icons.js";
 import { notesText, notesView } from "../noting/notes.js";
-import { html } from "../core/render.js";
+import { html, nothing } from "../core/render.js";
 import { formatNumber, formatTime, t } from "../core/text.js";
 import { showToast } from "../core/toast.js";
 import { labelOfCommand, promptOf } from "../core/titles.js";
@@ -84,5 +84,9 @@ export function factsView(job, media, sourceText) {
 }
 
 /** The prompt as typed. @param {object} job */
-export const wordsView = (job) => html`<div class="viewer-words"><p>${promptOf(job)}</p>${copyButton(t("prompt"), promptOf(job))}</div>`;
+export function wordsView(job) {
+  const words = promptOf(job);
+  const mayScroll = words.length > 150 || words.includes("\n");
+  return html`<div class="viewer-words"><p tabindex=${mayScroll ? 0 : nothing}>${words}</p>${copyButton(t("prompt"), words)}</div>`;
+}
 
