@@ -22,7 +22,7 @@ LORA, CONTROL = "lora:", "control:"
 _LORA_WEIGHT = OptionSpec(
     name="weight", kind=float, help=N_("How much it counts"), minimum=-MAX_LORA_WEIGHT, maximum=MAX_LORA_WEIGHT
 )
-_NOT_IN_LORAS = frozenset("<>:")
+_NOT_IN_LORAS, _MAX_LORA = frozenset("<>:"), 120
 """Their tags in prompts are <lora:NAME:WEIGHT>."""
 _FORM = re.compile(r"([^=]*[^=\s])\s*=(.*)", re.DOTALL)
 _NUMBER = r"[-+]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})"
@@ -129,7 +129,7 @@ def _split(name: str, value: Any) -> tuple[str, Any]:
 
 def _find_option(name: str, written: str, specs: Sequence[OptionSpec]) -> tuple[str, OptionSpec]:
     folded = written.casefold()
-    lora = clean_excerpt(written[len(LORA) :], 200) if folded.startswith(LORA) else ""
+    lora = clean_excerpt(written[len(LORA) :], _MAX_LORA) if folded.startswith(LORA) else ""
     if lora and not set(lora) & _NOT_IN_LORAS:
         return LORA + lora, _LORA_WEIGHT
     if folded.startswith(CONTROL):
