@@ -129,7 +129,7 @@ function tableView(found, z) {
     </section>`;
 }
 
-const fileName = (found, sheet) => `easel-grid-${found.batch}${found.sheets.length > 1 ? `-${sheet.z + 1}` : ""}.png`;
+const fileName = (found, sheet) => `easel-grid-${found.batch}${found.sheets.length > 1 ? `-${sheet.z + 1}` : ""}.${sheet.media_type === "image/jpeg" ? "jpg" : "png"}`;
 
 function sheetsView(found) {
   if (!found.sheets.length) return nothing;
