@@ -34,6 +34,16 @@ async def test_an_unknown_address_is_the_page_that_says_so(server, tab):
     assert [error for error in tab.errors if not is_status(404)(error)] == []
 
 
+@pytest.mark.parametrize(
+    ("path", "title"), [("//", "Create · Easel"), ("//elsewhere.example/gallery", "Not found · Easel")]
+)
+async def test_an_address_with_two_slashes_shows_a_view(server, tab, path, title):
+    await tab.open(server.url, path)
+
+    await expect(tab.page).to_have_title(title)
+    assert [error for error in tab.errors if not is_status(404)(error)] == []
+
+
 async def test_an_unknown_address_shows_nobody_anything_without_a_key(server, tab):
     await server.create_key("ann")
 

@@ -124,7 +124,7 @@ function followLink(event) {
 }
 
 async function enter(url, { key = newKey(), isReturn = false, isFirst = false } = {}) {
-  const { pathname, searchParams: query } = new URL(url, location.origin);
+  const { pathname, searchParams: query } = new URL(location.origin + url);
   const found = findRoute(pathname) ?? { route: missing, params: {} };
   if (returnToBackground(url)) return undefined;
   const before = place.peek();
