@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Interrupted(BaseException):
+class HookInterrupted(BaseException):
     """Raised in the thread: nobody waits for the hook any more."""
 
 
@@ -29,10 +29,10 @@ class HookThread(threading.Thread):
                 self._error = raised
             self._is_over = True
             self._tell(self._result, self._error)
-        except Interrupted:
+        except HookInterrupted:
             self._tell(self._result, self._error)
 
     def interrupt(self) -> None:
         """At the next line of Python that it runs; what waits in a system call goes on waiting."""
         if self.ident is not None and self.is_alive() and not self._is_over:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(Interrupted))
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(HookInterrupted))

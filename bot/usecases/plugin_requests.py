@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from bot.commands import COMMANDS, Command, find_command
@@ -17,7 +18,7 @@ from bot.errors import Blocked, InvalidOption, UserError
 from bot.jobs import ImageRef, Origin
 from bot.options import clean_excerpt, clean_text
 from bot.plugins.hook_calls import HookCall
-from bot.plugins.hook_runner import MAX_PROBLEM, HookFailed
+from bot.plugins.hook_runner import MAX_PROBLEM, HookFailed, without_words
 from bot.plugins.hook_values import (
     ChatMessage,
     CommandCall,
@@ -193,7 +194,7 @@ class PluginRequests:
             kind = find_command(request.command)
             made = kind.from_options(_named(merged), request.images, is_album=request.wants_delivery)
         except Exception as error:  # whatever it returned
-            _report(call, error)
+            _report(call, error, options)
             return NO_EFFECT.format(name=call.name, reason=UNUSABLE)
         return dict(made.values)
 
@@ -270,13 +271,13 @@ class PluginRequests:
         return [(name, one) for name, one in panels if origin.is_admin or not one.for_admins][:MAX_PANELS]
 
 
-def _report(call: HookCall, error: Exception) -> None:
-    """The plugin returned what cannot be used."""
+def _report(call: HookCall, error: Exception, typed: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """The plugin returned what cannot be used. `typed`: what people typed, which is left out."""
     problem = error_line(error)
     if isinstance(error, UserError):
         with suppress(Exception):  # it may be about a value that cannot be shown, such as 10**5000
             problem = explain(error)
-    call.plugin.runner.report(f"{call.hook}: {problem}"[:MAX_PROBLEM])
+    call.plugin.runner.report(f"{call.hook}: {without_words(problem, typed)}"[:MAX_PROBLEM])
 
 
 def _clean_panel(panel: Panel) -> Panel:

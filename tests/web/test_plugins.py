@@ -119,6 +119,15 @@ async def test_what_a_plugin_does_wrong_costs_its_effect_and_a_note(easel, code)
     assert job["result"]["notes"][0].startswith("The plugin test-plugin had no effect: ")
 
 
+async def test_what_a_person_typed_is_not_in_what_admins_read_of_a_bad_change(easel):
+    async with easel.running("def easel_accept(request): return {'steps': request.options['prompt']}"):
+        await ask(easel.client, imagine("my secret wish", seed=1, steps=1))
+        state = await state_of(easel.manager, "test-plugin")
+
+    assert state.last_error.startswith("easel_accept: ")
+    assert "secret" not in state.last_error
+
+
 async def test_a_bad_request_stays_the_persons_own_mistake(easel):
     async with easel.running("def easel_accept(request): return {'count': 1}"):
         answer = await easel.client.post("/api/v1/jobs", json=imagine(steps=99))
