@@ -136,7 +136,11 @@ def print_grid(batch: dict[str, Any]) -> None:
         print_aligned("sheets", f"{sizes} (`{program_name()} fetch {batch['batch']}` writes them)", width=22)
 
 
-def print_cancelled(batch: dict[str, Any]) -> None:
+def print_cancelled(before: dict[str, Any], batch: dict[str, Any]) -> None:
+    """`before`: the batch when it was asked for."""
+    if all(job["state"] in FINAL for job in before["jobs"]):
+        print_line(f"Grid {batch['batch']} had already ended.")
+        return
     running = sum(job["state"] not in FINAL for job in batch["jobs"])
     cells = "cell" if running == 1 else "cells"
     rest = f" {running} {cells} will stop at the next step." if running else ""

@@ -146,7 +146,7 @@ def _add_cancel(app: typer.Typer, session: Session) -> None:
             found, grid = await find_job_or_grid(client, job)
             if grid is not None:
                 body = await client.cancel_batch(grid["batch"])
-                print_json(body) if as_json else print_cancelled(body)
+                print_json(body) if as_json else print_cancelled(grid, body)
                 return 0
             await client.cancel_job(found["id"])
             body = await client.read_job(found["id"])

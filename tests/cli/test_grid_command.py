@@ -92,12 +92,16 @@ async def test_a_grid_that_waits_is_cancelled_by_its_id(data_dir, composition, c
             ids = await client.submit_jobs(request, quote.token)
             batch = str((await client.read_job(ids[0]))["batch"])
             _, grid = await find_job_or_grid(client, batch)
-            print_cancelled(await client.cancel_batch(batch))
-            ends = [job["state"] async for job in client.follow_job(ids[-1])]
+            assert grid is not None
+            print_cancelled(grid, await client.cancel_batch(batch))
+            ends = [[job["state"] async for job in client.follow_job(one)][-1] for one in ids]
+            ended = await client.read_batch(batch)
+            print_cancelled(ended, await client.cancel_batch(batch))
 
-    assert grid is not None
-    assert f"Grid {batch} is cancelled." in capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert ends[-1] == "cancelled"
+    assert f"Grid {batch} is cancelled." in printed
+    assert f"Grid {batch} had already ended." in printed
 
 
 def test_a_failed_cell_is_a_sentence_and_exit_code_1_beside_the_sheet(call):
