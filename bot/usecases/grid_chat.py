@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from bot.errors import EngineError, MediaNotFound, NotCancellable, NotFound, NotYours, UserError
+from bot.errors import EngineError, MediaNotFound, NotFound, NotYours, UserError
 from bot.jobs import Job, Media, Result
 from bot.ports import ImageProcessor, MediaStore, Outbox, Person, Privacy
 from bot.ports.batches import BatchStore
@@ -89,11 +89,9 @@ class GridChat:
         """Cancel what has not ended. A grid that has ended, and whose message still offers this, is delivered again if
         its result was not sent. Raises: NotFound, NotYours, NotCancellable."""
         shown = await self._get_own(person, grid_id)
-        try:
-            await self.grids.cancel_batch(person, grid_id)
-        except NotCancellable:
+        if shown.state.is_final:
             await self.outbox.deliver_again(shown.id)
-            raise
+        await self.grids.cancel_batch(person, grid_id)
         return await self.get(grid_id)
 
     async def delete(self, person: Person, grid_id: str, *, platform: str) -> set[str]:
