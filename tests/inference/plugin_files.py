@@ -13,4 +13,6 @@ def write_plugin(data_dir: Path, name: str, source: str, **settings: Any) -> Wor
     path = data_dir / "plugins" / f"{name.replace('-', '_')}.py"
     path.parent.mkdir(exist_ok=True)
     path.write_text(textwrap.dedent(source))
-    return WorkerPlugin(name=name.replace("_", "-"), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), settings=settings)
+    return WorkerPlugin(
+        name=name.replace("_", "-"), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), settings=settings
+    )

@@ -160,7 +160,12 @@ async def test_only_queued_jobs_of_other_models_are_stranded(storage, ann):
 
 @pytest.mark.parametrize(
     ("why", "counts"),
-    [({"crashed": True}, (1, 0, 0)), ({"interrupted": True}, (0, 1, 0)), ({}, (0, 0, 1)), ({"faultless": True}, (0, 0, 0))],
+    [
+        ({"crashed": True}, (1, 0, 0)),
+        ({"interrupted": True}, (0, 1, 0)),
+        ({}, (0, 0, 1)),
+        ({"faultless": True}, (0, 0, 0)),
+    ],
 )
 async def test_a_return_counts_what_caused_it(storage, ann, why, counts):
     await accept(storage, ann)
