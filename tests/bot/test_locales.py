@@ -166,7 +166,7 @@ def test_every_sentence_that_is_said_is_in_the_template(monkeypatch):
         pass
 
     assert len(said) > 120
-    assert said - {""} <= in_template()
+    assert said - {"", "{detail}"} <= in_template()  # what a plugin says is written by its owner
 
 
 LETTER = re.compile(r"\{[^}]*\}|[A-Za-z]")
@@ -197,6 +197,7 @@ def xx(tmp_path, monkeypatch):
 DATA = re.compile(
     r"/settings \w+ default|/privacy \w+|/show [a-z2-7]{6}|\ba (?:red fox|green apple)\b|--style ink|--\w+|\bPNG\b"
     r"|/\w+|[a-z2-7]{6,16}  \w+|\ba fox\b|\d+x\d+|\bimagine\b|\bowl\b|\bask\b|\babcd\b|\bfox\b|UTC"
+    r'|\{"option": "steps", "values": \[4, 8\]\}'
     r"|The port is taken|\bsteps\b|\bupscale\b|\(internal\)"
 )
 """What is no sentence: commands, ids, and the words of the test's own jobs and errors."""
