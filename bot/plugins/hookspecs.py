@@ -141,6 +141,16 @@ class WorkerHooks:
         """
 
     @hookspec
+    def easel_after_generate(self, plugin: "PluginContext", image: "ImageFacts", latents: Any) -> Any:
+        """When the denoising of an image has ended, before it is decoded; with `hires`, after each of its two calls.
+
+        Args:
+            latents: as in `easel_step`, whose last call comes before this.
+
+        Returns: the latents to decode, of the same shape, dtype and device, finite; None: unchanged.
+        """
+
+    @hookspec
     def easel_after_decode(self, plugin: "PluginContext", image: "ImageFacts", pixels: Any) -> Any:
         """A finished image of a job, before the safety check, whose verdict is about what the hook returns.
 

@@ -23,7 +23,7 @@ from inference.engine.error_mapping import is_out_of_memory
 from inference.engine.plugins.plugin_host import PluginHost
 from inference.engine.plugins.plugin_loading import PluginMistake
 
-BEFORE_GENERATE, STEP = "easel_before_generate", "easel_step"
+BEFORE_GENERATE, STEP, AFTER_GENERATE = "easel_before_generate", "easel_step", "easel_after_generate"
 _WORDS = re.compile(r"(negative_)?prompt(_\d)?")
 _OURS = frozenset(
     (
@@ -43,10 +43,11 @@ class PluginHooks(RunExtension):
         self._runner = runner
 
     def check_task(self, task: Task) -> Sequence[str]:
-        names = self._plugins.plugins_with(task.id, STEP)
-        if names and "callback_on_step_end" not in call_parameters(self._runner.pipeline_for(task)):
-            problem = PluginMistake(f"{task.model.name} has no steps that {STEP} can change.")
-            self._plugins.blame(task.id, names, STEP, problem)
+        for hook in (STEP, AFTER_GENERATE):
+            names = self._plugins.plugins_with(task.id, hook)
+            if names and "callback_on_step_end" not in call_parameters(self._runner.pipeline_for(task)):
+                problem = PluginMistake(f"{task.model.name} has no steps that {hook} can change.")
+                self._plugins.blame(task.id, names, hook, problem)
         return ()
 
     def prepare(self, run: PipelineRun) -> None:
@@ -83,15 +84,19 @@ class PluginHooks(RunExtension):
     def _adapt_latents(self, run: PipelineRun, step: int, steps: int, latents: Any) -> Any:
         if not isinstance(latents, torch.Tensor):
             return latents
+        latents = self._change_latents(run, STEP, latents, {"step": step, "steps": steps})
+        return latents if step < steps else self._change_latents(run, AFTER_GENERATE, latents, {})
+
+    def _change_latents(self, run: PipelineRun, hook: str, latents: torch.Tensor, facts: Mapping[str, Any]) -> Any:
         image = _facts(self._plugins, run.sequence)
         changed, names = self._plugins.change(
             run.sequence.task.id,
-            STEP,
+            hook,
             latents,
-            _check_latents,
-            lambda value: {"image": image, "step": step, "steps": steps, "latents": value.clone()},
+            partial(_check_latents, hook),
+            lambda value: {"image": image, "latents": value.clone(), **facts},
         )
-        run.sequence.changed_by |= dict.fromkeys(names, STEP)
+        run.sequence.changed_by |= dict.fromkeys(names, hook)
         return changed
 
 
@@ -112,14 +117,14 @@ def _check_arguments(returned: Any, accepted: Collection[str]) -> Mapping[str, A
     return returned
 
 
-def _check_latents(latents: torch.Tensor, returned: Any) -> torch.Tensor:
+def _check_latents(hook: str, latents: torch.Tensor, returned: Any) -> torch.Tensor:
     if not isinstance(returned, torch.Tensor):
-        raise PluginMistake(f"{STEP} must return a torch.Tensor or None, not {type(returned).__name__}.")
+        raise PluginMistake(f"{hook} must return a torch.Tensor or None, not {type(returned).__name__}.")
     if (returned.shape, returned.dtype, returned.device) != (latents.shape, latents.dtype, latents.device):
         found, right = (f"{one.dtype} {tuple(one.shape)} on {one.device}" for one in (returned, latents))
-        raise PluginMistake(f"{STEP} returned {found}, but the latents are {right}.")
+        raise PluginMistake(f"{hook} returned {found}, but the latents are {right}.")
     if not bool(torch.isfinite(returned).all()):
-        raise PluginMistake(f"{STEP} returned values that are not finite.")
+        raise PluginMistake(f"{hook} returned values that are not finite.")
     return returned.detach()
 
 

@@ -27,7 +27,7 @@ from inference.engine.plugins.plugin_loading import PluginMistake, load_plugin, 
 from inference.ipc.plugin_messages import IMPORT, PluginCall, PluginFailed, PluginLoaded
 
 APPLIES, MODEL_LOADED = "easel_applies", "easel_model_loaded"
-TENSOR_HOOKS = ("easel_before_generate", "easel_step")
+TENSOR_HOOKS = ("easel_before_generate", "easel_step", "easel_after_generate")
 """Hooks that change how an image is computed."""
 SAFETY_PARTS = ("safety_checker", "feature_extractor")
 """Of a pipeline: its own filter, and what reads images for it."""

@@ -67,7 +67,7 @@ def test_the_guidance_limit_makes_the_image_of_that_guidance(paint):
     assert (paint("guidance_limit", guidance_scale=20.0) == paint(guidance_scale=8.0)).all()
 
 
-@pytest.mark.parametrize("example", ["neutral_colours", "free_u"])
+@pytest.mark.parametrize("example", ["neutral_colours", "softer", "free_u"])
 def test_the_other_examples_change_the_image(paint, example):
     assert (paint(example) != paint()).any()
 

@@ -113,6 +113,20 @@ def test_a_step_hook_changes_its_image_as_the_same_pipeline_with_that_callback(e
     assert notes == []
 
 
+def test_a_hook_after_generation_gets_what_the_last_step_left(engine, host):
+    enable(host, "def easel_step(latents, step, steps): return latents * 2 + 1 if step == steps else None")
+    expected, _ = paint(engine, request())
+    enable(
+        host,
+        "def easel_after_generate(latents): return latents + 1",
+        "def easel_step(latents, step, steps): return latents * 2 if step == steps else None",
+    )
+    changed, notes = paint(engine, request())
+
+    assert difference(changed, expected) == 0
+    assert notes == []
+
+
 def test_images_with_the_same_hooks_share_passes_and_equal_each_alone(engine, host):
     enable(host, SCALE)
     alone = [paint(engine, request(seed=seed))[0] for seed in (1, 2)]
