@@ -25,6 +25,7 @@ LASTING = {"/api/v1/events"}
 PUBLIC = {
     "/", "/docs", "/openapi.json", "/favicon.ico", "/healthz", "/readyz", "/metrics", "/static",
     "/static/{version}", "/static/{version}/{path:path}", "/texts/{language}", "/p/{job}/{number}", "/edit/{media}",
+    "/grid/{batch}",
 }  # fmt: skip
 """Also the page's own addresses, whatever they name: the page asks for that itself."""
 BODIES = {"collection": {"name": "x"}, "correction": {"text": "a lynx", "consent": True}}

@@ -51,10 +51,19 @@ async def test_a_program_gets_a_problem_at_an_unknown_address(shared_client, acc
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/v1/nope", "/api/v1/media/0000", "/api", "/v1/images/x", "/sdapi/v1/x", "/internal/x", "/static/x/y.js"],
+    ["/api/v1/nope", "/api/v1/media/0000", "/api", "/internal/x", "/static/x/y.js"],
 )
 async def test_below_the_addresses_of_programs_everybody_gets_a_problem(shared_client, path):
     problem(await shared_client.get(path, headers=BROWSER), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/v1/images/x", "/sdapi/v1/x", "/controlnet/x"])
+async def test_below_the_addresses_of_other_programs_everybody_gets_their_form(shared_client, path):
+    answer = await shared_client.get(path, headers=BROWSER)
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json().keys() & {"error", "detail"}
 
 
 async def test_a_slash_at_the_end_leads_to_the_page(shared_client):
