@@ -46,7 +46,8 @@ class InvalidOption(UserError):
         super().__init__()
         self.option = option
         self.problem = problem
-        self.value = value
+        is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+        self.value = int(value) if is_whole else value  # type: ignore[call-overload]  # said as people write it
         self.allowed = allowed
         self.nearest = nearest
 

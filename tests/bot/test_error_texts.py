@@ -155,6 +155,13 @@ def test_a_refusal_names_what_is_wrong_what_was_given_and_what_is_allowed():
     assert error_texts.explain(refused.value) == "steps is 999, but must be 1 to 150."
 
 
+@pytest.mark.parametrize(("value", "shown"), [(99.0, "99"), (99.5, "99.5"), (1e30, "1e+30"), (float("inf"), "inf")])
+def test_a_number_is_said_as_people_write_it(value, shown):
+    sentence = error_texts.explain(errors.InvalidOption("guidance", "range", value=value, allowed="0 to 30"))
+
+    assert sentence == f"guidance is {shown}, but must be 0 to 30."
+
+
 def test_a_mistyped_option_is_answered_with_the_nearest():
     with pytest.raises(InvalidOption) as refused:
         Imagine.from_text("a fox --stpes 3")

@@ -67,8 +67,8 @@ async def test_an_upscaler_that_is_not_here_gives_way_and_is_named(client):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"upscaling_resize": 1}, "upscaling_resize is 1.0, but must be more than 1 and at most 4"),
-        ({"upscaling_resize": 8}, "upscaling_resize is 8.0"),
+        ({"upscaling_resize": 1}, "upscaling_resize is 1, but must be more than 1 and at most 4"),
+        ({"upscaling_resize": 8}, "upscaling_resize is 8"),
         ({"resize_mode": 1, "upscaling_resize_w": 9, "upscaling_resize_h": 9}, "upscaling_resize_w is invalid"),
         ({"image": ""}, "image is invalid"),
         ({"image": "https://x.example/a.png"}, "addresses are not fetched"),

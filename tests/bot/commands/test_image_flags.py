@@ -86,13 +86,13 @@ def test_a_line_without_such_flags_stays_as_it_is():
         ("a --control", "Say what kind of control the picture is: canny, "),
         ("a --control castle", "kind cannot be \u201ccastle\u201d."),
         ("a --control canny:abc", "weight is \u201cabc\u201d, but must be a number."),
-        ("a --control canny:-1", "weight is -1.0, but must be 0 to 2."),
+        ("a --control canny:-1", "weight is -1, but must be 0 to 2."),
         ("a --control canny:nan", "weight is nan, but must be 0 to 2."),
         ("a --control canny:1e400", "weight is inf, but must be 0 to 2."),
         ("a --control canny:1:0.8:0.5", "A control that starts at 0.8 must end after that, but its end is 0.5."),
         ("a --control canny:1:0:1:0", "control is \u201ccanny:1:0:1:0\u201d, but must be KIND:WEIGHT:START:END:ready."),
         ("a --control canny --control canny", "canny was given twice; give it once."),
-        ("a --style-of 3", "weight is 3.0, but must be 0 to 2."),
+        ("a --style-of 3", "weight is 3, but must be 0 to 2."),
     ],
 )
 def test_a_bad_value_is_one_sentence(line, sentence):
