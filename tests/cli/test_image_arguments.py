@@ -65,7 +65,7 @@ def test_a_file_whose_name_looks_like_a_job_or_has_colons_is_a_file(call, folder
         (("--control", "canny:FOX:1e400"), "weight is inf, but must be 0 to 2."),
         (("--control", "canny:FOX:1:0.5:0.5"), "A control that starts at 0.5 must end after that, but its end is 0.5."),
         (("--control", "canny:FOX", "--control", "canny:FOX"), "canny was given twice; give it once."),
-        (("--style-of", "FOX:3"), "weight is 3.0, but must be 0 to 2."),
+        (("--style-of", "FOX:3"), "weight is 3, but must be 0 to 2."),
         (("--style-of", ""), "--style-of needs an image file, or a job of yours."),
     ],
 )

@@ -21,7 +21,7 @@ from bot.errors import ConfigError
         (["imagine", "a fox", "--steps", "many"], "--steps is \u201cmany\u201d, but must be a whole number."),
         (["imagine", "a fox", "--steps", "0"], "--steps is 0, but must be 1 to 150."),
         (["imagine", "a fox", "--steps", "-1"], "--steps is -1, but must be 1 to 150."),
-        (["imagine", "a fox", "--guidance", "99"], "--guidance-scale is 99.0, but must be 0 to 30."),
+        (["imagine", "a fox", "--guidance", "99"], "--guidance-scale is 99, but must be 0 to 30."),
         (["imagine", "a fox", "--seed", "1", "--seed", "2"], "--seed was given twice; give it once."),
         (["imagine", "   "], "prompt is empty."),
         (["imagine", "x" * 2001], "prompt has 2001 characters; the limit is 2000. Please shorten it."),

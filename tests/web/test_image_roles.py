@@ -67,7 +67,7 @@ async def test_a_zoom_that_cannot_be_is_refused_over_rest(client, a_picture, opt
         ('{"role": "control", "kind": "canny", "weight": 1%s}' % ("0" * 400), "weight is "),
         ('{"role": "control", "kind": "canny", "weight": "abc"}', "weight is invalid: "),
         ('{"role": "control", "kind": "canny", "weight": null}', "weight is invalid: "),
-        ('{"role": "control", "kind": "canny", "weight": -1}', "weight is -1.0, but must be 0 to 2."),
+        ('{"role": "control", "kind": "canny", "weight": -1}', "weight is -1, but must be 0 to 2."),
         ('{"role": "control", "kind": "canny", "start": 0.5, "end": 0.5}', "A control that starts at 0.5 must end "),
         ('{"role": "init", "kind": "canny"}', "has no kind: leave it out."),
         ('{"role": "control", "kind": "canny", "wieght": 1}', "Did you mean weight?"),
