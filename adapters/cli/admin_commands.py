@@ -1,4 +1,4 @@
-"""The owner's commands: setup, doctor, update, models, keys and db; also `fetch`."""
+"""The owner's commands: setup, doctor, update, models, train, plugins, keys, people and db; also `fetch`."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from adapters.cli.key_commands import keys_group
 from adapters.cli.models.commands import add_model_commands
-from adapters.cli.options import CONFIG, DATA_DIR, JOB, JSON, make_group
+from adapters.cli.options import CONFIG, DATA_DIR, JOB, JSON, OUT, make_group
 from adapters.cli.people_commands import people_group
 from adapters.cli.plugins.plugin_group import plugin_group
 from adapters.cli.session import Session, run_until_done, set_data_dir
@@ -32,9 +32,7 @@ def _add_fetch(app: typer.Typer, session: Session) -> None:
     @app.command(help="Get a job's result again")
     def fetch(
         job: JOB,
-        out: Annotated[
-            str | None, typer.Option("--out", "-o", metavar="DIR|FILE", help="Output folder or file")
-        ] = None,
+        out: OUT = None,
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,

@@ -6,17 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.error_output import FAILED, Failure
-from adapters.cli.image_arguments import find_images
 from adapters.cli.image_files import OutputTarget, save_image
-from adapters.cli.job_commands import (
-    ParsedRequest,
-    cancel_jobs,
-    confirm_price,
-    follow_jobs,
-    require_result,
-    save_images,
-    submit_jobs,
-)
+from adapters.cli.job_commands import ParsedRequest, make_jobs, require_result, save_images
 from adapters.cli.output import print_aligned, print_json, print_line, print_note, program_name
 from adapters.cli.views import FINAL, JobBody
 from bot.commands import Grid
@@ -39,19 +30,10 @@ async def run_grid(
 ) -> int:
     """Returns the exit code. An interruption cancels all cells. `with_cells`: each cell's pictures are written too."""
     from adapters.cli.client.open import open_job_client
-    from adapters.cli.client.types import JobRequest
 
     async with open_job_client(composition, loaded) as client:
-        images = await find_images(client, parsed.images, files)
-        request = JobRequest(command=parsed.command_class.name, options=parsed.options, images=images)
-        ids: list[str] = []
-        try:
-            await submit_jobs(client, request, ids, await confirm_price(client, request, parsed))
-            jobs = await follow_jobs(client, ids)
-            batch = await client.read_batch(str(jobs[0]["batch"]))
-        except asyncio.CancelledError:
-            await cancel_jobs(client, ids)
-            raise
+        jobs = await make_jobs(client, parsed, files)
+        batch = await client.read_batch(str(jobs[0]["batch"]))
         return await SheetPrinter(client, parsed.target, parsed.as_json).print_batch(batch, with_cells=with_cells)
 
 

@@ -89,19 +89,28 @@ async def run_jobs(
     `files`: the input images that are no pictures of jobs, by their names.
     """
     from adapters.cli.client.open import open_job_client
-    from adapters.cli.client.types import JobRequest
 
     async with open_job_client(composition, loaded) as client:
-        images = await find_images(client, parsed.images, files)
-        request = JobRequest(command=parsed.command_class.name, options=parsed.options, images=images)
-        ids: list[str] = []
-        try:
-            await submit_jobs(client, request, ids, await confirm_price(client, request, parsed))
-            jobs = await follow_jobs(client, ids)
-        except asyncio.CancelledError:
-            await cancel_jobs(client, ids)
-            raise
+        jobs = await make_jobs(client, parsed, files)
         return await ResultPrinter(client, parsed.target, parsed.as_json).print_results(jobs)
+
+
+async def make_jobs(client: "JobClient", parsed: ParsedRequest, files: Mapping[str, bytes]) -> "list[JobBody]":
+    """Submit the jobs and follow them to their end. An interruption cancels them.
+
+    `files`: see `run_jobs`. Raises: BadInput.
+    """
+    from adapters.cli.client.types import JobRequest
+
+    images = await find_images(client, parsed.images, files)
+    request = JobRequest(command=parsed.command_class.name, options=parsed.options, images=images)
+    ids: list[str] = []
+    try:
+        await submit_jobs(client, request, ids, await confirm_price(client, request, parsed))
+        return await follow_jobs(client, ids)
+    except asyncio.CancelledError:
+        await cancel_jobs(client, ids)
+        raise
 
 
 async def confirm_price(client: "JobClient", request: "JobRequest", parsed: ParsedRequest) -> str | None:

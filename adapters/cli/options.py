@@ -60,4 +60,5 @@ def parse_job_id(text: str) -> str:
 
 JOB_HELP = "Job id, or its first 4 or more characters"
 JOB = Annotated[str, typer.Argument(metavar="JOB", help=JOB_HELP, callback=parse_job_id)]
+OUT = Annotated[str | None, typer.Option("--out", "-o", metavar="DIR|FILE", help="Output folder or file")]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text")]

@@ -1,10 +1,10 @@
-"""The arguments of `easel plugins list`, `enable`, `disable` and `new`."""
+"""The arguments of `easel plugins list`, `enable`, `disable`, `new` and `run`."""
 
 from typing import Annotated
 
 import typer
 
-from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
+from adapters.cli.options import CONFIG, DATA_DIR, JSON, OUT, make_group
 from adapters.cli.session import Session, run_until_done
 
 PLUGIN = Annotated[str, typer.Argument(metavar="NAME", help="Plugin, as shown by `plugins list`")]
@@ -48,9 +48,7 @@ def _add_run(plugins: typer.Typer, session: Session) -> None:
         words: Annotated[
             list[str] | None, typer.Argument(metavar="[WORDS]...", help="Words and options, as they are typed in chats")
         ] = None,
-        out: Annotated[
-            str | None, typer.Option("--out", "-o", metavar="DIR|FILE", help="Output folder or file")
-        ] = None,
+        out: OUT = None,
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
