@@ -48,7 +48,7 @@ class SdCall(ClientCall):
         tickets = await self._submit_all(requests)
         with self.running.track(self.caller.key, [ticket.job.id for ticket in tickets]):
             try:
-                jobs = await self.wait(tickets, may_be_cancelled=True)
+                jobs = await self.wait(tickets, may_be_cancelled=True, wants_previews=True)
             except ShuttingDown:  # the client is told to try again, and cannot ask for these
                 await self._cancel_all(tickets)
                 raise

@@ -1,7 +1,7 @@
 """Calls of other programs' APIs as jobs: submitted once however often a client retries, awaited, and cancelled when
 nobody waits for them any more.
 
-The APIs of `adapters/openai`, `adapters/sdapi` and `adapters/mcp` are built on it, so that quota, moderation,
+The APIs of `adapters/openai` and `adapters/sdapi` are built on it, so that quota, moderation,
 ownership and history are those of REST.
 """
 
@@ -95,18 +95,20 @@ class ClientCall:
     def _name(self) -> str:
         return f"{self.client}:{self.caller.key}"
 
-    async def wait(self, tickets: Sequence[Ticket], *, may_be_cancelled: bool = False) -> list[Job]:
+    async def wait(
+        self, tickets: Sequence[Ticket], *, may_be_cancelled: bool = False, wants_previews: bool = False
+    ) -> list[Job]:
         """The jobs, finished. They are cancelled if the client hangs up; the body of its request must have been read.
 
-        `may_be_cancelled`: jobs that were cancelled meanwhile are among them, and no failure.
+        `may_be_cancelled`: jobs that were cancelled meanwhile are among them, and no failure. `wants_previews`: other
+        calls of the client show them.
 
         Raises: JobFailed, of the first that has no result; ShuttingDown; Unauthorized: the key was revoked;
         ClientDisconnect: there is nobody to answer.
         """
         ids = [ticket.job.id for ticket in tickets]
         async with self.holding(ids) as ended:
-            waits = [asyncio.ensure_future(self._wait_for(job_id, may_be_cancelled)) for job_id in ids]
-            finished = asyncio.gather(*waits)
+            finished = asyncio.gather(*(self._wait_for(job_id, may_be_cancelled, wants_previews) for job_id in ids))
             gone = asyncio.ensure_future(_wait_for_disconnect(self.request))
             ends = [asyncio.ensure_future(one.wait()) for one in (self.context.closing, ended)]
             reasons: list[asyncio.Future[Any]] = [finished, gone, *ends]
@@ -125,8 +127,9 @@ class ClientCall:
                 with suppress(asyncio.CancelledError, Exception):
                     await finished
 
-    async def _wait_for(self, job_id: str, may_be_cancelled: bool) -> Job:
-        job = await self.context.usecases.jobs.wait_for_job(self.caller.person, job_id)
+    async def _wait_for(self, job_id: str, may_be_cancelled: bool, wants_previews: bool) -> Job:
+        jobs = self.context.usecases.jobs
+        job = await jobs.wait_for_job(self.caller.person, job_id, wants_previews=wants_previews)
         return job if may_be_cancelled and job.state is JobState.CANCELLED else succeeded(job)
 
     @asynccontextmanager

@@ -351,9 +351,9 @@ class JobUseCases:
             return JobEvent(kind="state", ticket=await self.ticket_with_progress(job, progress))
         return self._to_progress_event(Ticket(job=job), progress)
 
-    async def wait_for_job(self, person: Person, job_id: str) -> Job:
+    async def wait_for_job(self, person: Person, job_id: str, *, wants_previews: bool = True) -> Job:
         """The job in its final state."""
-        async for event in self.follow_job(person, job_id):
+        async for event in self.follow_job(person, job_id, wants_previews=wants_previews):
             job = event.ticket.job
         return job
 

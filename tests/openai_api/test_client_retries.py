@@ -107,6 +107,19 @@ async def test_a_retry_of_a_failed_job_is_a_new_job(client, word):
     assert len(await jobs_of(client, word)) == 2
 
 
+async def test_a_call_that_waits_causes_no_previews(server):
+    async with open_client(server) as client:
+        client.headers.update(SOME_KEY)
+        calling = asyncio.create_task(client.post(GENERATIONS, json={"prompt": "slow lone"}))
+        job = await wait_for_job(client, "lone", "running")
+        is_watched = server.is_followed(job["id"])
+        server.pool.go_on.set()
+        answer = await calling
+
+    assert answer.status_code == 200
+    assert not is_watched
+
+
 async def test_a_job_goes_on_at_the_next_server_when_this_one_stops(server):
     async with open_client(server) as client:
         client.headers.update(SOME_KEY)
