@@ -88,7 +88,7 @@ class ImageStream:
     async def events(self, tickets: Sequence[Ticket]) -> AsyncGenerator[str, None]:
         """Raises: like `ClientCall.follow`."""
         for ticket in tickets:
-            async with aclosing(self.call.follow(ticket.job.id)) as followed:
+            async with aclosing(self.call.follow(ticket.job.id, wants_previews=self.partial_images > 0)) as followed:
                 async for event in followed:
                     if event.kind == "progress" and event.ticket.progress is not None:
                         if partial := self._partial_event(event.ticket.job, event.ticket.progress):

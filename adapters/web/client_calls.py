@@ -144,13 +144,14 @@ class ClientCall:
     async def _cancel(self, job_id: str) -> None:
         await self.context.usecases.jobs.cancel_job(self.caller.person, job_id)
 
-    async def follow(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
+    async def follow(self, job_id: str, *, wants_previews: bool = False) -> AsyncGenerator[JobEvent, None]:
         """The job's events up to `result`, for streams; the job is cancelled if the generator is closed before that.
 
         Raises: JobFailed, ShuttingDown, Unauthorized.
         """
         jobs = self.context.usecases.jobs
-        events = cast("AsyncGenerator[JobEvent, None]", jobs.follow_job(self.caller.person, job_id))
+        following = jobs.follow_job(self.caller.person, job_id, wants_previews=wants_previews)
+        events = cast("AsyncGenerator[JobEvent, None]", following)
         async with self.holding([job_id]) as ended, aclosing(events):
             async for event in iterate_until((self.context.closing, ended), events):
                 if event.kind == "error":

@@ -107,10 +107,11 @@ async def test_a_retry_of_a_failed_job_is_a_new_job(client, word):
     assert len(await jobs_of(client, word)) == 2
 
 
-async def test_a_call_that_waits_causes_no_previews(server):
+@pytest.mark.parametrize("more", [{}, {"stream": True}, {"stream": True, "partial_images": 0}])
+async def test_a_call_that_waits_causes_no_previews(server, more):
     async with open_client(server) as client:
         client.headers.update(SOME_KEY)
-        calling = asyncio.create_task(client.post(GENERATIONS, json={"prompt": "slow lone"}))
+        calling = asyncio.create_task(client.post(GENERATIONS, json={"prompt": "slow lone", **more}))
         job = await wait_for_job(client, "lone", "running")
         is_watched = server.is_followed(job["id"])
         server.pool.go_on.set()
